@@ -1,0 +1,258 @@
+"""Every setting of a run as frozen dataclasses, and the presets from nano to full. Imports no torch.
+
+The field names are the flag names: ``--n_layer 4`` sets ``ModelConfig.n_layer``. Each field's help is the
+string below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The shape of the denoiser: all that is needed to build it, stored in every checkpoint."""
+
+    vocab_size: int = 8192
+    """V: ids of the tokenizer; the mask is one more row of the input table, never an output."""
+    n_layer: int = 8
+    """L: transformer layers of the denoiser."""
+    n_head: int = 8
+    """H: attention heads; n_embd must be divisible by it."""
+    n_embd: int = 512
+    """D: width of the network and of the token embeddings."""
+    context_length: int = 256
+    """Largest number of positions of one text, its two end marks included."""
+    prompt_length: int = 64
+    """P: largest number of tokens of a prompt."""
+    n_prompt_layer: int = 1
+    """Transformer layers of the prompt encoder."""
+    prompt_encoder: str = "learned"
+    """learned: trained with the model, works offline. hf:NAME: frozen embeddings of a Hugging Face model."""
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "n_layer", "n_head", "n_embd", "prompt_length", "n_prompt_layer"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, but it must be at least 1")
+        if self.context_length < 4:
+            raise ValueError(f"context_length is {self.context_length}, but a text needs at least 4 positions")
+        if self.n_embd % (2 * self.n_head):
+            raise ValueError(
+                f"n_embd is {self.n_embd} and n_head is {self.n_head}: n_embd must be a multiple of "
+                f"2 * n_head, for example {2 * self.n_head * max(1, round(self.n_embd / (2 * self.n_head)))}"
+            )
+        if self.prompt_encoder != "learned" and not self.prompt_encoder.startswith("hf:"):
+            raise ValueError(
+                f"prompt_encoder is {self.prompt_encoder!r}: use 'learned' (offline) or 'hf:NAME', "
+                "for example hf:gpt2"
+            )
+
+    @property
+    def n_hidden(self) -> int:
+        """Hidden width of the SwiGLU feed-forward: 8/3 of the width, rounded up to a multiple of 32 (128
+        from width 512 on), so that matrix kernels see whole tiles."""
+        multiple = 128 if self.n_embd >= 512 else 32
+        return -(-8 * self.n_embd // (3 * multiple)) * multiple
+
+
+@dataclass(frozen=True)
+class ProcessConfig:
+    """Which forward corruption the model learns to undo."""
+
+    process: str = "masked"
+    """masked: absorbing-state diffusion (MDLM, LLaDA) with its proven bound."""
+    schedule: str = "log-linear"
+    """alpha(t), the share of tokens still clean at time t: log-linear (1 - t) or cosine."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the text and its prompts come from, and how they are prepared."""
+
+    data: str = "stories"
+    """stories (built in), or a path: .txt, .jsonl, .csv, .parquet, or a folder of these."""
+    stories: int = 60_000
+    """Number of built-in stories to write for training."""
+    data_folder: str = "data"
+    """Where prepared (tokenized, memory-mapped) corpora are kept."""
+    tokenizer: str = "bpe"
+    """bpe (trained on the corpus), bytes, characters, or a path to a tokenizer.json or a GPT-2 vocabulary."""
+    text_field: str = "text"
+    """Field of the text in .jsonl, .csv and .parquet records."""
+    prompt_field: str = ""
+    """Field of the prompt; empty: prompts are derived from the text."""
+    prompt_template: str = ""
+    """A prompt with fields of the record in braces, for example 'Write a {label} review'."""
+    delimiter: str = ""
+    """What divides the documents of a .txt file; empty: a blank line; 'none': one long text."""
+    validation_fraction: float = 0.05
+    """Share of the documents held out for validation, chosen by a hash of the document."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(
+                f"validation_fraction is {self.validation_fraction}; give a share between 0 and 1, such as 0.05"
+            )
+        if self.stories < 100:
+            raise ValueError(f"stories is {self.stories}, but training needs at least 100 of them")
+        if self.prompt_field and self.prompt_template:
+            raise ValueError(
+                f"prompt_field is {self.prompt_field!r} and prompt_template is {self.prompt_template!r}: "
+                "give one of the two"
+            )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long, how fast, how reported; the defaults are those of micro."""
+
+    name: str = ""
+    """Name of the run; its checkpoints and samples go to checkpoints/NAME. Empty: the preset's name."""
+    seed: int = 0
+    """Seed of initialisation, data order, masks and samples."""
+    max_steps: int = 0
+    """Stop after this many steps; 0: no limit by steps."""
+    max_minutes: float = 0.0
+    """Stop after this many minutes of training; 0: no limit by time."""
+    batch_size: int = 16
+    """Texts in one step."""
+    learning_rate: float = 0.003
+    """Peak rate of AdamW (embeddings, norms, vectors)."""
+    matrix_learning_rate: float = 0.02
+    """Peak rate of Muon (matrices of the layers)."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of the matrices."""
+    warmup_steps: int = 50
+    """Steps of linear warm-up."""
+    decay_fraction: float = 0.4
+    """Share of the run, at its end, over which the learning rate falls linearly to 0."""
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient."""
+    ema_decay: float = 0.995
+    """Decay of the running mean of the weights that samples and validation use; 0 turns it off."""
+    prompt_dropout: float = 0.1
+    """Share of the texts whose prompt is replaced by the learned null prompt, which guidance needs."""
+    next_token_weight: float = 0.5
+    """Share of the causal next-token loss in the objective; 0: pure diffusion, 1: pure autoregression."""
+    block_lengths: tuple[int, ...] = (4, 16, 0)
+    """Lengths of the diffusion blocks, mixed evenly over the steps; 0: the whole text is one block."""
+    mask_rate_min: float = 0.0
+    """Least mask rate drawn in training."""
+    mask_rate_max: float = 1.0
+    """Largest mask rate drawn in training; evaluation always uses the whole range."""
+    log_every: int = 20
+    """Steps between two lines of metrics."""
+    eval_every: int = 500
+    """Steps between two validations."""
+    eval_texts: int = 256
+    """Texts of the validation."""
+    sample_every: int = 500
+    """Steps between two sets of samples on screen and in the run's folder."""
+    save_every: int = 500
+    """Steps between two checkpoints."""
+    checkpoints: str = "checkpoints"
+    """Folder of the checkpoints."""
+    device: str = "auto"
+    """auto (a GPU where there is one), cpu, cuda, mps."""
+    precision: str = "auto"
+    """auto (bfloat16 where a probe finds it faster), float32, bfloat16."""
+    threads: int = 0
+    """Threads of a CPU run; 0: as many as the machine has cores."""
+    compile: bool = False
+    """Compile the network with torch.compile; pays for itself in long runs only."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_steps", "max_minutes", "warmup_steps", "threads"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, but it must not be negative")
+        for name in ("batch_size", "log_every", "eval_every", "eval_texts", "sample_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, but it must be at least 1")
+        for name in ("prompt_dropout", "next_token_weight", "ema_decay", "decay_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, but it must lie between 0 and 1")
+        if not 0 <= self.mask_rate_min < self.mask_rate_max <= 1:
+            raise ValueError(
+                f"mask_rate_min is {self.mask_rate_min} and mask_rate_max {self.mask_rate_max}: "
+                "they must satisfy 0 <= min < max <= 1"
+            )
+        if not self.block_lengths or min(self.block_lengths) < 0:
+            raise ValueError(f"block_lengths is {self.block_lengths}: give lengths of at least 1, or 0 for the whole")
+        if self.precision not in ("auto", "float32", "bfloat16"):
+            raise ValueError(f"precision is {self.precision!r}: use auto, float32 or bfloat16")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run. The four groups never share a field name, so each field is one flag."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    corpus: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def with_fields(self, **values: Any) -> Config:
+        """The same run with some fields changed, each named as its flag.
+
+        Raises ``ValueError`` for a name that no group has.
+        """
+        groups: dict[str, dict[str, Any]] = {group.name: {} for group in fields(self)}
+        for name, value in values.items():
+            home = [group for group in groups if name in {f.name for f in fields(getattr(self, group))}]
+            if not home:
+                known = sorted(f.name for group in groups for f in fields(getattr(self, group)))
+                raise ValueError(f"the configuration has no field {name!r}; known fields: {', '.join(known)}")
+            groups[home[0]][name] = value
+        return replace(self, **{g: replace(getattr(self, g), **v) for g, v in groups.items() if v})
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain nested dictionary for ``config.json``; :meth:`from_dict` reads it back."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(groups: Mapping[str, Mapping[str, Any]]) -> Config:
+        """Read :meth:`to_dict` back; an unknown group or field is a ``ValueError``."""
+        config = Config()
+        for group, values in groups.items():
+            if group not in {f.name for f in fields(config)}:
+                raise ValueError(f"the configuration has no group {group!r}")
+            known = {f.name for f in fields(getattr(config, group))}
+            if unknown := set(values) - known:
+                raise ValueError(f"configuration group {group!r} has unknown fields: {', '.join(sorted(unknown))}")
+            plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            config = replace(config, **{group: replace(getattr(config, group), **plain)})
+        return config
+
+
+# One row a preset: what differs from micro, whose values are the defaults of the classes above.
+_PRESETS: dict[str, dict[str, Any]] = {
+    "nano": dict(
+        vocab_size=1536, n_layer=2, n_head=2, n_embd=64, context_length=256, stories=20_000,
+        batch_size=32, max_minutes=5.0,
+    ),
+    "tiny": dict(
+        vocab_size=2560, n_layer=4, n_head=3, n_embd=96, context_length=256, batch_size=32, max_minutes=20.0,
+    ),
+    "small": dict(
+        vocab_size=4096, n_layer=6, n_head=4, n_embd=256, context_length=256, batch_size=16, max_minutes=60.0,
+    ),
+    "micro": dict(max_minutes=480.0),
+    "base": dict(
+        vocab_size=16_384, n_layer=12, n_head=12, n_embd=768, context_length=1024, prompt_length=128,
+        batch_size=32, max_minutes=24 * 60.0,
+    ),
+    "full": dict(
+        vocab_size=32_768, n_layer=18, n_head=16, n_embd=2048, context_length=2048, prompt_length=128,
+        n_prompt_layer=2, batch_size=32, max_minutes=7 * 24 * 60.0,
+    ),
+}
+PRESETS: tuple[str, ...] = tuple(_PRESETS)
+
+
+def preset(name: str, /, **values: Any) -> Config:
+    """The preset ``name``, with some fields changed. ``ValueError`` for a name that is not in ``PRESETS``."""
+    if name not in _PRESETS:
+        raise ValueError(f"config is {name!r}; the presets are: {', '.join(PRESETS)}")
+    return Config().with_fields(**{"name": name, **_PRESETS[name], **values})

@@ -1,0 +1,56 @@
+"""Which device and which number format a run uses: measured where it matters, never switched in silence."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import torch
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes a GPU where there is one; a named device that is missing is a ``ValueError``."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', but PyTorch sees no CUDA GPU here; use --device cpu or auto")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device is 'mps', but PyTorch sees no Apple GPU here; use --device cpu or auto")
+    if name.split(":")[0] not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"device is {name!r}; the devices are: auto, cpu, cuda, mps")
+    return torch.device(name)
+
+
+def set_threads(threads: int) -> int:
+    """Use ``threads`` CPU threads (0: every core that this process may use); returns the number."""
+    count = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or os.cpu_count()
+    torch.set_num_threads(int(count or 1))
+    return torch.get_num_threads()
+
+
+def matmul_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 0.15) -> float:
+    """Measured GFLOP/s of a square matrix product on the CPU."""
+    a = torch.randn(size, size).to(dtype)
+    b = torch.randn(size, size).to(dtype)
+    a @ b
+    best, begin = float("inf"), time.perf_counter()
+    while time.perf_counter() - begin < seconds:
+        t = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - t)
+    return 2 * size**3 / best / 1e9
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """The autocast type. ``auto``: bfloat16 on a GPU that has it, or on a CPU where a product is 1.3 times faster.
+
+    Processors without bfloat16 instructions emulate it, many times slower than float32; hence the probe.
+    """
+    if name != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type != "cpu":
+        return torch.float32
+    faster = matmul_rate(torch.bfloat16) > 1.3 * matmul_rate(torch.float32)
+    return torch.bfloat16 if faster else torch.float32

@@ -1,0 +1,141 @@
+"""The protocols and batch types that every other file speaks; the shape legend.
+
+Shape legend, used in every docstring and annotation of the project:
+B batch, N positions, P prompt positions, D width, E embedding, V vocabulary, H heads, L layers.
+Times live in [0, 1]: 0 is clean, 1 is pure noise. A known token is a token whose time is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from sunfish.randomness import Streams
+
+State = Tensor  # [B, N] token ids for the discrete processes, [B, N, E] vectors for the continuous ones
+Past = Tensor  # [L, 2, B, H, M, D/H]: keys and values of the M remembered tokens, of every layer
+
+
+# Which open positions a step commits: (confidence [B, N], open [B, N], reveal rate, rng) -> [B, N] bool.
+Commit = Callable[[Tensor, Tensor, float, Streams], Tensor]
+
+
+class Example(NamedTuple):
+    """One document of a corpus: what the user would type, and the text that answers it."""
+
+    prompt: str
+    text: str
+
+
+class Batch(NamedTuple):
+    """What one training step sees. Rows are padded with the end-of-text id, prompts are masked."""
+
+    x0: Tensor  # [B, N] clean ids; position 0 is always the end-of-text id, known and never corrupted
+    lengths: Tensor  # [B] number of real positions of each row (start and end mark included)
+    prompt: Tensor  # [B, P] prompt ids
+    prompt_mask: Tensor  # [B, P] bool, True where the prompt has a token
+
+
+class Condition(NamedTuple):
+    """What the denoiser cross-attends to: the encoded prompt as keys and values of every layer.
+
+    Slot 0 is a learned null prompt, the same in training and sampling, and it is always visible. Encoding
+    once per text and keeping keys and values means that no denoising step pays for the prompt again.
+    """
+
+    keys: Tensor  # [L, B, H, 1+P, D/H]
+    values: Tensor  # [L, B, H, 1+P, D/H]
+    mask: Tensor  # [B, 1+P] bool; slot 0 is always True
+
+    def drop(self, rows: Tensor) -> Condition:
+        """Hide the prompt of the rows where ``rows [B]`` is True, so that only the null slot stays visible."""
+        keep = ~rows[:, None] & self.mask
+        return self._replace(mask=torch.cat([self.mask[:, :1], keep[:, 1:]], dim=1))
+
+    def with_null(self) -> Condition:
+        """The rows as they are, then the same rows with their prompts dropped: ``[2B, ...]`` for guidance."""
+        null = self.drop(torch.ones(self.mask.shape[0], dtype=torch.bool, device=self.mask.device))
+        return Condition(
+            torch.cat([self.keys, self.keys], dim=1),
+            torch.cat([self.values, self.values], dim=1),
+            torch.cat([self.mask, null.mask], dim=0),
+        )
+
+
+@runtime_checkable
+class Process(Protocol):
+    """A forward corruption q(x_t | x_0) with its loss and its reverse step."""
+
+    def corrupt(self, x0: Tensor, t: Tensor, table: Tensor, rng: Streams) -> State:
+        """Draw x_t ~ q(x_t | x_0). ``x0 [B, N]`` ids, ``t [B, N]`` times, ``table [V+1, E]`` embeddings."""
+        ...
+
+    def scored(self, x_t: State, t: Tensor, table: Tensor) -> Tensor:
+        """``[B, N]`` bool: the positions whose loss can differ from 0; no logits are needed elsewhere."""
+        ...
+
+    def weight(self, x_t: State, t: Tensor, table: Tensor) -> Tensor:
+        """The factor of each token's cross-entropy in the bound, ``[...]``; 0 where a token is known."""
+        ...
+
+    def loss(self, logits: Tensor, x0: Tensor, x_t: State, t: Tensor) -> Tensor:
+        """The bound's integrand for each token, nats, unreduced: ``logits [..., V]``, all else ``[...]``."""
+        ...
+
+    def step(
+        self, logits: Tensor, x_t: State, t: float, s: float, table: Tensor, rng: Streams, commit: Commit = ...
+    ) -> State:
+        """One reverse step from scalar time ``t`` to ``s < t``; every position is treated as free.
+
+        ``commit`` chooses the positions that the step fixes; samplers differ in it and in nothing else.
+        """
+        ...
+
+    def decode(self, x: State, table: Tensor) -> Tensor:
+        """The token ids ``[B, N]`` of a state at time 0."""
+        ...
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """Predicts clean-token logits from a corrupted canvas, a prompt and the remembered earlier tokens."""
+
+    table: Tensor  # [V+1, E]
+
+    def __call__(
+        self, x: State, t: Tensor, cond: Condition, past: Past | None = None, start: int = 0, block_length: int = 0
+    ) -> Tensor:
+        """Logits ``[B, N, V]`` for a canvas that begins at position ``start``.
+
+        The canvas falls into blocks of ``block_length`` positions (0: it is one block); each sees itself and
+        the remembered tokens before it.
+        """
+        ...
+
+    def remember(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
+        """Causal pass over clean ids ``[B, N]``: grown memory, and next-token logits ``[B, N, V]``."""
+        ...
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Text to ids and back. ``end`` is the id that begins and ends every text."""
+
+    size: int
+    end: int
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: list[int]) -> str: ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """One corpus. Resuming is a larger ``start``; ``rank`` of ``world`` reads every world-th example."""
+
+    def examples(self, split: str, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Example]:
+        """The examples of ``split`` in a fixed order."""
+        ...
