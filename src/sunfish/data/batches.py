@@ -1,0 +1,131 @@
+"""Turns a prepared split into batches; batch ``step`` is a pure function of (seed, step).
+
+So resuming a run exactly needs one integer.
+
+The examples form one endless sequence, epoch after epoch, each epoch in its own random order by (seed,
+epoch). That sequence is cut into windows of up to 32 batches; inside a window the rows are sorted by length,
+cut into batches of similar lengths, and the batches shuffled. So little is padding, a document occurs exactly
+once an epoch, the remainder of an epoch shares its last batch with the beginning of the next one, and no row
+is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from sunfish.data.prepared import PreparedSplit
+from sunfish.types import Batch
+
+WINDOW = 32  # batches in one window
+ROW_MULTIPLE = 8
+PROMPT_MULTIPLE = 4
+
+
+class Batches:
+    """The batches of one split. Nothing but caches changes when they are asked for."""
+
+    def __init__(
+        self, split: PreparedSplit, batch_size: int, end: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        """``batch_size`` rows a step on each of ``world`` ranks; ``end`` is the id that pads short rows."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}, but it must be at least 1")
+        if not 0 <= rank < world:
+            raise ValueError(f"rank is {rank} of world {world}: it must lie between 0 and world - 1")
+        self.split, self.batch_size, self.end, self.seed = split, batch_size, end, seed
+        self.rank, self.world = rank, world
+        self.rows = batch_size * world  # rows of one step over all ranks
+        # A window longer than an epoch would put copies of one document side by side in a batch.
+        self.window = max(1, min(WINDOW, len(split) // self.rows))
+        self._orders: dict[int, np.ndarray] = {}
+        self._plan: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+
+    def batch(self, step: int) -> Batch:
+        """Batch number ``step`` of this rank; the same in any object with the same arguments."""
+        rows = self._global_rows(step)
+        width = self._width(rows)  # of the global batch, so that all ranks have equal shapes
+        return self._tensors(rows[self.rank :: self.world], width)
+
+    def row_numbers(self, step: int) -> list[int]:
+        """Which rows of the split make up batch ``step`` of this rank, for error messages."""
+        return [int(row) for row in self._global_rows(step)[self.rank :: self.world]]
+
+    def epoch(self, step: int) -> float:
+        """How often the corpus was seen before ``step``."""
+        return step * self.rows / len(self.split)
+
+    def in_order(self, limit: int, batch_size: int) -> Iterator[Batch]:
+        """The first ``limit`` rows (0: all), each exactly once, shortest first; for evaluation, on one rank.
+
+        The last batch may have fewer rows.
+        """
+        count = min(limit, len(self.split)) if limit else len(self.split)
+        rows = np.argsort(self.split.lengths[:count], kind="stable")
+        for first in range(0, count, batch_size):
+            chosen = rows[first : first + batch_size]
+            yield self._tensors(chosen, self._width(chosen))
+
+    def padding(self, steps: int) -> float:
+        """Share of padded positions in the first ``steps`` global batches."""
+        real = processed = 0
+        for step in range(steps):
+            rows = self._global_rows(step)
+            real += int(self.split.lengths[rows].sum())
+            processed += self._width(rows) * len(rows)
+        return 1 - real / processed
+
+    def _global_rows(self, step: int) -> np.ndarray:
+        """Row numbers ``[batch_size * world]`` of one step over all ranks."""
+        if step < 0:
+            raise ValueError(f"step is {step}, but it must not be negative")
+        if len(self.split) < self.rows:
+            raise ValueError(
+                f"the corpus has {len(self.split)} rows, fewer than one batch of {self.rows} "
+                f"({self.batch_size} x {self.world} ranks); use a smaller --batch_size or more text"
+            )
+        number, within = divmod(step, self.window)
+        if self._plan[0] != number:
+            self._plan = (number, self._window_rows(number))
+        return self._plan[1][within]
+
+    def _window_rows(self, number: int) -> np.ndarray:
+        """Row numbers ``[window, batch_size * world]`` of one window, its batches shuffled."""
+        size = self.window * self.rows
+        position = np.arange(number * size, (number + 1) * size)
+        epochs = position // len(self.split)
+        rows = np.empty(size, np.int64)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            rows[here] = self._order(int(epoch))[position[here] % len(self.split)]
+        rows = rows[np.argsort(self.split.lengths[rows], kind="stable")]
+        return rows.reshape(self.window, self.rows)[
+            np.random.default_rng([self.seed, 1, number]).permutation(self.window)
+        ]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if epoch not in self._orders:
+            self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
+            order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.split))
+            self._orders[epoch] = order
+        return self._orders[epoch]
+
+    def _width(self, rows: np.ndarray) -> int:
+        longest = int(self.split.lengths[rows].max())
+        return min(-(-longest // ROW_MULTIPLE) * ROW_MULTIPLE, self.split.context_length)
+
+    def _tensors(self, rows: np.ndarray, width: int) -> Batch:
+        lengths = np.asarray(self.split.lengths[rows], np.int64)
+        prompts = [self.split.prompt(int(i)) for i in rows]
+        longest = max(1, max(len(p) for p in prompts))
+        x0 = np.full((len(rows), width), self.end, np.int64)
+        prompt = np.full((len(rows), -(-longest // PROMPT_MULTIPLE) * PROMPT_MULTIPLE), self.end, np.int64)
+        mask = np.zeros(prompt.shape, bool)
+        for at, i in enumerate(rows):
+            x0[at, : lengths[at]] = self.split.row(int(i))
+            prompt[at, : len(prompts[at])] = prompts[at]
+            mask[at, : len(prompts[at])] = True
+        tensor = torch.from_numpy
+        return Batch(tensor(x0), tensor(lengths), tensor(prompt), tensor(mask))

@@ -1,0 +1,297 @@
+"""Preparation: the folder, its windows and prompts, what is counted and refused, what repeats exactly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sunfish.config import Config, preset
+from sunfish.data.builtin import StoriesSource
+from sunfish.data.derive import PHRASINGS, Statistics
+from sunfish.data.open import open_source
+from sunfish.data.prepare import Prepared, open_prepared, prepare, report
+from sunfish.data.rows import windows
+
+NOUNS = "harbour keeper lamp storm violin garden robot market winter letter bridge clock"
+WORDS = NOUNS.split()
+
+
+def quiet(stage: str, done: int, total: int | None) -> None:
+    """Progress that nobody sees."""
+
+
+def text_of(i: int, words: int) -> str:
+    return f"Document {i}. " + " ".join(WORDS[(i + j * (1 + i % 5)) % len(WORDS)] for j in range(words))
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., Prepared]:
+    """Writes records to a file and prepares it."""
+
+    def run(records: list[dict], workers: int = 1, **fields) -> Prepared:
+        path = tmp_path / "corpus.jsonl"
+        content = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records)
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
+            path.write_text(content, encoding="utf-8")
+        config = small(tmp_path, data=str(path), **fields)
+        return prepare(open_source(config.corpus, 0), config, quiet, workers)
+
+    return run
+
+
+def small(tmp_path: Path, **fields) -> Config:
+    values = {"vocab_size": 400, "context_length": 32, "prompt_length": 8, "validation_fraction": 0.2}
+    return preset("nano", **{**values, "data_folder": str(tmp_path / "data"), **fields})
+
+
+def records(count: int, words: int = 8) -> list[dict]:
+    return [{"text": text_of(i, words), "label": WORDS[i % 3]} for i in range(count)]
+
+
+def test_rows_are_texts_between_end_marks(make) -> None:
+    prepared = make(
+        records(20), tokenizer="bytes", context_length=200, prompt_field="label", prompt_length=20
+    )
+    end, found = prepared.tokenizer.end, set()
+    for name in ("train", "validation"):
+        split = prepared.split(name)
+        for i in range(len(split)):
+            row = split.row(i)
+            assert row.dtype == np.int64 and row[0] == row[-1] == end and end not in row[1:-1]
+            text = prepared.tokenizer.decode(row)
+            assert split.lengths[i] == len(row) == len(text.encode()) + 2
+            assert split.bytes[i] == len(text.encode())
+            found.add((text, prepared.tokenizer.decode(split.prompt(i))))
+    assert found == {(r["text"], r["label"]) for r in records(20)}
+
+
+@pytest.mark.parametrize("length", [1, 5, 6, 7, 8, 13, 14, 15, 16, 100])
+def test_windows_reassemble_to_the_document(length: int) -> None:
+    ids = list(range(1, length + 1))
+    cut = windows(ids, end=0, context_length=8)
+    rows = [[0, *ids[a:b], *([0] if b == length else [])] for a, b in cut]
+    assert [i for row in rows for i in row if i] == ids
+    assert all(3 <= len(row) <= 8 for row in rows)
+    assert rows[-1][-1] == 0 and all(row[-1] != 0 for row in rows[:-1])
+
+
+@pytest.mark.parametrize("tokenizer", ["bpe", "bytes", "characters"])
+def test_long_documents_become_windows_with_their_prompt_and_exact_bytes(make, tokenizer: str) -> None:
+    given = [{"text": text_of(i, 60) + " né 日本\U0001f600" * (i % 4), "p": f"n {i}"} for i in range(12)]
+    prepared = make(given, tokenizer=tokenizer, prompt_field="p")
+    prompts = {r["p"]: r["text"] for r in given}
+    ids: dict[str, list[int]] = {}
+    sizes: dict[str, int] = {}
+    for name in ("train", "validation"):
+        split = prepared.split(name)
+        assert split.lengths.max() <= 32
+        for i in range(len(split)):
+            prompt = prepared.tokenizer.decode(split.prompt(i))
+            ids.setdefault(prompt, []).extend(split.row(i)[1:])
+            sizes[prompt] = sizes.get(prompt, 0) + int(split.bytes[i])
+    assert {p: prepared.tokenizer.decode(row) for p, row in ids.items()} == prompts
+    assert all(row[-1] == prepared.tokenizer.end for row in ids.values())
+    assert sizes == {p: len(t.encode()) for p, t in prompts.items()}
+    part = prepared.manifest["splits"]["train"]
+    assert part["cut_documents"] == part["documents"] and part["windows"] == part["rows"]
+    assert "cut into" in report(prepared)
+
+
+def test_one_long_text_has_a_prompt_of_its_own_in_each_window(tmp_path: Path) -> None:
+    blank = "\n" * 300  # whole windows of nothing
+    (tmp_path / "long.txt").write_text(
+        blank.join(" ".join(text_of(i, 12) for i in range(k)) for k in (40, 9))
+    )
+    config = small(
+        tmp_path, data=str(tmp_path / "long.txt"), delimiter="none", tokenizer="characters", prompt_length=50
+    )
+    prepared = prepare(open_source(config.corpus, 0), config, quiet, 1)
+    split = prepared.split("train")
+    assert len({tuple(split.prompt(i)) for i in range(len(split))}) > len(split) / 2
+    assert all(len(split.prompt(i)) for i in range(len(split)))
+    both = "".join(
+        prepared.tokenizer.decode(prepared.split(s).row(i))
+        for s in ("train", "validation")
+        for i in range(len(prepared.split(s)))
+    )
+    assert both == (tmp_path / "long.txt").read_text()
+
+
+def test_prompts_are_never_missing(make) -> None:
+    given = [
+        {"text": t} for t in ["1 2 3", "?!", "日本", "a", "the and of", *(text_of(i, 9) for i in range(20))]
+    ]
+    prepared = make(given)
+    for name in ("train", "validation"):
+        split = prepared.split(name)
+        assert all(1 <= len(split.prompt(i)) <= 8 for i in range(len(split)))
+    assert sum(prepared.manifest["splits"][s]["derived_prompts"] for s in ("train", "validation")) == len(
+        given
+    )
+    assert "prompts derived" in report(prepared)
+
+
+def test_derived_prompts_name_salient_words_and_depend_on_the_text_alone() -> None:
+    statistics = Statistics()
+    texts = [text_of(i, 6) + " They were there with something." for i in range(60)]
+    for text in texts:
+        statistics.add(text)
+    deriver = statistics.deriver()
+    prompts = [deriver.derive(text) for text in texts]
+    assert prompts == [deriver.derive(text) for text in texts]
+    named = [p for p, text in zip(prompts, texts, strict=True) if not text.startswith(p)]
+    assert len(named) > 0.6 * len(texts)
+    assert all(any(word in prompt for word in WORDS) for prompt in named)
+    assert not any("something" in prompt or "They" in prompt for prompt in named)
+    assert len({prompt.split()[0] for prompt in named}) > 2  # varied phrasings
+    beginnings = [p for p, text in zip(prompts, texts, strict=True) if text.startswith(p)]
+    assert beginnings and all(3 <= len(p.split()) <= 8 for p in beginnings)
+    assert deriver.derive("zyzzyva") and deriver.derive("...")
+
+
+def test_long_prompts_are_cut_and_counted(make) -> None:
+    prepared = make([{"text": text_of(i, 5), "p": "word " * 50} for i in range(10)], prompt_field="p")
+    assert prepared.manifest["splits"]["train"]["truncated_prompts"] == 8
+    assert "8 prompts cut to prompt_length 8" in report(prepared)
+
+
+def test_skips_and_notes_reach_the_manifest_and_the_report(make) -> None:
+    given = [*records(12), {"text": ""}, {"other": 1}, {"text": "promptless text"}]
+    prepared = make(given, prompt_field="label")
+    assert prepared.manifest["skips"]["text is empty"] == {"count": 1, "places": ["corpus.jsonl:13"]}
+    text = report(prepared)
+    assert "left out: 1 x record has no field 'text' (corpus.jsonl:14)" in text
+    assert "prompt derived from the text (corpus.jsonl:15)" in text
+
+
+def test_a_text_outside_the_alphabet_is_a_counted_skip(make) -> None:
+    alphabet = set("".join(r["text"] for r in records(12)) + "".join(PHRASINGS))
+    given = [
+        *({"text": 2 * r["text"]} for r in records(12)),
+        {"text": "ж"},
+    ]  # the rarest character, for which there is no id left
+    prepared = make(given, tokenizer="characters", vocab_size=len(alphabet) + 1)
+    reason = "not encodable: character 'ж' (U+0436)"
+    assert prepared.manifest["skips"] == {reason: {"count": 1, "places": ["corpus.jsonl:13"]}}
+
+
+def test_what_a_vocabulary_replaces_is_noted(make, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    vocabulary = {word: i for i, word in enumerate(["[UNK]", "Document", ".", *WORDS, *map(str, range(12))])}
+    engine = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    engine.pre_tokenizer = pre_tokenizers.Whitespace()
+    engine.save(str(tmp_path / "words.json"))
+    prepared = make([*records(12), {"text": "Document zyzzyva"}], tokenizer=str(tmp_path / "words.json"))
+    (note,) = prepared.manifest["notes"].values()
+    assert note == {"count": 1, "places": ["corpus.jsonl:13"]} and "unknown token" in report(prepared)
+
+
+def test_an_alphabet_covers_the_phrasings_of_derived_prompts(make) -> None:
+    prepared = make([{"text": " ".join(WORDS[i : i + 3])} for i in range(10)] * 2, tokenizer="characters")
+    split = prepared.split("train")
+    prompts = [prepared.tokenizer.decode(split.prompt(i)) for i in range(len(split))]
+    assert any(prompt[0].isupper() for prompt in prompts)  # the texts have no capital
+
+
+def test_a_small_alphabet_still_gets_prompts(make) -> None:
+    prepared = make([{"text": "日本" * (i + 1)} for i in range(10)], tokenizer="characters", vocab_size=3)
+    split = prepared.split("train")
+    assert len(split) == 8 and all(len(split.prompt(i)) for i in range(8))
+
+
+def test_copies_never_lie_on_both_sides(make) -> None:
+    prepared = make(records(30) + records(30))
+    assert prepared.manifest["overlap"] == 0
+    parts = prepared.manifest["splits"]
+    assert sum(p["documents"] for p in parts.values()) == 60
+    assert sum(p["distinct"] for p in parts.values()) == 30
+
+
+def test_a_tokenizer_larger_than_the_model_names_the_remedy(make, tmp_path: Path) -> None:
+    from sunfish.tokenizers import build_tokenizer
+
+    build_tokenizer("bytes", 300, []).save(tmp_path / "bytes.json")
+    with pytest.raises(ValueError, match=r"has 257 ids, but vocab_size is 100; give --vocab_size 257"):
+        make(records(10), tokenizer=str(tmp_path / "bytes.json"), vocab_size=100)
+    assert not any((tmp_path / "data").iterdir()), "a failed preparation leaves nothing behind"
+
+
+def test_an_unknown_tokenizer_is_refused_before_any_work(make, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="tokenizer is 'bpee'"):
+        make(records(10), tokenizer="bpee")
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_same_settings_find_the_folder_again(make) -> None:
+    first = make(records(10))
+    stamp = (first.folder / "manifest.json").stat().st_mtime_ns
+    again = make(records(10))
+    assert again.folder == first.folder and (first.folder / "manifest.json").stat().st_mtime_ns == stamp
+    assert make(records(10), context_length=64).folder != first.folder
+    assert make(records(10), prompt_field="label").folder != first.folder
+    assert make(records(11)).folder != first.folder
+
+
+@pytest.mark.parametrize("kind", ["files", "stories"])
+def test_the_content_does_not_depend_on_the_number_of_workers(tmp_path: Path, kind: str) -> None:
+    hashes = set()
+    for workers in (1, 2):
+        config = small(tmp_path, data_folder=str(tmp_path / f"data{workers}"))
+        if kind == "files":
+            path = tmp_path / "corpus.jsonl"
+            if not path.exists():
+                path.write_text("".join(json.dumps(r) + "\n" for r in records(900, 30)))
+            config = config.with_fields(data=str(path))
+            source = open_source(config.corpus, 0)
+        else:
+            source = StoriesSource(seed=1, train_count=600, validation_count=50)
+        prepared = prepare(source, config, quiet, workers)
+        hashes.add((prepared.folder.name, prepared.manifest["content_hash"]))
+    assert len(hashes) == 1
+
+
+def test_damage_is_named(make, tmp_path: Path) -> None:
+    folder = make(records(10)).folder
+    assert open_prepared(folder, verify=True).manifest["splits"]["train"]["documents"] == 8
+    tokens = folder / "train.tokens.bin"
+    content = tokens.read_bytes()
+    tokens.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    open_prepared(folder)
+    with pytest.raises(ValueError, match=r"train.tokens.bin does not have the content.*delete the folder"):
+        open_prepared(folder, verify=True)
+    tokens.write_bytes(content[:-2])
+    with pytest.raises(ValueError, match=r"train.tokens.bin has \d+ bytes instead of \d+"):
+        open_prepared(folder)
+    tokens.unlink()
+    with pytest.raises(ValueError, match=r"train.tokens.bin is missing"):
+        make(records(10))
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match=r"manifest.json is damaged"):
+        open_prepared(folder)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(ValueError, match=r"has no manifest.json"):
+        open_prepared(folder)
+    with pytest.raises(ValueError, match="does not exist"):
+        open_prepared(tmp_path / "absent")
+
+
+def test_progress_is_told_and_plain_lines_go_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    told = []
+    source = StoriesSource(seed=1, train_count=120, validation_count=20)
+    config = small(tmp_path)
+    prepare(source, config, lambda *step: told.append(step), 1)
+    assert ("train rows", 120, 120) in told and ("validation rows", 20, 20) in told
+    prepare(source, config.with_fields(context_length=64), None, 1)
+    captured = capsys.readouterr()
+    assert "train rows: 120 of 120 documents" in captured.err and not captured.out
+
+
+def test_the_summary_counts_both_splits(make) -> None:
+    text = report(make(records(20)))
+    assert "train: 16 documents (16 distinct), 16 rows" in text
+    assert "validation: 4 documents (4 distinct), 4 rows" in text

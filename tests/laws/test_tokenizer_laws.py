@@ -1,0 +1,100 @@
+"""What every tokenizer must obey: round trips, ids in range, a file that reads back, no forged end mark."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import random
+
+import pytest
+
+from sunfish.tokenizers import END, TextTokenizer, build_tokenizer, tokenizer_kinds
+
+SAMPLE = [
+    "The harbour was quiet, and the keeper lit the lamp.\n\nNobody came.",
+    "Größe, naïve, 日本語, e\u0301, \U0001f600 and\ttabs \x00 \r\n  two  spaces ",
+    f"A text that writes {END} itself.",
+    "the cat sat on the mat. " * 20,
+]
+
+
+@pytest.fixture(params=[*tokenizer_kinds(), "a saved file"], scope="module")
+def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
+    if request.param != "a saved file":
+        return build_tokenizer(request.param, 400, SAMPLE)
+    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    build_tokenizer("bpe", 400, SAMPLE).save(path)
+    return build_tokenizer(str(path), 400, [])
+
+
+def covered(tokenizer: TextTokenizer, text: str) -> bool:
+    try:
+        tokenizer.encode(text)
+    except ValueError:
+        return False
+    return True
+
+
+def test_decoding_returns_exactly_the_text(tokenizer: TextTokenizer) -> None:
+    for text in [*SAMPLE, "", " ", "\n", SAMPLE[0][::-1]]:
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_random_unicode_round_trips_or_is_refused(tokenizer: TextTokenizer) -> None:
+    rng = random.Random(0)
+    for _ in range(200):
+        codes = (rng.choice([rng.randrange(0x80), rng.randrange(0xD800), rng.randrange(0xE000, 0x110000)])
+                 for _ in range(rng.randrange(12)))  # fmt: skip
+        text = "".join(map(chr, codes))
+        if covered(tokenizer, text):
+            assert tokenizer.decode(tokenizer.encode(text)) == text
+        else:
+            assert tokenizer.size < 257, "a byte-level vocabulary covers every text"
+
+
+def test_ids_lie_inside_the_vocabulary(tokenizer: TextTokenizer) -> None:
+    ids = [i for text in SAMPLE for i in tokenizer.encode(text)]
+    assert all(0 <= i < tokenizer.size for i in ids)
+    assert 0 <= tokenizer.end < tokenizer.size
+
+
+def test_every_id_decodes(tokenizer: TextTokenizer) -> None:
+    for i in range(tokenizer.size):
+        assert isinstance(tokenizer.decode([i]), str)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 10_000])
+def test_an_id_outside_the_vocabulary_is_an_error(tokenizer: TextTokenizer, offset: int) -> None:
+    wrong = tokenizer.size + offset
+    with pytest.raises(ValueError, match=rf"{wrong}.*{tokenizer.size} ids"):
+        tokenizer.decode([0, wrong])
+    with pytest.raises(ValueError, match="-1"):
+        tokenizer.decode([-1])
+
+
+def test_text_cannot_forge_the_end_mark(tokenizer: TextTokenizer) -> None:
+    assert tokenizer.end not in tokenizer.encode(f"before {END} after")
+    assert tokenizer.decode(tokenizer.encode(END)) == END
+
+
+def test_the_end_mark_prints_nothing(tokenizer: TextTokenizer) -> None:
+    ids = [tokenizer.end, *tokenizer.encode("the cat"), tokenizer.end]
+    assert tokenizer.decode(ids) == "the cat"
+
+
+def test_a_saved_tokenizer_is_the_same(tokenizer: TextTokenizer, tmp_path) -> None:
+    tokenizer.save(tmp_path / "tokenizer.json")
+    again = TextTokenizer.load(tmp_path / "tokenizer.json")
+    for other in (again, copy.deepcopy(tokenizer), pickle.loads(pickle.dumps(tokenizer))):
+        assert (other.size, other.end) == (tokenizer.size, tokenizer.end)
+        assert [other.encode(t) for t in SAMPLE] == [tokenizer.encode(t) for t in SAMPLE]
+
+
+def test_batches_encode_like_single_texts(tokenizer: TextTokenizer) -> None:
+    assert tokenizer.encode_batch(SAMPLE) == [tokenizer.encode(t) for t in SAMPLE]
+
+
+def test_a_lone_surrogate_is_refused_by_name(tokenizer: TextTokenizer) -> None:
+    for call in (tokenizer.encode, lambda text: tokenizer.encode_batch(["fine", text])):
+        with pytest.raises(ValueError, match=r"surrogate U\+D800|U\+DC80"):
+            call("the \ud800")

@@ -1,0 +1,109 @@
+"""What is special about each kind of tokenizer, and how one is chosen."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from sunfish.tokenizers import END, TextTokenizer, build_tokenizer, tokenizer_kinds
+from sunfish.types import Tokenizer
+
+TEXTS = ["the cat sat on the mat and the dog sat on the cat"] * 10
+
+
+def test_kinds_are_the_files_of_the_folder() -> None:
+    assert tokenizer_kinds() == ["bpe", "bytes", "characters"]
+    assert isinstance(build_tokenizer("bytes", 300, []), Tokenizer)
+
+
+def test_an_unknown_kind_names_the_choices() -> None:
+    with pytest.raises(ValueError, match=r"'bqe'.*bpe, bytes, characters.*tokenizer.json"):
+        build_tokenizer("bqe", 300, TEXTS)
+    with pytest.raises(ValueError, match="neither"):
+        build_tokenizer("", 300, TEXTS)
+
+
+def test_bpe_keeps_to_the_size_and_shortens_text() -> None:
+    bpe = build_tokenizer("bpe", 280, TEXTS)
+    assert 257 < bpe.size <= 280
+    assert len(bpe.encode(TEXTS[0])) < len(TEXTS[0]) / 2
+    assert build_tokenizer("bpe", 100_000, TEXTS).size < 400  # a poor corpus has no more pieces to offer
+
+
+def test_bpe_does_not_depend_on_anything_but_its_texts() -> None:
+    assert (
+        build_tokenizer("bpe", 280, TEXTS).engine.to_str()
+        == build_tokenizer("bpe", 280, TEXTS).engine.to_str()
+    )
+
+
+@pytest.mark.parametrize("kind", ["bpe", "bytes"])
+def test_a_vocabulary_without_room_for_bytes_is_an_error(kind: str) -> None:
+    with pytest.raises(ValueError, match=r"vocab_size is 256.*257"):
+        build_tokenizer(kind, 256, TEXTS)
+
+
+def test_bytes_has_one_id_a_byte() -> None:
+    tokenizer = build_tokenizer("bytes", 8192, [])
+    assert tokenizer.size == 257
+    for text in ("abc", "日本", "a b  c\n", "don't"):
+        assert len(tokenizer.encode(text)) == len(text.encode())
+
+
+def test_characters_has_one_id_a_character_and_refuses_others() -> None:
+    tokenizer = build_tokenizer("characters", 8192, ["abc 日\n"])
+    assert tokenizer.size == 7
+    assert len(tokenizer.encode("cab\n日 ")) == 6
+    with pytest.raises(ValueError, match=r"'x' \(U\+0078\) at position 2.*bpe or bytes"):
+        tokenizer.encode("abx")
+    assert build_tokenizer("characters", 3, ["aaabbc"]).decode([1, 2]) == "ab"  # the most frequent ones stay
+    with pytest.raises(ValueError, match="no characters"):
+        build_tokenizer("characters", 3, [])
+
+
+def test_a_vocabulary_without_end_mark_gets_one(tmp_path: Path) -> None:
+    symbols = json.loads(build_tokenizer("bytes", 300, []).engine.to_str())["model"]["vocab"]
+    symbols = {s: i for i, s in enumerate(sorted(set(symbols) - {END}))}
+    (tmp_path / "vocab.json").write_text(json.dumps(symbols))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = build_tokenizer(str(tmp_path), 300, [])
+    assert (tokenizer.size, tokenizer.end) == (257, 256)
+    assert tokenizer.decode(tokenizer.encode("a b")) == "a b"
+
+
+def test_a_folder_without_a_vocabulary_says_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "readme.md").write_text("nothing")
+    with pytest.raises(ValueError, match=r"holds readme.md; it needs tokenizer.json, or encoder.json"):
+        build_tokenizer(str(tmp_path), 300, [])
+
+
+def test_damaged_files_are_errors(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"not a readable tokenizer.json"):
+        build_tokenizer(str(tmp_path / "tokenizer.json"), 300, [])
+    with pytest.raises(ValueError, match="there is no tokenizer"):
+        TextTokenizer.load(tmp_path / "absent.json")
+    (tmp_path / "gpt2").mkdir()
+    (tmp_path / "gpt2" / "encoder.json").write_text("[]")
+    (tmp_path / "gpt2" / "vocab.bpe").write_text("")
+    with pytest.raises(ValueError, match="no readable GPT-2 vocabulary"):
+        build_tokenizer(str(tmp_path / "gpt2"), 300, [])
+
+
+def gpt2_folder() -> Path | None:
+    beside = Path(__file__).resolve().parents[2] / "shared"
+    folder = Path(os.environ.get("SUNFISH_SHARED", beside)) / "data" / "gpt2_bpe"
+    return folder if folder.is_dir() else None
+
+
+@pytest.mark.skipif(
+    gpt2_folder() is None, reason="GPT-2's vocabulary is not beside the project (SUNFISH_SHARED)"
+)
+def test_gpt2_vocabulary_gives_gpt2_ids() -> None:
+    tokenizer = build_tokenizer(str(gpt2_folder()), 50_257, [])
+    assert (tokenizer.size, tokenizer.end) == (50_257, 50_256)
+    assert tokenizer.encode("Hello world") == [15496, 995]
+    assert tokenizer.encode("Hello, I'm a language model,") == [15496, 11, 314, 1101, 257, 3303, 2746, 11]
