@@ -1,0 +1,196 @@
+"""The transformer's parts: rotary positions, normalised attention, the gated feed-forward, the layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sunfish.config import ModelConfig
+
+
+def rotary_angles(positions: int, head_width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
+    """cos and sin ``[positions, head_width / 2]`` of rotary position embedding (Su et al. 2021, eq. 15)."""
+    frequency = base ** -(torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
+    angle = torch.arange(positions, dtype=torch.float64)[:, None] * frequency
+    return angle.cos().float(), angle.sin().float()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate the halves of ``x [..., N, D/H]`` by angles whose ``cos``, ``sin`` are ``[..., N, D/2H]``."""
+    first, second = x.chunk(2, dim=-1)
+    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
+    return torch.cat(
+        [torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(second * cos, first, sin)], dim=-1
+    )
+
+
+class _Normalise(torch.autograd.Function):
+    """x / rms(x) with its gradient written out: a third of the passes over memory that autograd's own takes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+        scale = x.shape[-1] ** 0.5 / norm.clamp(min=1e-6)
+        y = x * scale
+        ctx.save_for_backward(y, scale)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        y, scale = ctx.saved_tensors
+        return torch.addcmul(gradient, y, (gradient * y).mean(-1, keepdim=True), value=-1).mul_(scale)
+
+
+def normalise(x: Tensor) -> Tensor:
+    """RMSNorm (Zhang and Sennrich 2019) without weights: ``[..., D]`` brought to root mean square 1.
+
+    A matrix follows each of the network's norms, so weights of their own would add no function.
+    """
+    return _Normalise.apply(x)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """softmax(q k^T / sqrt(D/H)) v: ``query [B, H, N, D/H]``, ``key`` and ``value [B, H, M, D/H]``.
+
+    ``mask`` is bool and broadcasts to ``[B, H, N, M]``, True = visible. In bfloat16 training on a CPU the two
+    products written out take a third of the fused kernel's time (benchmarks/attention_cpu.py); everywhere else
+    the fused kernel is the better one.
+    """
+    if not (query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled()):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    batch, heads, length, width = query.shape
+    bias = query.new_zeros(1) if mask is None else query.new_zeros(mask.shape).masked_fill(~mask, -1e4)
+    if bias.ndim == 4 and bias.shape[0] == batch:
+        bias = bias.expand(batch, heads, length, -1).flatten(0, 1)
+    scores = torch.baddbmm(
+        bias, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=width**-0.5
+    )
+    return torch.bmm(torch.softmax(scores, dim=-1), value.flatten(0, 1)).unflatten(0, (batch, heads))
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """``[B, N, D]`` to ``[B, H, N, D/H]``."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """``[B, H, N, D/H]`` to ``[B, N, D]``."""
+    return x.transpose(1, 2).flatten(-2)
+
+
+def causal_mask(length: int, remembered: int, device: torch.device) -> Tensor | None:
+    """``[N, M + N]`` bool: a reading position sees what is remembered and itself and what is before it."""
+    if length == 1:
+        return None
+    everything = torch.ones(length, remembered + length, dtype=torch.bool, device=device)
+    return everything.tril(remembered)
+
+
+def canvas_mask(length: int, remembered: int, start: int, block_length: int, device: torch.device) -> Tensor | None:
+    """What a canvas position may see, ``[N, M + N]`` bool; None where it sees everything.
+
+    The canvas begins at position ``start`` and falls into blocks. A position sees its whole block, and the
+    remembered tokens that lie before the block, so that no block can see its own clean answer.
+    """
+    if block_length == 0 or block_length >= length:
+        if remembered <= start:
+            return None
+        block_length = length
+    offset = torch.arange(length, device=device)
+    block = offset // block_length
+    earlier = torch.arange(remembered, device=device)[None, :] < start + (block * block_length)[:, None]
+    return torch.cat([earlier, block[:, None] == block[None, :]], dim=1)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention over remembered keys and its own, with rotary positions and normalised q and k.
+
+    Query-key normalisation (Henry et al. 2020; Dehghani et al. 2023) bounds the logits, so training stays
+    stable at high learning rates and in bfloat16; a learned gain for each head sets how sharp it may become.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.n_head
+        self.project = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
+        self.output = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.gain = nn.Parameter(torch.ones(config.n_head, 1, 1))
+
+    def forward(
+        self,
+        x: Tensor,
+        angles: tuple[Tensor, Tensor],
+        past: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """``x [B, N, D]``; ``past [2, B, H, M, D/H]``; ``mask`` broadcasts to ``[B, H, N, M + N]``, True = visible.
+
+        Returns the output ``[B, N, D]`` and this call's keys and values ``[2, B, H, N, D/H]``.
+        """
+        parts = self.project(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        gains = torch.stack([self.gain, torch.ones_like(self.gain)])[:, None]  # queries only
+        query, key = rotate(normalise(parts[:2]), angles[0] * gains, angles[1] * gains).unbind(0)
+        value = parts[2]
+        own = torch.stack([key, value.to(key.dtype)])
+        if past is not None:
+            key, value = torch.cat([past[0].to(key.dtype), key], 2), torch.cat([past[1].to(value.dtype), value], 2)
+        return self.output(merge_heads(attend(query, key, value, mask))), own
+
+
+class CrossAttention(nn.Module):
+    """Attention to the encoded prompt, whose keys and values come ready-made with the condition."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.n_head
+        self.query = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.output = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.gain = nn.Parameter(torch.ones(config.n_head, 1, 1))
+
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """``x [B, N, D]``, ``keys`` and ``values [B, H, 1+P, D/H]``, ``mask [B, 1+P]`` bool -> ``[B, N, D]``."""
+        query = normalise(split_heads(self.query(x), self.heads)) * self.gain.to(x.dtype)
+        query = query.to(keys.dtype)
+        return self.output(merge_heads(attend(query, keys, values, mask[:, None, None, :])))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU (Shazeer 2020): down(silu(gate(x)) * up(x))."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(config.n_embd, 2 * config.n_hidden, bias=False)
+        self.down = nn.Linear(config.n_hidden, config.n_embd, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, N, D]`` to ``[B, N, D]``."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)
+
+
+class Layer(nn.Module):
+    """Pre-norm self-attention, cross-attention to the prompt (if the layer has it), feed-forward."""
+
+    def __init__(self, config: ModelConfig, cross: bool) -> None:
+        super().__init__()
+        self.self_attention = SelfAttention(config)
+        self.cross_attention = CrossAttention(config) if cross else None
+        self.feed_forward = FeedForward(config)
+
+    def forward(
+        self,
+        x: Tensor,
+        angles: tuple[Tensor, Tensor],
+        prompt: tuple[Tensor, Tensor, Tensor] | None = None,
+        past: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """``x [B, N, D]`` -> the same shape, and the layer's keys and values ``[2, B, H, N, D/H]``."""
+        y, own = self.self_attention(normalise(x), angles, past, mask)
+        x = x + y
+        if self.cross_attention is not None and prompt is not None:
+            x = x + self.cross_attention(normalise(x), *prompt)
+        return x + self.feed_forward(normalise(x)), own

@@ -1,0 +1,52 @@
+"""The output layer and its cross-entropy in one pass over chunks, so that no [tokens, V] matrix is ever kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK = 512  # rows of logits at a time: 512 x 8,192 float32 are 16 MB, which a desktop's last-level cache holds
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Gradients are formed in the forward pass, while the chunk's logits are at hand."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        matrix = table.to(hidden.dtype)
+        want = any(ctx.needs_input_grad[:2])
+        grad_hidden = torch.empty_like(hidden) if want else None
+        grad_table = torch.zeros_like(table, dtype=torch.float32) if want else None
+        losses = torch.empty(targets.shape, dtype=torch.float32, device=hidden.device)
+        for begin in range(0, hidden.shape[0], CHUNK):
+            rows = slice(begin, begin + CHUNK)
+            logits = (hidden[rows] @ matrix.T).float()
+            normaliser = torch.logsumexp(logits, dim=-1, keepdim=True)
+            losses[rows] = (normaliser - logits.gather(-1, targets[rows, None])).squeeze(-1)
+            if grad_hidden is not None and grad_table is not None:
+                grad = logits.sub_(normaliser).exp_()  # softmax
+                grad.scatter_add_(-1, targets[rows, None], -torch.ones_like(normaliser))
+                grad = grad.mul_(weights[rows, None]).to(hidden.dtype)
+                grad_hidden[rows] = grad @ matrix
+                grad_table += grad.T @ hidden[rows]
+        ctx.save_for_backward(grad_hidden, grad_table)
+        ctx.mark_non_differentiable(losses)
+        ctx.table_dtype = table.dtype
+        return (losses * weights).sum(), losses
+
+    @staticmethod
+    def backward(ctx: Any, grad_sum: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+        grad_hidden, grad_table = ctx.saved_tensors
+        return grad_hidden * grad_sum.to(grad_hidden.dtype), (grad_table * grad_sum).to(ctx.table_dtype), None, None
+
+
+def linear_cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of softmax(hidden @ table.T) against ``targets``.
+
+    ``hidden [M, D]``, ``table [V, D]``, ``targets [M]`` ids, ``weights [M]`` float32. Returns the weighted sum (a
+    scalar, differentiable by ``hidden`` and ``table``) and the unweighted losses ``[M]`` in nats (detached).
+    """
+    total, losses = _LinearCrossEntropy.apply(hidden, table, targets, weights)
+    return total, losses

@@ -1,0 +1,126 @@
+"""The denoiser: one transformer that reads clean text causally and denoises a canvas bidirectionally."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sunfish.config import ModelConfig
+from sunfish.model.attention import Layer, canvas_mask, causal_mask, normalise, rotary_angles
+from sunfish.model.cross_entropy import linear_cross_entropy
+from sunfish.model.prompt import PromptEncoder
+from sunfish.types import Condition, Past
+
+
+class Transformer(nn.Module):
+    """Clean-token logits for a canvas (block diffusion) and next-token logits for text already there.
+
+    One set of weights does both: :meth:`read` is a causal pass over clean tokens, whose keys and values the
+    canvas attends to (the memory), and which predicts each next token on the way. Input and output embeddings
+    are tied; the mask is row V of the table and has no output. There is no time conditioning: a masked token
+    shows that it is masked (Ou et al. 2024; Zheng et al. 2024).
+    """
+
+    def __init__(self, config: ModelConfig, frozen_table: Tensor | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.table = nn.Parameter(torch.empty(config.vocab_size + 1, config.n_embd))
+        # Rotary attention alone leaves cross-attention blind to where in the text a position lies.
+        self.position = nn.Parameter(torch.empty(config.context_length, config.n_embd))
+        # Tells the layers whether to predict the next token (reading) or this one (canvas).
+        self.reading = nn.Parameter(torch.empty(config.n_embd))
+        self.prompt_encoder = PromptEncoder(config, frozen_table)
+        self.layers = nn.ModuleList(Layer(config, cross=True) for _ in range(config.n_layer))
+        # A gain on the output: tied embeddings are small, and logits must be able to become sharp.
+        self.output_gain = nn.Parameter(torch.ones(config.n_embd))
+        cos, sin = rotary_angles(config.context_length, config.n_embd // config.n_head)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    @torch.no_grad()
+    def initialise(self, generator: torch.Generator | None = None) -> Transformer:
+        """Draw the weights: embeddings N(0, 0.02), matrices of variance 1 / fan-in, residual outputs 0."""
+        for name, parameter in self.named_parameters():
+            if name.endswith("gain"):
+                parameter.fill_(1.0)
+            elif name.endswith((".output.weight", ".down.weight")):
+                parameter.zero_()
+            elif parameter.ndim == 2 and name.startswith(("layers", "prompt_encoder")) and name.endswith("weight"):
+                parameter.normal_(0.0, parameter.shape[1] ** -0.5, generator=generator)
+            else:
+                parameter.normal_(0.0, 0.02, generator=generator)
+        return self
+
+    def encode(self, prompt: Tensor, mask: Tensor) -> Condition:
+        """Encode prompts ``[B, P]`` with their ``mask [B, P]``, once for each text."""
+        return self.prompt_encoder(prompt, mask, self.table)
+
+    def read(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
+        """Causal pass over clean ``ids [B, N]`` after ``past``: the grown memory, and hidden states ``[B, N, D]``."""
+        start = 0 if past is None else past.shape[4]
+        x = self._embed(ids, start) + self.reading
+        hidden, own = self._layers(x, start, cond, past, causal_mask(ids.shape[1], start, ids.device))
+        return own if past is None else torch.cat([past, own.to(past.dtype)], dim=4), hidden
+
+    def canvas(
+        self, x: Tensor, cond: Condition, past: Past | None = None, start: int = 0, block_length: int = 0
+    ) -> Tensor:
+        """Hidden states ``[B, N, D]`` of a canvas of ids ``[B, N]`` that begins at position ``start``."""
+        if (block_length == 0 or block_length >= x.shape[1]) and past is not None:
+            past = past[..., :start, :] if start else None  # one block sees only what lies before it
+        remembered = 0 if past is None else past.shape[4]
+        mask = canvas_mask(x.shape[1], remembered, start, block_length, x.device)
+        return self._layers(self._embed(x, start), start, cond, past, mask)[0]
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits ``[..., V]`` of hidden states ``[..., D]``."""
+        return F.linear(normalise(hidden) * self.output_gain.to(hidden.dtype), self.table[:-1])
+
+    def cross_entropy(self, hidden: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted sum and unweighted cross-entropies ``[M]`` of hidden states ``[M, D]`` against ``targets [M]``."""
+        return linear_cross_entropy(normalise(hidden) * self.output_gain.to(hidden.dtype), self.table[:-1], targets, weights)
+
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        cond: Condition,
+        past: Past | None = None,
+        start: int = 0,
+        block_length: int = 0,
+    ) -> Tensor:
+        """Clean-token logits ``[B, N, V]`` of the canvas ``x [B, N]``; ``t [B, N]`` is not needed for masking."""
+        return self.head(self.canvas(x, cond, past, start, block_length))
+
+    def remember(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
+        """The grown memory after clean ``ids [B, N]``, and next-token logits ``[B, N, V]``."""
+        past, hidden = self.read(ids, cond, past)
+        return past, self.head(hidden)
+
+    def _embed(self, ids: Tensor, start: int) -> Tensor:
+        end = start + ids.shape[1]
+        if end > self.config.context_length:
+            raise ValueError(
+                f"the text has {end} positions, but this model was built for context_length "
+                f"{self.config.context_length}; ask for a shorter text (--seq_len)"
+            )
+        return self.table[ids] + self.position[start:end]
+
+    def _layers(
+        self, x: Tensor, start: int, cond: Condition, past: Past | None, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        angles = (self.cos[start : start + x.shape[1]], self.sin[start : start + x.shape[1]])
+        x = normalise(x)
+        memory = []
+        for i, layer in enumerate(self.layers):
+            prompt = (cond.keys[i], cond.values[i], cond.mask)
+            x, own = layer(x, angles, prompt, None if past is None else past[i], mask)
+            memory.append(own)
+        return x, torch.stack(memory)
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """Exact number of trained parameters, counted on the meta device, so any size costs no memory."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in Transformer(config).parameters())

@@ -1,0 +1,62 @@
+"""The prompt encoder: prompt ids to the keys and values that every layer of the denoiser attends to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sunfish.config import ModelConfig
+from sunfish.model.attention import Layer, normalise, rotary_angles, split_heads
+from sunfish.types import Condition
+
+
+class PromptEncoder(nn.Module):
+    """A bidirectional transformer over the prompt, a learned null slot in front of what it returns.
+
+    With ``prompt_encoder = learned`` the token embeddings are the denoiser's own table. With ``hf:NAME`` they
+    are the frozen input embeddings of that model, brought to the width D by a learned matrix; the prompt ids are
+    then ids of that model's tokenizer.
+    """
+
+    frozen_table: Tensor | None
+
+    def __init__(self, config: ModelConfig, frozen_table: Tensor | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("frozen_table", frozen_table)
+        self.adapt = None if frozen_table is None else nn.Linear(frozen_table.shape[1], config.n_embd, bias=False)
+        self.position = nn.Parameter(torch.empty(config.prompt_length, config.n_embd))
+        self.null = nn.Parameter(torch.empty(config.n_embd))
+        self.layers = nn.ModuleList(Layer(config, cross=False) for _ in range(config.n_prompt_layer))
+        self.keys_values = nn.Linear(config.n_embd, 2 * config.n_layer * config.n_embd, bias=False)
+        cos, sin = rotary_angles(config.prompt_length, config.n_embd // config.n_head)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, prompt: Tensor, mask: Tensor, table: Tensor) -> Condition:
+        """``prompt [B, P]`` ids, ``mask [B, P]`` bool, ``table [V+1, D]`` -> the condition of every layer.
+
+        Raises ``ValueError`` where the prompt is longer than the model's ``prompt_length``.
+        """
+        length = prompt.shape[1]
+        if length > self.config.prompt_length:
+            raise ValueError(
+                f"the prompt has {length} tokens, but this model was built for prompt_length "
+                f"{self.config.prompt_length}; shorten the prompt"
+            )
+        if self.adapt is None or self.frozen_table is None:
+            tokens = table[prompt]
+        else:
+            tokens = self.adapt(self.frozen_table[prompt])
+        x = normalise(tokens + self.position[:length])
+        # A row without any visible token would make softmax divide by zero; its output is never looked at.
+        visible = mask | ~mask.any(dim=1, keepdim=True)
+        for layer in self.layers:
+            x, _ = layer(x, (self.cos[:length], self.sin[:length]), mask=visible[:, None, None, :])
+        memory = torch.cat([self.null.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
+        both = self.keys_values(normalise(memory)).unflatten(-1, (self.config.n_layer, 2, -1))
+        layers = [both[:, :, i] for i in range(self.config.n_layer)]  # each [B, 1+P, 2, D]
+        keys = torch.stack([normalise(split_heads(kv[:, :, 0], self.config.n_head)) for kv in layers])
+        values = torch.stack([split_heads(kv[:, :, 1], self.config.n_head) for kv in layers])
+        slots = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
+        return Condition(keys, values, slots)

@@ -1,0 +1,93 @@
+"""From a batch to the scalar that is minimised: the only place that reduces losses."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sunfish.config import TrainingConfig
+from sunfish.model.denoiser import Transformer
+from sunfish.randomness import Streams
+from sunfish.schedules import stratified_times
+from sunfish.types import Batch, Condition, Process
+
+
+class Losses(NamedTuple):
+    """Scalars of one batch, all but ``total`` for reports: nats per token."""
+
+    total: Tensor  # what is minimised
+    bound: Tensor  # the diffusion bound, per real token, over the drawn times and block length
+    cross_entropy: Tensor  # mean cross-entropy of the corrupted tokens, about ln V before training
+    next_token: Tensor  # mean next-token cross-entropy of the causal memory
+
+
+def block_times(
+    batch: Batch, block_length: int, low: float, high: float, generator: torch.Generator | None
+) -> Tensor:
+    """Times ``[B, N]`` for training: one for each block, stratified over the batch, in (low, high].
+
+    The start mark at position 0 is known, so its time is 0.
+    """
+    rows, length = batch.x0.shape
+    block = block_length or length
+    times = low + (high - low) * stratified_times(rows, -(-length // block), generator)
+    t = times.repeat_interleave(block, dim=1)[:, :length].clone()
+    t[:, 0] = 0.0
+    return t.to(batch.x0.device)
+
+
+def objective(
+    model: Transformer,
+    process: Process,
+    batch: Batch,
+    generator: torch.Generator,
+    block_length: int,
+    training: TrainingConfig,
+) -> Losses:
+    """The joint loss of one batch: (1 - w) * diffusion bound + w * next-token cross-entropy.
+
+    ``block_length`` 0 is the whole text. Sums run over every position (behind the end mark comes the end mark, which
+    is how the model learns where a text ends); both are divided by the number of real tokens.
+    Uses the same ``read`` and ``canvas`` that sampling uses, so the two cannot drift apart.
+    """
+    t = block_times(batch, block_length, training.mask_rate_min, training.mask_rate_max, generator)
+    dropped = torch.rand(batch.x0.shape[0], generator=generator) < training.prompt_dropout
+    cond = model.encode(batch.prompt, batch.prompt_mask).drop(dropped.to(batch.x0.device))
+    x_t = process.corrupt(batch.x0, t, model.table, Streams([generator]))
+    return losses_at(model, process, batch, cond, x_t, t, block_length, training.next_token_weight)
+
+
+def losses_at(
+    model: Transformer,
+    process: Process,
+    batch: Batch,
+    cond: Condition,
+    x_t: Tensor,
+    t: Tensor,
+    block_length: int,
+    next_token_weight: float,
+) -> Losses:
+    """The losses for a given corruption ``x_t [B, N]`` at times ``t [B, N]``."""
+    length = batch.x0.shape[1]
+    tokens = (batch.lengths - 1).sum().clamp(min=1)
+    zero = model.table.new_zeros(())
+    past, next_token, bound, cross_entropy = None, zero, zero, zero
+    whole = block_length == 0 or block_length >= length
+    if next_token_weight > 0 or not whole:
+        past, hidden = model.read(batch.x0, cond)
+    if next_token_weight > 0:
+        real = torch.arange(length - 1, device=batch.x0.device) < (batch.lengths - 1)[:, None]
+        targets = batch.x0[:, 1:][real]
+        summed, _ = model.cross_entropy(hidden[:, :-1][real], targets, torch.ones_like(targets, dtype=torch.float32))
+        next_token = summed / tokens
+    if next_token_weight < 1:
+        hidden = model.canvas(x_t, cond, None if whole else past, 0, block_length)
+        scored = process.scored(x_t, t, model.table)
+        weights = process.weight(x_t[scored], t[scored], model.table)
+        summed, losses = model.cross_entropy(hidden[scored], batch.x0[scored], weights)
+        bound = summed / tokens
+        cross_entropy = losses.mean() if losses.numel() else zero
+    total = (1 - next_token_weight) * bound + next_token_weight * next_token
+    return Losses(total, bound.detach(), cross_entropy.detach(), next_token.detach())

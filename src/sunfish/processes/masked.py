@@ -1,0 +1,97 @@
+"""Masked (absorbing-state) diffusion: corruption, its proven bound, its reverse step.
+
+MDLM (Sahoo et al. 2024, arXiv:2406.07524), MD4 (Shi et al. 2024, arXiv:2406.04329), LLaDA (Nie et al. 2025).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sunfish.randomness import Streams, draw_categorical
+from sunfish.schedules import Schedule, get_schedule
+from sunfish.types import Commit
+
+
+def ancestral(confidence: Tensor, masked: Tensor, reveal: float, rng: Streams) -> Tensor:
+    """Commit each masked position at the posterior's own rate, whatever the model thinks of it: exact."""
+    return masked & (rng.uniform(*masked.shape, device=masked.device) < reveal)
+
+
+def confidence_first(confidence: Tensor, masked: Tensor, reveal: float, rng: Streams) -> Tensor:
+    """Commit the tokens that were drawn with the highest probability, in each row ceil(masked * reveal) of them.
+
+    The low-confidence remasking of LLaDA (Nie et al. 2025, section 2.4), after MaskGIT (Chang et al. 2022).
+    """
+    count = torch.ceil(masked.sum(dim=1, keepdim=True) * reveal - 1e-9)
+    rank = confidence.masked_fill(~masked, -1.0).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    return masked & (rank < count)
+
+
+SAMPLERS: dict[str, Commit] = {"ancestral": ancestral, "confidence": confidence_first}
+
+
+@dataclass(frozen=True)
+class MaskedProcess:
+    """Each token is replaced by [MASK] with probability 1 - alpha(t), independently of the others."""
+
+    schedule: Schedule
+
+    @classmethod
+    def from_names(cls, schedule: str) -> MaskedProcess:
+        """Build from the configuration's names; ``ValueError`` for an unknown schedule."""
+        return cls(get_schedule(schedule))
+
+    def corrupt(self, x0: Tensor, t: Tensor, table: Tensor, rng: Streams) -> Tensor:
+        """x_t ~ q(x_t | x_0) = Cat(alpha_t x_0 + (1 - alpha_t) m), MDLM eq. 3. All ``[B, N]``; m is id V."""
+        mask_id = table.shape[0] - 1
+        mask_rate = 1 - self.schedule.alpha(t.double())
+        return torch.where(rng.uniform(*x0.shape, device=x0.device) < mask_rate, mask_id, x0)
+
+    def scored(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
+        """``[B, N]`` bool: where the loss can differ from 0, so that logits are needed nowhere else."""
+        return x_t == table.shape[0] - 1
+
+    def weight(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
+        """What the cross-entropy of each token is weighed with, ``[...]``: -alpha'_t / (1 - alpha_t), or 0 if known."""
+        return torch.where(x_t == table.shape[0] - 1, self.schedule.weight(t), 0.0)
+
+    def loss(self, logits: Tensor, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The bound's integrand, nats per token, unreduced: ``logits [..., V]``, the others and the result ``[...]``.
+
+        -alpha'_t / (1 - alpha_t) * CE(x_0) where the token is masked, else 0 (MDLM eq. 10). Its mean over
+        t ~ U(0, 1), summed over the positions, is at least the negative log-likelihood of the text.
+        """
+        exact = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, -2)
+        cross_entropy = F.cross_entropy(exact, x0.flatten(), reduction="none").view(x0.shape)
+        return torch.where(x_t == logits.shape[-1], self.schedule.weight(t) * cross_entropy, 0.0)
+
+    def step(
+        self,
+        logits: Tensor,
+        x_t: Tensor,
+        t: float,
+        s: float,
+        table: Tensor,
+        rng: Streams,
+        commit: Commit = ancestral,
+    ) -> Tensor:
+        """x_s ~ p(x_s | x_t), MDLM eq. 6 with x_0 drawn from the model: ``logits [B, N, V]``, ``x_t [B, N]``.
+
+        A masked position is revealed at the rate (alpha_s - alpha_t) / (1 - alpha_t), which the logits, guided
+        or not, have no part in; a revealed token is final.
+        """
+        masked = x_t == table.shape[0] - 1
+        ids, confidence = draw_categorical(logits, rng.uniform(*x_t.shape, device=x_t.device))
+        alpha_t, alpha_s = (float(self.schedule.alpha(torch.tensor(time, dtype=torch.float64))) for time in (t, s))
+        reveal = 1.0 if s <= 0 else (alpha_s - alpha_t) / (1 - alpha_t)
+        chosen = commit(confidence, masked, reveal, rng) & masked
+        return torch.where(chosen, ids, x_t)
+
+    def decode(self, x: Tensor, table: Tensor) -> Tensor:
+        """The ids themselves; a mask that is left at time 0 would be a bug of the sampler."""
+        assert not bool((x == table.shape[0] - 1).any()), "a masked token is left at time 0"
+        return x

@@ -1,0 +1,116 @@
+"""The only denoising loop: block by block, streaming, with memory, for every process and every infill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from sunfish.processes.masked import SAMPLERS
+from sunfish.randomness import Streams
+from sunfish.schedules import time_grid
+from sunfish.types import Commit, Condition, Denoiser, Past, Process
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How a text is drawn. ``num_steps`` denoising steps are walked in every block."""
+
+    num_steps: int = 20
+    """Denoising steps of each block; more are slower and better, up to one token a step."""
+    block_length: int = 16
+    """Positions that are denoised together; 0: the whole text is one block."""
+    sampler: str = "confidence"
+    """confidence: the surest tokens first (LLaDA). ancestral: exact draws from the reverse process."""
+    temperature: float = 1.0
+    """Below 1 sharpens each token's distribution; 0 takes the likeliest token."""
+
+    def __post_init__(self) -> None:
+        if self.num_steps < 1:
+            raise ValueError(f"num_steps is {self.num_steps}, but denoising needs at least 1 step")
+        if self.block_length < 0:
+            raise ValueError(f"block_length is {self.block_length}: give 1 or more, or 0 for the whole text")
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"sampler is {self.sampler!r}; the samplers are: {', '.join(SAMPLERS)}")
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature is {self.temperature}: give 0 (greedy) or more")
+
+
+def sharpen(logits: Tensor, temperature: float) -> Tensor:
+    """Logits ``[..., V]`` at another temperature; at 0 all the mass is on the likeliest token."""
+    if temperature == 1:
+        return logits
+    if temperature == 0:
+        best = logits.argmax(dim=-1, keepdim=True)
+        return torch.full_like(logits, -torch.inf).scatter_(-1, best, 0.0)
+    return logits.double() / temperature
+
+
+@torch.no_grad()
+def generate(
+    denoiser: Denoiser,
+    process: Process,
+    cond: Condition,
+    given: Tensor,
+    free: Tensor,
+    rng: Streams,
+    settings: SamplingSettings,
+    end: int | None = None,
+) -> Iterator[Tensor]:
+    """Denoise the free positions and yield the ids of each block ``[B, <= block_length]`` as it is done.
+
+    ``given [B, N]`` holds the known ids, ``free [B, N]`` is True where a token shall be drawn; the known ones have
+    time 0 and never change. With ``end`` the loop stops after the block in which every row has that id at a
+    position after the first, so that nothing behind the end of a text is computed.
+    """
+    length = given.shape[1]
+    block = settings.block_length or length
+    grid = time_grid(settings.num_steps)
+    commit = SAMPLERS[settings.sampler]
+    past: Past | None = None
+    ended = torch.zeros(given.shape[0], dtype=torch.bool, device=given.device)
+    for start in range(0, length, block):
+        window = slice(start, start + block)
+        ids = _denoise(
+            denoiser, process, cond, given[:, window], free[:, window], past, start, grid, rng, commit, settings
+        )
+        yield ids
+        if end is not None:
+            ended = ended | (ids[:, 1:] if start == 0 else ids).eq(end).any(dim=1)
+            if bool(ended.all()):
+                return
+        if start + block < length:
+            past, _ = denoiser.remember(ids, cond, past)
+
+
+def _denoise(
+    denoiser: Denoiser,
+    process: Process,
+    cond: Condition,
+    given: Tensor,
+    free: Tensor,
+    past: Past | None,
+    start: int,
+    grid: list[float],
+    rng: Streams,
+    commit: Commit,
+    settings: SamplingSettings,
+) -> Tensor:
+    """The ids ``[B, L]`` of one block that begins at position ``start``."""
+    x = process.corrupt(given, free.double(), denoiser.table, rng)
+    if not bool(free.any()):
+        return process.decode(x, denoiser.table)
+    logits: Tensor | None = None
+    for t, s in pairwise(grid):
+        if logits is None:
+            logits = sharpen(denoiser(x, t * free.float(), cond, past, start), settings.temperature)
+        moved = torch.where(free, process.step(logits, x, t, s, denoiser.table, rng, commit), x)
+        # Masked denoisers do not see the time, so the same canvas has the same logits: no pass is repeated.
+        if not torch.equal(moved, x):
+            x, logits = moved, None
+            if not bool(process.scored(x, free.float(), denoiser.table).any()):
+                break
+    return process.decode(x, denoiser.table)

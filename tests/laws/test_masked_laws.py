@@ -1,0 +1,202 @@
+"""The masked process against independent truth: closed forms and full enumeration over a tiny vocabulary."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from sunfish.processes.masked import SAMPLERS, MaskedProcess
+from sunfish.randomness import Streams, draw_categorical, generator_of
+from sunfish.sampling import SamplingSettings, generate
+from sunfish.schedules import SCHEDULES, get_schedule, stratified_times, time_grid
+from sunfish.types import Condition
+
+V, N = 3, 4
+MASK = V
+TABLE = torch.zeros(V + 1, 1)
+NO_PROMPT = Condition(torch.zeros(1, 1, 1, 1, 1), torch.zeros(1, 1, 1, 1, 1), torch.ones(1, 1, dtype=torch.bool))
+
+
+def streams(*name: object) -> Streams:
+    return Streams([generator_of(*map(str, name))])
+
+
+def data_distribution() -> torch.Tensor:
+    """A fixed, correlated distribution over all V ** N texts, float64."""
+    return torch.softmax(torch.randn(V**N, generator=generator_of("data"), dtype=torch.float64) * 1.5, 0)
+
+
+TEXTS = torch.tensor(list(itertools.product(range(V), repeat=N)))
+
+
+class Oracle:
+    """The exact posterior p(x_0^i | visible tokens) of ``data_distribution``: the perfect masked denoiser."""
+
+    table = TABLE
+
+    def __call__(self, x, t, cond, past=None, start=0, block_length=0):
+        p = data_distribution()
+        fits = ((x[:, None] == MASK) | (x[:, None] == TEXTS[None])).all(-1)  # [B, V^N]
+        weight = fits * p
+        one_hot = torch.nn.functional.one_hot(TEXTS, V).double()  # [V^N, N, V]
+        posterior = torch.einsum("bk,knv->bnv", weight, one_hot)
+        return torch.log(posterior / posterior.sum(-1, keepdim=True))
+
+    def remember(self, ids, cond, past=None):
+        raise AssertionError("one block needs no memory")
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedule_ends_and_derivative(name: str) -> None:
+    schedule = get_schedule(name)
+    t = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
+    assert schedule.alpha(torch.tensor(0.0, dtype=torch.float64)) == pytest.approx(1, abs=1e-12)
+    assert schedule.alpha(torch.tensor(1.0, dtype=torch.float64)) == pytest.approx(0, abs=1e-12)
+    numeric = (schedule.alpha(t + 1e-6) - schedule.alpha(t - 1e-6)) / 2e-6
+    torch.testing.assert_close(schedule.derivative(t), numeric, atol=1e-6, rtol=1e-6)
+    assert bool((schedule.derivative(t) < 0).all())
+
+
+def test_unknown_schedule_is_named() -> None:
+    with pytest.raises(ValueError, match=r"'sqrt'.*log-linear"):
+        get_schedule("sqrt")
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_corruption_matches_its_distribution(name: str) -> None:
+    process = MaskedProcess.from_names(name)
+    x0 = torch.arange(V).repeat(1, 20_000)
+    for time in (0.0, 0.3, 0.8, 1.0):
+        x_t = process.corrupt(x0, torch.full(x0.shape, time), TABLE, streams("corrupt", time))
+        masked = x_t == MASK
+        assert bool((x_t[~masked] == x0[~masked]).all())
+        expected = 1 - float(process.schedule.alpha(torch.tensor(time, dtype=torch.float64)))
+        deviation = math.sqrt(max(expected * (1 - expected), 1e-12) / x0.numel())
+        assert abs(masked.double().mean().item() - expected) <= 4.5 * deviation
+    assert not bool((process.corrupt(x0, torch.zeros(x0.shape), TABLE, streams(0)) == MASK).any())
+    assert bool((process.corrupt(x0, torch.ones(x0.shape), TABLE, streams(1)) == MASK).all())
+
+
+def expected_bound(process: MaskedProcess, denoiser: Oracle, x0: torch.Tensor) -> float:
+    """The bound of one text in closed form: the sum over all mask patterns, integrated over time exactly.
+
+    For alpha = 1 - t a pattern with m of N masked has weight int t^(m-1) (1-t)^(N-m) dt = B(m, N - m + 1).
+    """
+    total = 0.0
+    for pattern in itertools.product([False, True], repeat=N):
+        mask = torch.tensor([pattern])
+        m = int(mask.sum())
+        if m == 0:
+            continue
+        x_t = torch.where(mask, MASK, x0)
+        half = torch.full(x0.shape, 0.5, dtype=torch.float64)
+        loss = process.loss(denoiser(x_t, half, NO_PROMPT), x0, x_t, half).sum().item() / 2.0  # weight 1/t = 2
+        total += loss * math.gamma(m) * math.gamma(N - m + 1) / math.gamma(N + 1)
+    return total
+
+
+def test_bound_is_tight_for_the_exact_posterior_and_never_below() -> None:
+    """Enumeration: with the perfect denoiser the bound's mean over the data is the entropy, exactly; with a
+    worse denoiser, the bound of no distribution lies below it."""
+    process = MaskedProcess.from_names("log-linear")
+    p = data_distribution()
+    bounds = torch.tensor([expected_bound(process, Oracle(), text[None]) for text in TEXTS], dtype=torch.float64)
+    entropy = -(p * p.log()).sum()
+    assert (p * bounds).sum().item() == pytest.approx(entropy.item(), abs=1e-9)
+    # The masked bound averages the chain rule over all orders: tight for every single text, not only on average.
+    torch.testing.assert_close(bounds, -p.log(), atol=1e-9, rtol=0)
+
+    class Blurred(Oracle):
+        def __call__(self, *args, **kwargs):
+            return torch.log_softmax(super().__call__(*args, **kwargs).clamp(min=-50) * 0.5, -1)
+
+    worse = torch.tensor([expected_bound(process, Blurred(), text[None]) for text in TEXTS], dtype=torch.float64)
+    assert (p * worse).sum() > entropy + 0.01
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_monte_carlo_bound_meets_the_likelihood(name: str) -> None:
+    """The bound does not depend on the schedule: sampled times and masks give the exact likelihood as well."""
+    process = MaskedProcess.from_names(name)
+    text = TEXTS[17:18]
+    rows = 60_000
+    x0 = text.expand(rows, N)
+    t = stratified_times(rows, 1, generator_of("times")).double().expand(rows, N)
+    x_t = process.corrupt(x0, t, TABLE, streams("monte carlo", name))
+    losses = process.loss(Oracle()(x_t, t, NO_PROMPT), x0, x_t, t).sum(-1)
+    exact = -data_distribution()[17].log().item()
+    assert losses.mean().item() == pytest.approx(exact, abs=4.5 * losses.std().item() / math.sqrt(rows))
+
+
+@pytest.mark.parametrize("sampler,steps", [("ancestral", 64), ("confidence", 4), ("ancestral", 400)])
+def test_samplers_with_the_oracle(sampler: str, steps: int) -> None:
+    """One token a step is exact in any order that does not look at the drawn value; many ancestral steps nearly so.
+
+    Confidence looks at drawn values, so only its support is exact: every text it writes has positive probability.
+    """
+    rows = 4000
+    given = torch.zeros(rows, N, dtype=torch.long)
+    free = torch.ones(rows, N, dtype=torch.bool)
+    settings = SamplingSettings(num_steps=steps, block_length=0, sampler=sampler)
+    process = MaskedProcess.from_names("log-linear")
+    ids = torch.cat(
+        list(generate(Oracle(), process, NO_PROMPT, given, free, streams("sample", sampler, steps), settings)), dim=1
+    )
+    index = (ids * torch.tensor([27, 9, 3, 1])).sum(-1)
+    counts = torch.bincount(index, minlength=V**N).double()
+    assert counts.sum() == rows
+    if sampler == "ancestral":
+        p = data_distribution()
+        chi_square = ((counts - rows * p) ** 2 / (rows * p)).sum().item()
+        # 80 degrees of freedom: 99.99 % quantile 135; at 64 steps two of four tokens sometimes fall together
+        assert chi_square < 135
+
+
+def test_one_step_is_wrong_and_the_test_above_would_see_it() -> None:
+    rows = 4000
+    given, free = torch.zeros(rows, N, dtype=torch.long), torch.ones(rows, N, dtype=torch.bool)
+    settings = SamplingSettings(num_steps=1, block_length=0, sampler="ancestral")
+    process = MaskedProcess.from_names("log-linear")
+    ids = torch.cat(list(generate(Oracle(), process, NO_PROMPT, given, free, streams("one"), settings)), dim=1)
+    counts = torch.bincount((ids * torch.tensor([27, 9, 3, 1])).sum(-1), minlength=V**N).double()
+    p = data_distribution()
+    assert ((counts - rows * p) ** 2 / (rows * p)).sum().item() > 300
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_known_tokens_never_change(sampler: str) -> None:
+    given = torch.randint(0, V, (50, N), generator=generator_of("given"))
+    free = torch.rand(50, N, generator=generator_of("free")) < 0.5
+    process = MaskedProcess.from_names("cosine")
+    settings = SamplingSettings(num_steps=3, block_length=0, sampler=sampler)
+    ids = torch.cat(list(generate(Oracle(), process, NO_PROMPT, given, free, streams("known"), settings)), dim=1)
+    assert bool((ids[~free] == given[~free]).all())
+    assert int(ids.max()) < V
+
+
+def test_categorical_draws_have_full_entropy() -> None:
+    """float64 inversion neither truncates the tail nor sharpens: chi-square against the exact distribution."""
+    logits = torch.linspace(0, -9, 12).expand(200_000, 12)
+    ids, probability = draw_categorical(logits, streams("draw").uniform(200_000))
+    p = torch.softmax(logits[0].double(), 0)
+    counts = torch.bincount(ids, minlength=12).double()
+    assert ((counts - 200_000 * p) ** 2 / (200_000 * p)).sum().item() < 40  # 11 degrees of freedom, 99.99 %: 37
+    torch.testing.assert_close(probability, p[ids])
+
+
+def test_a_token_without_probability_is_never_drawn() -> None:
+    logits = torch.full((10_000, 5), -torch.inf)
+    logits[:, 2] = 0.0
+    assert bool((draw_categorical(logits, streams("never").uniform(10_000))[0] == 2).all())
+
+
+def test_time_grid_and_strata() -> None:
+    assert time_grid(4) == [1.0, 0.75, 0.5, 0.25, 0.0]
+    with pytest.raises(ValueError, match="num_steps is 0"):
+        time_grid(0)
+    times = stratified_times(8, 16, generator_of("strata"))
+    assert float(times.min()) > 0 and float(times.max()) <= 1
+    assert sorted(torch.ceil(times.flatten().double() * 128).long().tolist()) == list(range(1, 129))
