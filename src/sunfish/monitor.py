@@ -1,0 +1,97 @@
+"""What a person sees of a training run: progress, metrics as JSON lines and TensorBoard, samples on file."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+class Monitor:
+    """Writes everything of one run; to a terminal with a live line, else as plain lines, always to stderr."""
+
+    def __init__(self, folder: Path, enabled: bool = True) -> None:
+        self.folder = folder
+        self.enabled = enabled
+        folder.mkdir(parents=True, exist_ok=True)
+        self.console = Console(stderr=True, quiet=not enabled, soft_wrap=True, highlight=False)
+        self._metrics: TextIO = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._board: Any = None
+        self._live: Progress | None = None
+        if enabled:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self._board = SummaryWriter(str(folder / "tensorboard"))
+            except ImportError:
+                self.say("TensorBoard curves are off; to have them: pip install 'sunfish[log]'")
+            if self.console.is_terminal:
+                self._live = Progress(
+                    SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24),
+                    TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), console=self.console,
+                )
+                self._task = self._live.add_task("starting", total=1.0)
+                self._live.start()
+
+    def say(self, text: str) -> None:
+        """One line (or more) for the person in front of the screen."""
+        if self.enabled:
+            self.console.print(text, markup=False)
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Append one JSON line, and one point to each TensorBoard curve."""
+        if not self.enabled:
+            return
+        self._metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
+        self._metrics.flush()
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def progress(self, step: int, share: float, values: dict[str, float], left: str) -> None:
+        """The live line on a terminal, a plain line elsewhere."""
+        line = (
+            f"step {step}  train_loss {values['train_loss']:.3f}  next_token {values['next_token']:.3f}  "
+            f"{values['tokens_per_second']:,.0f} tokens/s  {left} left"
+        )
+        if self._live is not None:
+            self._live.update(self._task, completed=share, description=line)
+        else:
+            self.say(line)
+
+    def samples(self, step: int, texts: list[tuple[str, str]]) -> None:
+        """Show (prompt, text) pairs and keep them in the run's ``samples.md``."""
+        if not self.enabled:
+            return
+        lines = [f"## step {step}", ""]
+        for prompt, text in texts:
+            lines += [f"**{prompt or '(no prompt)'}**", "", text or "(an empty text)", ""]
+        with (self.folder / "samples.md").open("a", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        for prompt, text in texts:
+            self.say(f"  > {prompt or '(no prompt)'}\n    {text}")
+
+    def close(self) -> None:
+        """Flush and close everything."""
+        if self._live is not None:
+            self._live.stop()
+        self._metrics.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 45 s, 12 min, 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def stderr_line(text: str) -> None:
+    """A line for the person, where no monitor is open yet."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,108 @@
+"""The optimizers: Muon for the matrices of the layers, AdamW for all else, and the learning-rate schedule."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sunfish.config import TrainingConfig
+
+
+@torch.no_grad()
+def orthogonalise(matrices: Tensor, dtype: torch.dtype, steps: int = 5) -> Tensor:
+    """Push all singular values of each matrix ``[n, rows, columns]`` to about 1 (between 0.7 and 1.2).
+
+    The quintic Newton-Schulz iteration of Muon (Jordan et al. 2024), over a whole stack in batched products.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrices.to(dtype)
+    transposed = x.shape[1] > x.shape[2]
+    if transposed:
+        x = x.mT
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = torch.bmm(x, x.mT)
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        x = torch.baddbmm(x, polynomial, x, beta=a)
+    return x.mT if transposed else x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose every update is orthogonalised (Jordan et al. 2024), for matrices only.
+
+    Stacked projections (queries, keys, values; gate and up) are orthogonalised each on its own, and matrices of one
+    shape go through the iteration together: a small network has many small matrices, and calls cost more than
+    products there.
+    """
+
+    def __init__(
+        self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, width: int, dtype: torch.dtype
+    ) -> None:
+        super().__init__(parameters, dict(lr=lr, momentum=0.95, weight_decay=weight_decay))
+        self.width = width
+        self.dtype = dtype
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One update of every matrix that has a gradient."""
+        for group in self.param_groups:
+            stacks: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state["momentum"] = torch.zeros_like(parameter)
+                momentum = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
+                update = parameter.grad.lerp(momentum, group["momentum"])  # Nesterov
+                for piece in self._pieces(update):
+                    stacks[(piece.shape[0], piece.shape[1])].append((parameter, piece))
+            updates: dict[nn.Parameter, list[Tensor]] = defaultdict(list)
+            for (rows, columns), entries in stacks.items():
+                stack = orthogonalise(torch.stack([piece for _, piece in entries]), self.dtype)
+                scale = max(1.0, rows / columns) ** 0.5
+                for (parameter, _), piece in zip(entries, stack, strict=True):
+                    updates[parameter].append(piece * scale)
+            for parameter, pieces in updates.items():
+                parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                parameter.add_(torch.cat(pieces).to(parameter.dtype), alpha=-group["lr"])
+
+    def _pieces(self, update: Tensor) -> list[Tensor]:
+        """Cut a stack of projections that share their input: rows are a multiple of what one projection has."""
+        rows, columns = update.shape
+        if columns != self.width:
+            return [update]
+        if rows % self.width == 0:
+            return list(update.split(self.width))
+        return list(update.split(rows // 2))  # gate and up of the feed-forward
+
+
+def build_optimizers(model: nn.Module, config: TrainingConfig, dtype: torch.dtype) -> list[torch.optim.Optimizer]:
+    """Muon over the layers' matrices, AdamW over embeddings, gains and norms."""
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and name.endswith("weight") and "norm" not in name]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in chosen]
+    width = min(matrices[0].shape)
+    return [
+        Muon(matrices, config.matrix_learning_rate, config.weight_decay, width, dtype),
+        torch.optim.AdamW(rest, config.learning_rate, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0, fused=True),
+    ]
+
+
+def learning_rate_factor(config: TrainingConfig, step: int, progress: float) -> float:
+    """Warm-up, plateau, linear fall to 0 (WSD, Hu et al. 2024); ``progress`` is the share of the run that is over."""
+    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    if config.decay_fraction == 0:
+        return warm
+    return warm * min(1.0, max(0.0, (1 - progress) / config.decay_fraction))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Exponential moving average of the weights; the decay grows with the steps, so the start is forgotten fast."""
+    decay = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)

@@ -1,0 +1,188 @@
+"""From a prompt to a text: encoding, guidance, the denoising loop, decoding; and filling gaps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from sunfish.checkpoint import load_checkpoint
+from sunfish.guidance import Guided
+from sunfish.model.denoiser import Transformer
+from sunfish.randomness import Streams
+from sunfish.sampling import SamplingSettings, generate
+from sunfish.tokenizers.base import TextTokenizer
+from sunfish.types import Condition, Process
+
+GAP = re.compile(r"\[MASK(?::(\d+))?\]")
+LONGEST_GAP = 6  # tokens; a gap without a length is tried at each length up to this
+
+
+class Generated(NamedTuple):
+    """One text. ``finished``: it reached its own end; else it was cut at the length asked for."""
+
+    text: str
+    prompt: str
+    finished: bool
+    tokens: int
+
+
+class Pipeline:
+    """A model with its process and its tokenizers, ready to write."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        process: Process,
+        tokenizer: TextTokenizer,
+        prompt_tokenizer: TextTokenizer | None = None,
+    ) -> None:
+        self.model = model
+        self.process = process
+        self.tokenizer = tokenizer
+        self.prompt_tokenizer = prompt_tokenizer or tokenizer
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, device: str | torch.device = "cpu") -> Pipeline:
+        """Load a checkpoint folder. ``ValueError`` for anything that is none."""
+        loaded = load_checkpoint(Path(path), device)
+        return cls(loaded.model, loaded.process, loaded.tokenizer, loaded.prompt_tokenizer)
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """The condition of ``prompts``; an empty prompt is the null prompt, as dropped ones are in training."""
+        rows = [self.prompt_tokenizer.encode(prompt) for prompt in prompts]
+        limit = self.model.config.prompt_length
+        for prompt, row in zip(prompts, rows, strict=True):
+            if len(row) > limit:
+                raise ValueError(
+                    f"the prompt {prompt[:40]!r}… has {len(row)} tokens, but this model reads at most {limit}; "
+                    "shorten the prompt"
+                )
+        width = max(1, *(len(row) for row in rows))
+        ids = torch.full((len(rows), width), self.prompt_tokenizer.end)
+        mask = torch.zeros(len(rows), width, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+            mask[i, : len(row)] = True
+        return self.model.encode(ids.to(self.device), mask.to(self.device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return self.model.table.device
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        guidance_scale: float = 2.0,
+        seq_len: int | None = None,
+        settings: SamplingSettings | None = None,
+        seed: int = 0,
+    ) -> list[Generated]:
+        """Write one text for each prompt ("" for no prompt), at most ``seq_len`` positions, start mark included."""
+        length = self._length(seq_len)
+        given = torch.full((len(prompts), length), self.tokenizer.end, device=self.device)
+        free = torch.ones_like(given, dtype=torch.bool)
+        free[:, 0] = False
+        blocks = generate(
+            Guided(self.model, guidance_scale),
+            self.process,
+            self.encode(prompts),
+            given,
+            free,
+            Streams.for_rows(seed, 0, len(prompts)),
+            settings or SamplingSettings(),
+            self.tokenizer.end,
+        )
+        ids = torch.cat(list(blocks), dim=1)[:, 1:].tolist()
+        return [self._finish(row, prompt) for row, prompt in zip(ids, prompts, strict=True)]
+
+    @torch.no_grad()
+    def infill(
+        self,
+        text: str,
+        *,
+        prompt: str = "",
+        guidance_scale: float = 1.0,
+        settings: SamplingSettings | None = None,
+        seed: int = 0,
+        num_samples: int = 1,
+    ) -> list[Generated]:
+        """Fill each ``[MASK]`` (the model chooses its length) or ``[MASK:5]`` (five tokens) of ``text``.
+
+        All that is given comes back byte for byte. Where lengths are open, each up to ``LONGEST_GAP`` tokens is
+        drafted, and the one that the causal memory finds likeliest per token is kept.
+        """
+        pieces = GAP.split(text)  # text, length, text, length, ..., text
+        fixed, lengths = pieces[0::2], pieces[1::2]
+        if not lengths:
+            raise ValueError(f"the text {text[:40]!r} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]")
+        tries = range(1, LONGEST_GAP + 1) if None in lengths else [0]
+        results = []
+        for number in range(num_samples):
+            drafts = [
+                self._fill(fixed, [int(n) if n else size for n in lengths], prompt, guidance_scale, settings, seed, number)
+                for size in tries
+            ]
+            results.append(max(drafts, key=lambda draft: draft[0])[1])
+        return results
+
+    def _fill(
+        self,
+        fixed: Sequence[str],
+        lengths: Sequence[int],
+        prompt: str,
+        guidance_scale: float,
+        settings: SamplingSettings | None,
+        seed: int,
+        number: int,
+    ) -> tuple[float, Generated]:
+        """One draft with gaps of these lengths: its mean log-likelihood per token, and the text."""
+        end = self.tokenizer.end
+        ids, free = [end], [False]
+        spans: list[slice] = []
+        for i, piece in enumerate(fixed):
+            # Tokens carry their leading space, so the space before a gap belongs to the gap's first token.
+            known = self.tokenizer.encode(piece.removesuffix(" ") if i < len(lengths) else piece)
+            ids += known
+            free += [False] * len(known)
+            if i < len(lengths):
+                spans.append(slice(len(ids), len(ids) + lengths[i]))
+                ids += [end] * lengths[i]
+                free += [True] * lengths[i]
+        ids.append(end)
+        free.append(False)
+        self._length(len(ids))
+        cond = self.encode([prompt])
+        guided = Guided(self.model, guidance_scale if prompt else 0.0)
+        settings = settings or SamplingSettings()
+        whole = SamplingSettings(settings.num_steps, 0, settings.sampler, settings.temperature)
+        given = torch.tensor([ids], device=self.device)
+        rng = Streams.for_rows(seed, number, 1)
+        mask = torch.tensor([free], device=self.device)
+        done = torch.cat(list(generate(guided, self.process, cond, given, mask, rng, whole)), dim=1)
+        _, logits = guided.remember(done, cond)
+        likelihood = torch.log_softmax(logits[:1, :-1].float(), dim=-1).gather(-1, done[:, 1:, None]).mean()
+        parts = [fixed[0]]
+        for span, piece in zip(spans, fixed[1:], strict=True):
+            fill = self.tokenizer.decode([i for i in done[0, span].tolist() if i != end])
+            parts += [fill.lstrip(" ") if parts[-1].endswith(" ") else fill, piece]
+        return float(likelihood), Generated("".join(parts), prompt, True, len(ids) - 2)
+
+    def _length(self, seq_len: int | None) -> int:
+        limit = self.model.config.context_length
+        length = limit if seq_len is None else seq_len
+        if not 2 <= length <= limit:
+            raise ValueError(f"seq_len is {length}, but this model writes between 2 and {limit} tokens")
+        return length
+
+    def _finish(self, ids: list[int], prompt: str) -> Generated:
+        finished = self.tokenizer.end in ids
+        kept = ids[: ids.index(self.tokenizer.end)] if finished else ids
+        return Generated(self.tokenizer.decode(kept), prompt, finished, len(kept))

@@ -1,0 +1,272 @@
+"""The whole training story, top to bottom: prepare, build or resume, step, report, save.
+
+    sunfish train --config tiny --max_minutes 20
+    sunfish train --resume checkpoints/last.ckpt
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sunfish.card import model_card
+from sunfish.checkpoint import BEST, LAST, load_trainer, point, read_about, save_checkpoint, thin
+from sunfish.config import Config
+from sunfish.data.batches import Batches
+from sunfish.data.open import open_source
+from sunfish.data.prepare import prepare
+from sunfish.data.prepared import Prepared, report
+from sunfish.devices import choose_device, choose_precision, set_threads
+from sunfish.evaluate import Validation, validate
+from sunfish.model.denoiser import Transformer
+from sunfish.monitor import Monitor, duration, stderr_line
+from sunfish.objective import Losses, objective
+from sunfish.optim import build_optimizers, learning_rate_factor, update_average
+from sunfish.pipeline import Pipeline
+from sunfish.processes import build_process
+from sunfish.randomness import generator_of
+from sunfish.sampling import SamplingSettings
+from sunfish.types import Batch
+
+
+class Interrupted(Exception):
+    """A signal asked for the end; the run was saved. ``signum`` gives the exit code."""
+
+    def __init__(self, signum: int, folder: Path) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}; go on with --resume {folder}")
+        self.signum = signum
+
+
+class NotFinite(ValueError):
+    """The loss became NaN or infinite; nothing of the bad step was saved."""
+
+
+class Trainer:
+    """One run. Everything that resuming needs is in :meth:`state`; all else follows from the configuration."""
+
+    def __init__(self, config: Config, resume: Path | None = None) -> None:
+        settings = config.training
+        self.config = config
+        self.device = choose_device(settings.device)
+        self.threads = set_threads(settings.threads)
+        self.dtype = choose_precision(settings.precision, self.device)
+        self.folder = Path(settings.checkpoints) / settings.name
+        saved = load_trainer(resume) if resume else None
+        if not resume and self.folder.exists() and any(self.folder.glob("step-*")):
+            raise ValueError(
+                f"{self.folder} already holds a run. Go on with --resume {self.folder / LAST}, "
+                "or choose another --name"
+            )
+        self.prepared: Prepared = prepare(open_source(config.corpus, settings.seed), config)
+        self.process = build_process(config.process)
+        self.model = Transformer(config.model).initialise(generator_of("initialisation", settings.seed))
+        self.model.to(self.device)
+        self.optimizers = build_optimizers(self.model, settings, self.dtype)
+        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.step, self.seconds, self.best = 0, 0.0, math.inf
+        if saved:
+            self._restore(saved)
+        end = self.prepared.tokenizer.end
+        self.batches = Batches(self.prepared.split("train"), settings.batch_size, end, settings.seed)
+        self.held_out = Batches(self.prepared.split("validation"), settings.batch_size, end, settings.seed)
+        self._stop: int | None = None
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        self.model.load_state_dict(saved["model"])
+        self.average.load_state_dict(saved["average"])
+        for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.step, self.seconds, self.best = saved["step"], saved["seconds"], saved["best"]
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run cannot work out again. Noise and data order follow from (seed, step)."""
+        return {
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+
+    def progress(self) -> float:
+        """Share of the run that is over, by whichever limit comes first; 0 without any limit."""
+        settings = self.config.training
+        by_steps = self.step / settings.max_steps if settings.max_steps else 0.0
+        by_time = self.seconds / (60 * settings.max_minutes) if settings.max_minutes else 0.0
+        return min(1.0, max(by_steps, by_time))
+
+    def train_step(self) -> tuple[Losses, Batch]:
+        """One update of the weights. Noise is seeded by (seed, step). Raises :class:`NotFinite`."""
+        settings = self.config.training
+        generator = generator_of("step", settings.seed, self.step)
+        batch = Batch(*(part.to(self.device) for part in self.batches.batch(self.step)))
+        block_length = settings.block_lengths[self.step % len(settings.block_lengths)]
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            losses = objective(self.model, self.process, batch, generator, block_length, settings)
+        losses.total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.gradient_clip or math.inf)
+        if not math.isfinite(float(norm)) or not math.isfinite(losses.total.item()):
+            rows = self.batches.row_numbers(self.step)
+            good = self.folder / LAST
+            raise NotFinite(
+                f"step {self.step}: loss {losses.total.item()}, gradient norm {float(norm)}; the batch was rows "
+                f"{rows} of {self.prepared.folder}. "
+                + (f"The last good checkpoint is {good}. " if good.exists() else "No checkpoint exists yet. ")
+                + "Try a lower --learning_rate and --matrix_learning_rate, or --precision float32"
+            )
+        factor = learning_rate_factor(settings, self.step, self.progress())
+        for optimizer, rate in zip(
+            self.optimizers, (settings.matrix_learning_rate, settings.learning_rate), strict=True
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        update_average(self.average, self.model, settings.ema_decay, self.step)
+        self.step += 1
+        return losses, batch
+
+    def validate(self) -> Validation:
+        """The held-out figures of the averaged weights."""
+        settings = self.config.training
+        return validate(
+            self.average, self.process, self.held_out, settings.eval_texts, settings.batch_size,
+            settings.block_lengths, self.dtype, settings.seed,
+        )  # fmt: skip
+
+    def sample(self) -> list[tuple[str, str]]:
+        """Two held-out prompts and no prompt, with what the averaged weights write for them."""
+        split = self.prepared.split("validation")
+        tokenizer = self.prepared.tokenizer
+        prompts = [tokenizer.decode(split.prompt(i).tolist()) for i in range(min(2, len(split)))] + [""]
+        pipeline = Pipeline(self.average, self.process, tokenizer)
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            texts = pipeline.generate(prompts, guidance_scale=1.5, settings=SamplingSettings(8, 16), seed=self.step)
+        return [(text.prompt, text.text + ("" if text.finished else " …")) for text in texts]
+
+    def save(self, best: bool = False) -> Path:
+        """Write a checkpoint, point ``last.ckpt`` (and ``best.ckpt``) to it, thin the older ones."""
+        card = model_card(self.config, self.step, self.seconds, self.prepared.manifest)
+        folder = save_checkpoint(
+            self.folder / f"step-{self.step:07d}", self.config, self.average, self.prepared.tokenizer,
+            None, self.state(), card,
+        )  # fmt: skip
+        point(self.folder / LAST, folder)
+        point(self.folder.parent / LAST, folder)
+        if best:
+            point(self.folder / BEST, folder)
+        keep = {folder, (self.folder / BEST).resolve()} | {folder.parent / (self.folder / BEST).resolve().name}
+        thin(self.folder, keep, self.config.training.save_every)
+        return folder
+
+    def run(self) -> Path:
+        """Train to the limit. Returns the last checkpoint. Raises :class:`Interrupted` after a signal."""
+        settings = self.config.training
+        monitor = Monitor(self.folder)
+        before = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            monitor.say(report(self.prepared))
+            monitor.say(
+                f"training {settings.name}: {sum(p.numel() for p in self.model.parameters()):,} parameters on "
+                f"{self.device} ({self.threads} threads, {str(self.dtype).removeprefix('torch.')}), from step {self.step}"
+            )
+            meter = _Meter()
+            saved_at = -1
+            while self.progress() < 1 and self._stop is None:
+                begin = time.perf_counter()
+                losses, batch = self.train_step()
+                elapsed = time.perf_counter() - begin
+                self.seconds += elapsed
+                meter.add(losses, batch, elapsed)
+                finished = self.progress() >= 1
+                if self.step % settings.log_every == 0 or finished:
+                    values = meter.flush() | {"epoch": self.batches.epoch(self.step), "minutes": self.seconds / 60}
+                    monitor.metrics(self.step, values)
+                    monitor.progress(self.step, self.progress(), values, self._time_left())
+                if self.step % settings.sample_every == 0 or finished:
+                    monitor.samples(self.step, self.sample())
+                improved = False
+                if self.step % settings.eval_every == 0 or finished:
+                    validation = self.validate()
+                    improved = validation.bound < self.best
+                    self.best = min(self.best, validation.bound)
+                    monitor.metrics(self.step, {f"validation/{k}": v for k, v in validation._asdict().items()})
+                    monitor.say(describe(self.step, validation))
+                if self.step % settings.save_every == 0 or finished or improved:
+                    self.save(improved)
+                    saved_at = self.step
+            folder = (self.folder / LAST).resolve() if saved_at == self.step else self.save()
+            if self._stop is not None and self.progress() < 1:
+                raise Interrupted(self._stop, self.folder / LAST)
+            monitor.say(f"done after {self.step} steps and {duration(self.seconds)}: {self.folder / LAST}")
+            return folder
+        finally:
+            monitor.close()
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
+
+    def _on_signal(self, signum: int, frame: object) -> None:
+        if self._stop is not None:  # asked twice: do not wait for the step
+            raise KeyboardInterrupt
+        self._stop = signum
+        stderr_line(f"{signal.Signals(signum).name}: saving after this step …")
+
+    def _time_left(self) -> str:
+        progress = self.progress()
+        return duration(self.seconds * (1 - progress) / progress) if progress > 0 else "no limit"
+
+
+class _Meter:
+    """Means over the steps since the last line."""
+
+    def __init__(self) -> None:
+        self._losses: list[Losses] = []
+        self._tokens = self._positions = 0
+        self._seconds = 0.0
+
+    def add(self, losses: Losses, batch: Batch, seconds: float) -> None:
+        self._losses.append(losses)
+        self._tokens += int(batch.lengths.sum())
+        self._positions += batch.x0.numel()
+        self._seconds += seconds
+
+    def flush(self) -> dict[str, float]:
+        def mean(name: str) -> float:
+            return sum(getattr(losses, name).item() for losses in self._losses) / len(self._losses)
+
+        values = {
+            "loss": mean("total"),
+            "train_loss": mean("cross_entropy"),
+            "bound": mean("bound"),
+            "next_token": mean("next_token"),
+            "tokens_per_second": self._tokens / self._seconds,
+            "padding": 1 - self._tokens / self._positions,
+        }
+        self.__init__()  # type: ignore[misc]
+        return values
+
+
+def describe(step: int, validation: Validation) -> str:
+    """One readable line of a validation."""
+    return (
+        f"step {step}  validation: bound {validation.bound:.3f} nats/token ({validation.bits_per_byte:.3f} bits/byte), "
+        f"{validation.block_bound:.3f} at block length {validation.block_length}, next token "
+        f"{validation.next_token:.3f}; the right prompt is worth {validation.prompt_gain:.3f} nats/token"
+    )
+
+
+def train(config: Config, resume: Path | None = None) -> Path:
+    """Train ``config`` from the start, or go on from the checkpoint folder ``resume``; returns the last checkpoint.
+
+    Raises ``ValueError`` for bad settings or data and :class:`NotFinite`, :class:`Interrupted` as they say.
+    """
+    if resume is not None:
+        read_about(resume)
+    return Trainer(config, resume.resolve() if resume else None).run()
