@@ -137,7 +137,13 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu", verify: bool
     prompt_file = path / "prompt_tokenizer.json"
     prompt_tokenizer = TextTokenizer.load(prompt_file) if prompt_file.is_file() else tokenizer
     return Loaded(
-        config, model.to(device).eval(), build_process(config.process), tokenizer, prompt_tokenizer, about["step"], path
+        config,
+        model.to(device).eval(),
+        build_process(config.process),
+        tokenizer,
+        prompt_tokenizer,
+        about["step"],
+        path,
     )
 
 
@@ -146,7 +152,9 @@ def load_trainer(path: Path) -> dict[str, Any]:
     about = read_about(path)
     state = path / "trainer" / "state.pt"
     if not state.is_file():
-        raise ValueError(f"{path} can be sampled but not resumed: its trainer/state.pt was thinned out; use {LAST}")
+        raise ValueError(
+            f"{path} can be sampled but not resumed: its trainer/state.pt was thinned out; use {LAST}"
+        )
     if _hash(state) != about["files"].get("trainer/state.pt"):
         raise ValueError(f"{state} is damaged (its hash differs); use an earlier checkpoint")
     return torch.load(state, map_location="cpu", weights_only=True)

@@ -37,7 +37,9 @@ class ModelConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it must be at least 1")
         if self.context_length < 4:
-            raise ValueError(f"context_length is {self.context_length}, but a text needs at least 4 positions")
+            raise ValueError(
+                f"context_length is {self.context_length}, but a text needs at least 4 positions"
+            )
         if self.n_embd % (2 * self.n_head):
             raise ValueError(
                 f"n_embd is {self.n_embd} and n_head is {self.n_head}: n_embd must be a multiple of "
@@ -138,7 +140,7 @@ class TrainingConfig:
     """Share of the causal next-token loss in the objective; 0: pure diffusion, 1: pure autoregression."""
     block_lengths: tuple[int, ...] = (4, 16, 0)
     """Lengths of the diffusion blocks, mixed evenly over the steps; 0: the whole text is one block."""
-    mask_rate_min: float = 0.0
+    mask_rate_min: float = 0.1
     """Least mask rate drawn in training."""
     mask_rate_max: float = 1.0
     """Largest mask rate drawn in training; evaluation always uses the whole range."""
@@ -179,7 +181,9 @@ class TrainingConfig:
                 "they must satisfy 0 <= min < max <= 1"
             )
         if not self.block_lengths or min(self.block_lengths) < 0:
-            raise ValueError(f"block_lengths is {self.block_lengths}: give lengths of at least 1, or 0 for the whole")
+            raise ValueError(
+                f"block_lengths is {self.block_lengths}: give lengths of at least 1, or 0 for the whole"
+            )
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"precision is {self.precision!r}: use auto, float32 or bfloat16")
 
@@ -220,7 +224,9 @@ class Config:
                 raise ValueError(f"the configuration has no group {group!r}")
             known = {f.name for f in fields(getattr(config, group))}
             if unknown := set(values) - known:
-                raise ValueError(f"configuration group {group!r} has unknown fields: {', '.join(sorted(unknown))}")
+                raise ValueError(
+                    f"configuration group {group!r} has unknown fields: {', '.join(sorted(unknown))}"
+                )
             plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             config = replace(config, **{group: replace(getattr(config, group), **plain)})
         return config
@@ -229,23 +235,57 @@ class Config:
 # One row a preset: what differs from micro, whose values are the defaults of the classes above.
 _PRESETS: dict[str, dict[str, Any]] = {
     "nano": dict(
-        vocab_size=1536, n_layer=2, n_head=2, n_embd=64, context_length=256, stories=20_000,
-        batch_size=32, max_minutes=5.0,
+        vocab_size=1536,
+        n_layer=2,
+        n_head=2,
+        n_embd=64,
+        context_length=256,
+        stories=20_000,
+        batch_size=8,
+        learning_rate=0.01,
+        max_minutes=5.0,
     ),
     "tiny": dict(
-        vocab_size=2560, n_layer=4, n_head=3, n_embd=96, context_length=256, batch_size=32, max_minutes=20.0,
+        vocab_size=2560,
+        n_layer=4,
+        n_head=3,
+        n_embd=96,
+        context_length=256,
+        batch_size=8,
+        learning_rate=0.01,
+        max_minutes=20.0,
     ),
     "small": dict(
-        vocab_size=4096, n_layer=6, n_head=4, n_embd=256, context_length=256, batch_size=16, max_minutes=60.0,
+        vocab_size=4096,
+        n_layer=6,
+        n_head=4,
+        n_embd=256,
+        context_length=256,
+        batch_size=16,
+        learning_rate=0.006,
+        max_minutes=60.0,
     ),
     "micro": dict(max_minutes=480.0),
     "base": dict(
-        vocab_size=16_384, n_layer=12, n_head=12, n_embd=768, context_length=1024, prompt_length=128,
-        batch_size=32, max_minutes=24 * 60.0,
+        vocab_size=16_384,
+        n_layer=12,
+        n_head=12,
+        n_embd=768,
+        context_length=1024,
+        prompt_length=128,
+        batch_size=32,
+        max_minutes=24 * 60.0,
     ),
     "full": dict(
-        vocab_size=32_768, n_layer=18, n_head=16, n_embd=2048, context_length=2048, prompt_length=128,
-        n_prompt_layer=2, batch_size=32, max_minutes=7 * 24 * 60.0,
+        vocab_size=32_768,
+        n_layer=18,
+        n_head=16,
+        n_embd=2048,
+        context_length=2048,
+        prompt_length=128,
+        n_prompt_layer=2,
+        batch_size=32,
+        max_minutes=7 * 24 * 60.0,
     ),
 }
 PRESETS: tuple[str, ...] = tuple(_PRESETS)

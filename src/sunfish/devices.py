@@ -23,7 +23,11 @@ def choose_device(name: str) -> torch.device:
 
 def set_threads(threads: int) -> int:
     """Use ``threads`` CPU threads (0: every core that this process may use); returns the number."""
-    count = threads or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else threads or os.cpu_count()
+    count = (
+        threads or len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else threads or os.cpu_count()
+    )
     torch.set_num_threads(int(count or 1))
     return torch.get_num_threads()
 

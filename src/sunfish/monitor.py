@@ -32,8 +32,12 @@ class Monitor:
                 self.say("TensorBoard curves are off; to have them: pip install 'sunfish[log]'")
             if self.console.is_terminal:
                 self._live = Progress(
-                    SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24),
-                    TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), console=self.console,
+                    SpinnerColumn(),
+                    TextColumn("{task.description}"),
+                    BarColumn(bar_width=24),
+                    TextColumn("{task.percentage:>3.0f}%"),
+                    TimeElapsedColumn(),
+                    console=self.console,
                 )
                 self._task = self._live.add_task("starting", total=1.0)
                 self._live.start()

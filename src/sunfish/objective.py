@@ -80,7 +80,9 @@ def losses_at(
     if next_token_weight > 0:
         real = torch.arange(length - 1, device=batch.x0.device) < (batch.lengths - 1)[:, None]
         targets = batch.x0[:, 1:][real]
-        summed, _ = model.cross_entropy(hidden[:, :-1][real], targets, torch.ones_like(targets, dtype=torch.float32))
+        summed, _ = model.cross_entropy(
+            hidden[:, :-1][real], targets, torch.ones_like(targets, dtype=torch.float32)
+        )
         next_token = summed / tokens
     if next_token_weight < 1:
         hidden = model.canvas(x_t, cond, None if whole else past, 0, block_length)

@@ -40,7 +40,12 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], lr: float, weight_decay: float, width: int, dtype: torch.dtype
+        self,
+        parameters: Iterable[nn.Parameter],
+        lr: float,
+        weight_decay: float,
+        width: int,
+        dtype: torch.dtype,
     ) -> None:
         super().__init__(parameters, dict(lr=lr, momentum=0.95, weight_decay=weight_decay))
         self.width = width
@@ -81,15 +86,23 @@ class Muon(torch.optim.Optimizer):
         return list(update.split(rows // 2))  # gate and up of the feed-forward
 
 
-def build_optimizers(model: nn.Module, config: TrainingConfig, dtype: torch.dtype) -> list[torch.optim.Optimizer]:
+def build_optimizers(
+    model: nn.Module, config: TrainingConfig, dtype: torch.dtype
+) -> list[torch.optim.Optimizer]:
     """Muon over the layers' matrices, AdamW over embeddings, gains and norms."""
-    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and name.endswith("weight") and "norm" not in name]
+    matrices = [
+        p
+        for name, p in model.named_parameters()
+        if p.ndim == 2 and name.endswith("weight") and "norm" not in name
+    ]
     chosen = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     width = min(matrices[0].shape)
     return [
         Muon(matrices, config.matrix_learning_rate, config.weight_decay, width, dtype),
-        torch.optim.AdamW(rest, config.learning_rate, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0, fused=True),
+        torch.optim.AdamW(
+            rest, config.learning_rate, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0, fused=True
+        ),
     ]
 
 

@@ -63,7 +63,7 @@ class Pipeline:
                     "shorten the prompt"
                 )
         width = max(1, *(len(row) for row in rows))
-        ids = torch.full((len(rows), width), self.prompt_tokenizer.end)
+        ids = torch.zeros((len(rows), width), dtype=torch.long)
         mask = torch.zeros(len(rows), width, dtype=torch.bool)
         for i, row in enumerate(rows):
             ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
@@ -122,12 +122,22 @@ class Pipeline:
         pieces = GAP.split(text)  # text, length, text, length, ..., text
         fixed, lengths = pieces[0::2], pieces[1::2]
         if not lengths:
-            raise ValueError(f"the text {text[:40]!r} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]")
+            raise ValueError(
+                f"the text {text[:40]!r} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]"
+            )
         tries = range(1, LONGEST_GAP + 1) if None in lengths else [0]
         results = []
         for number in range(num_samples):
             drafts = [
-                self._fill(fixed, [int(n) if n else size for n in lengths], prompt, guidance_scale, settings, seed, number)
+                self._fill(
+                    fixed,
+                    [int(n) if n else size for n in lengths],
+                    prompt,
+                    guidance_scale,
+                    settings,
+                    seed,
+                    number,
+                )
                 for size in tries
             ]
             results.append(max(drafts, key=lambda draft: draft[0])[1])

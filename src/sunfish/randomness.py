@@ -39,9 +39,13 @@ class Streams:
         if len(self.generators) == 1:
             drawn = torch.rand(rows, *shape, generator=self.generators[0], dtype=torch.float64)
         elif len(self.generators) == rows:
-            drawn = torch.stack([torch.rand(*shape, generator=g, dtype=torch.float64) for g in self.generators])
+            drawn = torch.stack(
+                [torch.rand(*shape, generator=g, dtype=torch.float64) for g in self.generators]
+            )
         else:
-            raise ValueError(f"{rows} rows were asked of {len(self.generators)} random streams; give one for each")
+            raise ValueError(
+                f"{rows} rows were asked of {len(self.generators)} random streams; give one for each"
+            )
         return drawn.to(device) if torch.device(device).type != "mps" else drawn.float().to(device)
 
 

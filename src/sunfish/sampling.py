@@ -75,7 +75,17 @@ def generate(
     for start in range(0, length, block):
         window = slice(start, start + block)
         ids = _denoise(
-            denoiser, process, cond, given[:, window], free[:, window], past, start, grid, rng, commit, settings
+            denoiser,
+            process,
+            cond,
+            given[:, window],
+            free[:, window],
+            past,
+            start,
+            grid,
+            rng,
+            commit,
+            settings,
         )
         yield ids
         if end is not None:

@@ -1,7 +1,7 @@
 """The whole training story, top to bottom: prepare, build or resume, step, report, save.
 
-    sunfish train --config tiny --max_minutes 20
-    sunfish train --resume checkpoints/last.ckpt
+sunfish train --config tiny --max_minutes 20
+sunfish train --resume checkpoints/last.ckpt
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from sunfish.data.prepared import Prepared, report
 from sunfish.devices import choose_device, choose_precision, set_threads
 from sunfish.evaluate import Validation, validate
 from sunfish.model.denoiser import Transformer
+from sunfish.model.pretrained_prompts import load_pretrained_prompts
 from sunfish.monitor import Monitor, duration, stderr_line
 from sunfish.objective import Losses, objective
 from sunfish.optim import build_optimizers, learning_rate_factor, update_average
@@ -32,6 +33,7 @@ from sunfish.pipeline import Pipeline
 from sunfish.processes import build_process
 from sunfish.randomness import generator_of
 from sunfish.sampling import SamplingSettings
+from sunfish.tokenizers.base import TextTokenizer
 from sunfish.types import Batch
 
 
@@ -63,12 +65,22 @@ class Trainer:
                 f"{self.folder} already holds a run. Go on with --resume {self.folder / LAST}, "
                 "or choose another --name"
             )
-        self.prepared: Prepared = prepare(open_source(config.corpus, settings.seed), config)
+        table, prompt_tokenizer = None, None
+        if config.model.prompt_encoder != "learned":
+            pretrained = load_pretrained_prompts(config.model.prompt_encoder)
+            table, prompt_tokenizer = pretrained.table, TextTokenizer(pretrained.tokenizer)
+        source = open_source(config.corpus, settings.seed)
+        self.prepared: Prepared = prepare(source, config, prompt_tokenizer=prompt_tokenizer)
         self.process = build_process(config.process)
-        self.model = Transformer(config.model).initialise(generator_of("initialisation", settings.seed))
+        self.model = Transformer(config.model, table).initialise(
+            generator_of("initialisation", settings.seed)
+        )
         self.model.to(self.device)
         self.optimizers = build_optimizers(self.model, settings, self.dtype)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        if settings.compile:
+            for part in ("encode", "read", "canvas"):
+                setattr(self.model, part, torch.compile(getattr(self.model, part), dynamic=True))
         self.step, self.seconds, self.best = 0, 0.0, math.inf
         if saved:
             self._restore(saved)
@@ -144,25 +156,33 @@ class Trainer:
     def sample(self) -> list[tuple[str, str]]:
         """Two held-out prompts and no prompt, with what the averaged weights write for them."""
         split = self.prepared.split("validation")
-        tokenizer = self.prepared.tokenizer
-        prompts = [tokenizer.decode(split.prompt(i).tolist()) for i in range(min(2, len(split)))] + [""]
-        pipeline = Pipeline(self.average, self.process, tokenizer)
+        tokenizer, prompt_tokenizer = self.prepared.tokenizer, self.prepared.prompt_tokenizer
+        prompts = [prompt_tokenizer.decode(split.prompt(i).tolist()) for i in range(min(2, len(split)))] + [
+            ""
+        ]
+        pipeline = Pipeline(self.average, self.process, tokenizer, prompt_tokenizer)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            texts = pipeline.generate(prompts, guidance_scale=1.5, settings=SamplingSettings(8, 16), seed=self.step)
+            texts = pipeline.generate(
+                prompts, guidance_scale=1.5, settings=SamplingSettings(16, 16), seed=self.step
+            )
         return [(text.prompt, text.text + ("" if text.finished else " …")) for text in texts]
 
     def save(self, best: bool = False) -> Path:
         """Write a checkpoint, point ``last.ckpt`` (and ``best.ckpt``) to it, thin the older ones."""
         card = model_card(self.config, self.step, self.seconds, self.prepared.manifest)
+        own = self.config.model.prompt_encoder != "learned"
+        prompt_tokenizer = self.prepared.prompt_tokenizer if own else None
         folder = save_checkpoint(
             self.folder / f"step-{self.step:07d}", self.config, self.average, self.prepared.tokenizer,
-            None, self.state(), card,
+            prompt_tokenizer, self.state(), card,
         )  # fmt: skip
         point(self.folder / LAST, folder)
         point(self.folder.parent / LAST, folder)
         if best:
             point(self.folder / BEST, folder)
-        keep = {folder, (self.folder / BEST).resolve()} | {folder.parent / (self.folder / BEST).resolve().name}
+        keep = {folder, (self.folder / BEST).resolve()} | {
+            folder.parent / (self.folder / BEST).resolve().name
+        }
         thin(self.folder, keep, self.config.training.save_every)
         return folder
 
@@ -179,15 +199,21 @@ class Trainer:
             )
             meter = _Meter()
             saved_at = -1
+            before_step = time.perf_counter()
             while self.progress() < 1 and self._stop is None:
                 begin = time.perf_counter()
                 losses, batch = self.train_step()
-                elapsed = time.perf_counter() - begin
-                self.seconds += elapsed
-                meter.add(losses, batch, elapsed)
+                now = time.perf_counter()
+                meter.add(losses, batch, now - begin)
+                # Wall clock, so that max_minutes keeps its word; validation, samples and saving count too.
+                self.seconds += now - before_step
+                before_step = now
                 finished = self.progress() >= 1
                 if self.step % settings.log_every == 0 or finished:
-                    values = meter.flush() | {"epoch": self.batches.epoch(self.step), "minutes": self.seconds / 60}
+                    values = meter.flush() | {
+                        "epoch": self.batches.epoch(self.step),
+                        "minutes": self.seconds / 60,
+                    }
                     monitor.metrics(self.step, values)
                     monitor.progress(self.step, self.progress(), values, self._time_left())
                 if self.step % settings.sample_every == 0 or finished:
@@ -197,7 +223,9 @@ class Trainer:
                     validation = self.validate()
                     improved = validation.bound < self.best
                     self.best = min(self.best, validation.bound)
-                    monitor.metrics(self.step, {f"validation/{k}": v for k, v in validation._asdict().items()})
+                    monitor.metrics(
+                        self.step, {f"validation/{k}": v for k, v in validation._asdict().items()}
+                    )
                     monitor.say(describe(self.step, validation))
                 if self.step % settings.save_every == 0 or finished or improved:
                     self.save(improved)

@@ -86,7 +86,14 @@ class Process(Protocol):
         ...
 
     def step(
-        self, logits: Tensor, x_t: State, t: float, s: float, table: Tensor, rng: Streams, commit: Commit = ...
+        self,
+        logits: Tensor,
+        x_t: State,
+        t: float,
+        s: float,
+        table: Tensor,
+        rng: Streams,
+        commit: Commit = ...,
     ) -> State:
         """One reverse step from scalar time ``t`` to ``s < t``; every position is treated as free.
 
@@ -103,10 +110,19 @@ class Process(Protocol):
 class Denoiser(Protocol):
     """Predicts clean-token logits from a corrupted canvas, a prompt and the remembered earlier tokens."""
 
-    table: Tensor  # [V+1, E]
+    @property
+    def table(self) -> Tensor:
+        """Token embeddings ``[V+1, E]``; the mask is row V."""
+        ...
 
     def __call__(
-        self, x: State, t: Tensor, cond: Condition, past: Past | None = None, start: int = 0, block_length: int = 0
+        self,
+        x: State,
+        t: Tensor,
+        cond: Condition,
+        past: Past | None = None,
+        start: int = 0,
+        block_length: int = 0,
     ) -> Tensor:
         """Logits ``[B, N, V]`` for a canvas that begins at position ``start``.
 

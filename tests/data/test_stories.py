@@ -112,7 +112,8 @@ def test_what_is_lost_is_what_is_found(corpus: list[Story]) -> None:
     tracked = re.compile(
         rf"(?:Where is my|noticed that the|had my|found the|Thank you for finding my|held the|tied the|"
         rf"There was the|took the|gave the|put the|pick up the|picked up the|carried the|"
-        rf"miss this|keep this) ({things})\b")
+        rf"miss this|keep this) ({things})\b"
+    )
     checked = 0
     for one in corpus:
         if one.plot in ("lost_thing", "found_thing", "promise_kept"):
@@ -132,5 +133,5 @@ def test_a_friend_is_introduced_before_being_named(corpus: list[Story]) -> None:
         assert len(others) <= 2, one.text
         if len(others) == 2:
             last = max(others, key=lambda name: re.search(rf"\b{name}\b", one.text).start())  # type: ignore[union-attr]
-            before = one.text[:re.search(rf"\b{last}\b", one.text).end() + 40]  # type: ignore[union-attr]
+            before = one.text[: re.search(rf"\b{last}\b", one.text).end() + 40]  # type: ignore[union-attr]
             assert re.search(rf"\b(?:{kinds})\b.*", before, re.I), one.text

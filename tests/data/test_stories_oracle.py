@@ -65,14 +65,22 @@ def test_a_missing_word_is_caught(corpus: list[Story]) -> None:
 
 
 def test_broken_articles_and_verbs_are_caught(corpus: list[Story]) -> None:
-    flipped = {"a": "an", "an": "a", "A": "An", "An": "A",
-               "was": "were", "were": "was", "is": "are", "are": "is"}
+    flipped = {
+        "a": "an",
+        "an": "a",
+        "A": "An",
+        "An": "A",
+        "was": "were",
+        "were": "was",
+        "is": "are",
+        "are": "is",
+    }
     broken = []
     for sentence in _sentences(corpus):
         words = sentence.split()
         for at, word in enumerate(words):
             if word in flipped:
-                broken.append(" ".join([*words[:at], flipped[word], *words[at + 1:]]))
+                broken.append(" ".join([*words[:at], flipped[word], *words[at + 1 :]]))
     assert len(broken) > 2_000 and _caught(broken) > 0.99
 
 
@@ -89,7 +97,7 @@ def test_a_pronoun_of_the_wrong_sex_beside_a_name_is_caught(corpus: list[Story])
                 continue
             for at, word in enumerate(words):
                 if word in swap:
-                    broken.append("".join([*words[:at], swap[word], *words[at + 1:]]))
+                    broken.append("".join([*words[:at], swap[word], *words[at + 1 :]]))
     assert len(broken) > 300 and _caught(broken) > 0.95
 
 
@@ -97,16 +105,30 @@ def test_known_breaks() -> None:
     assert dict(grammatical("Mia felt sad that day, and she did not know why."))
     good = "Mia felt sad that day, and she did not know why. What an exciting adventure it had been!"
     assert [ok for _, ok in grammatical(good)] == [True, True]
-    for bad in ("Mia felt sad that day, and he did not know why.", "It were a calm day.",
-                "Mia found a apple.", "they was", "Mia. mia", "?!", '"', "a", "It was a calm  day"):
+    for bad in (
+        "Mia felt sad that day, and he did not know why.",
+        "It were a calm day.",
+        "Mia found a apple.",
+        "they was",
+        "Mia. mia",
+        "?!",
+        '"',
+        "a",
+        "It was a calm  day",
+    ):
         assert not all(ok for _, ok in grammatical(bad)), bad
     assert grammatical("") == [] and check("", "") == {}
 
 
 def test_dialogue_is_one_sentence() -> None:
     text = '"Where is my kite?" asked Mia. "I lost it," she said. Tom said, "No!" Then it rained. And then'
-    assert sentences(text) == ['"Where is my kite?" asked Mia.', '"I lost it," she said.', 'Tom said, "No!"',
-                               "Then it rained.", "And then"]
+    assert sentences(text) == [
+        '"Where is my kite?" asked Mia.',
+        '"I lost it," she said.',
+        'Tom said, "No!"',
+        "Then it rained.",
+        "And then",
+    ]
 
 
 def test_the_wrong_topic_name_mood_or_ending_is_caught(corpus: list[Story]) -> None:
@@ -129,9 +151,19 @@ def test_demands_of_prompts_as_people_type_them() -> None:
     assert set(demands("Write a story about a robot")) == {"topic:robot"}
     assert set(demands("Describe the ocean")) == {"topic:ocean"}
     assert set(demands("Tell a happy story about a girl named Mia and a kite that ends with rain")) == {
-        "mood:happy", "topic:girl", "name:Mia", "word:kite", "ending:rain"}
+        "mood:happy",
+        "topic:girl",
+        "name:Mia",
+        "word:kite",
+        "ending:rain",
+    }
     assert set(demands("a scary tale about a wolf in the forest, using the words lamp and red.")) == {
-        "mood:scary", "topic:wolf", "place:forest", "word:lamp", "word:red"}
+        "mood:scary",
+        "topic:wolf",
+        "place:forest",
+        "word:lamp",
+        "word:red",
+    }
     for unknown in ("", "asdf", "Hello?", "Write a haiku", "\n", "ends with", "Use the words"):
         assert demands(unknown) == {}
 

@@ -17,7 +17,9 @@ from sunfish.types import Condition
 V, N = 3, 4
 MASK = V
 TABLE = torch.zeros(V + 1, 1)
-NO_PROMPT = Condition(torch.zeros(1, 1, 1, 1, 1), torch.zeros(1, 1, 1, 1, 1), torch.ones(1, 1, dtype=torch.bool))
+NO_PROMPT = Condition(
+    torch.zeros(1, 1, 1, 1, 1), torch.zeros(1, 1, 1, 1, 1), torch.ones(1, 1, dtype=torch.bool)
+)
 
 
 def streams(*name: object) -> Streams:
@@ -93,7 +95,9 @@ def expected_bound(process: MaskedProcess, denoiser: Oracle, x0: torch.Tensor) -
             continue
         x_t = torch.where(mask, MASK, x0)
         half = torch.full(x0.shape, 0.5, dtype=torch.float64)
-        loss = process.loss(denoiser(x_t, half, NO_PROMPT), x0, x_t, half).sum().item() / 2.0  # weight 1/t = 2
+        loss = (
+            process.loss(denoiser(x_t, half, NO_PROMPT), x0, x_t, half).sum().item() / 2.0
+        )  # weight 1/t = 2
         total += loss * math.gamma(m) * math.gamma(N - m + 1) / math.gamma(N + 1)
     return total
 
@@ -103,7 +107,9 @@ def test_bound_is_tight_for_the_exact_posterior_and_never_below() -> None:
     worse denoiser, the bound of no distribution lies below it."""
     process = MaskedProcess.from_names("log-linear")
     p = data_distribution()
-    bounds = torch.tensor([expected_bound(process, Oracle(), text[None]) for text in TEXTS], dtype=torch.float64)
+    bounds = torch.tensor(
+        [expected_bound(process, Oracle(), text[None]) for text in TEXTS], dtype=torch.float64
+    )
     entropy = -(p * p.log()).sum()
     assert (p * bounds).sum().item() == pytest.approx(entropy.item(), abs=1e-9)
     # The masked bound averages the chain rule over all orders: tight for every single text, not only on average.
@@ -113,7 +119,9 @@ def test_bound_is_tight_for_the_exact_posterior_and_never_below() -> None:
         def __call__(self, *args, **kwargs):
             return torch.log_softmax(super().__call__(*args, **kwargs).clamp(min=-50) * 0.5, -1)
 
-    worse = torch.tensor([expected_bound(process, Blurred(), text[None]) for text in TEXTS], dtype=torch.float64)
+    worse = torch.tensor(
+        [expected_bound(process, Blurred(), text[None]) for text in TEXTS], dtype=torch.float64
+    )
     assert (p * worse).sum() > entropy + 0.01
 
 
@@ -143,7 +151,10 @@ def test_samplers_with_the_oracle(sampler: str, steps: int) -> None:
     settings = SamplingSettings(num_steps=steps, block_length=0, sampler=sampler)
     process = MaskedProcess.from_names("log-linear")
     ids = torch.cat(
-        list(generate(Oracle(), process, NO_PROMPT, given, free, streams("sample", sampler, steps), settings)), dim=1
+        list(
+            generate(Oracle(), process, NO_PROMPT, given, free, streams("sample", sampler, steps), settings)
+        ),
+        dim=1,
     )
     index = (ids * torch.tensor([27, 9, 3, 1])).sum(-1)
     counts = torch.bincount(index, minlength=V**N).double()
@@ -160,7 +171,9 @@ def test_one_step_is_wrong_and_the_test_above_would_see_it() -> None:
     given, free = torch.zeros(rows, N, dtype=torch.long), torch.ones(rows, N, dtype=torch.bool)
     settings = SamplingSettings(num_steps=1, block_length=0, sampler="ancestral")
     process = MaskedProcess.from_names("log-linear")
-    ids = torch.cat(list(generate(Oracle(), process, NO_PROMPT, given, free, streams("one"), settings)), dim=1)
+    ids = torch.cat(
+        list(generate(Oracle(), process, NO_PROMPT, given, free, streams("one"), settings)), dim=1
+    )
     counts = torch.bincount((ids * torch.tensor([27, 9, 3, 1])).sum(-1), minlength=V**N).double()
     p = data_distribution()
     assert ((counts - rows * p) ** 2 / (rows * p)).sum().item() > 300
@@ -172,7 +185,9 @@ def test_known_tokens_never_change(sampler: str) -> None:
     free = torch.rand(50, N, generator=generator_of("free")) < 0.5
     process = MaskedProcess.from_names("cosine")
     settings = SamplingSettings(num_steps=3, block_length=0, sampler=sampler)
-    ids = torch.cat(list(generate(Oracle(), process, NO_PROMPT, given, free, streams("known"), settings)), dim=1)
+    ids = torch.cat(
+        list(generate(Oracle(), process, NO_PROMPT, given, free, streams("known"), settings)), dim=1
+    )
     assert bool((ids[~free] == given[~free]).all())
     assert int(ids.max()) < V
 
@@ -183,7 +198,9 @@ def test_categorical_draws_have_full_entropy() -> None:
     ids, probability = draw_categorical(logits, streams("draw").uniform(200_000))
     p = torch.softmax(logits[0].double(), 0)
     counts = torch.bincount(ids, minlength=12).double()
-    assert ((counts - 200_000 * p) ** 2 / (200_000 * p)).sum().item() < 40  # 11 degrees of freedom, 99.99 %: 37
+    assert (
+        (counts - 200_000 * p) ** 2 / (200_000 * p)
+    ).sum().item() < 40  # 11 degrees of freedom, 99.99 %: 37
     torch.testing.assert_close(probability, p[ids])
 
 

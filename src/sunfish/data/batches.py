@@ -121,7 +121,8 @@ class Batches:
         prompts = [self.split.prompt(int(i)) for i in rows]
         longest = max(1, max(len(p) for p in prompts))
         x0 = np.full((len(rows), width), self.end, np.int64)
-        prompt = np.full((len(rows), -(-longest // PROMPT_MULTIPLE) * PROMPT_MULTIPLE), self.end, np.int64)
+        # Masked slots hold id 0, which every vocabulary has, also a prompt encoder's own.
+        prompt = np.zeros((len(rows), -(-longest // PROMPT_MULTIPLE) * PROMPT_MULTIPLE), np.int64)
         mask = np.zeros(prompt.shape, bool)
         for at, i in enumerate(rows):
             x0[at, : lengths[at]] = self.split.row(int(i))

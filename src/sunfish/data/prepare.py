@@ -47,12 +47,17 @@ class PreparableSource(Protocol):
 
 
 def prepare(
-    source: PreparableSource, config: Config, on_progress: OnProgress | None = None, workers: int = 0
+    source: PreparableSource,
+    config: Config,
+    on_progress: OnProgress | None = None,
+    workers: int = 0,
+    prompt_tokenizer: TextTokenizer | None = None,
 ) -> Prepared:
     """The prepared corpus of ``source``; opened if it exists, else written to
     ``<data_folder>/<name>-<hash>``.
 
     ``on_progress(stage, done, total)`` replaces the display on stderr. ``workers`` 0: every core.
+    ``prompt_tokenizer`` writes the prompts' ids where the prompt encoder has a vocabulary of its own.
     """
     recipe = _recipe(source, config)
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
@@ -65,7 +70,7 @@ def prepare(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         stack.callback(shutil.rmtree, temporary, ignore_errors=True)
-        _write(temporary, source, recipe, on_progress, workers)
+        _write(temporary, source, recipe, on_progress, workers, prompt_tokenizer)
         try:
             temporary.rename(folder)
         except OSError:
@@ -85,6 +90,7 @@ def _recipe(source: PreparableSource, config: Config) -> dict[str, Any]:
         "vocab_size": config.model.vocab_size,
         "context_length": config.model.context_length,
         "prompt_length": config.model.prompt_length,
+        "prompt_encoder": config.model.prompt_encoder,
     }
     path = Path(kind).expanduser()
     if path.is_file():
@@ -96,7 +102,12 @@ def _recipe(source: PreparableSource, config: Config) -> dict[str, Any]:
 
 
 def _write(
-    folder: Path, source: PreparableSource, recipe: dict[str, Any], on_progress: OnProgress, workers: int
+    folder: Path,
+    source: PreparableSource,
+    recipe: dict[str, Any],
+    on_progress: OnProgress,
+    workers: int,
+    prompt_tokenizer: TextTokenizer | None,
 ) -> None:
     tokenizer, deriver = _learn(source, recipe["tokenizer"], recipe["vocab_size"], on_progress, workers)
     if tokenizer.size > recipe["vocab_size"]:
@@ -105,12 +116,16 @@ def _write(
             f"{recipe['vocab_size']}; give --vocab_size {tokenizer.size}"
         )
     tokenizer.save(folder / "tokenizer.json")
-    dtype = "uint16" if tokenizer.size < 65_536 else "uint32"
+    if prompt_tokenizer is not None:
+        prompt_tokenizer.save(folder / "prompt_tokenizer.json")
+    largest = max(tokenizer.size, prompt_tokenizer.size if prompt_tokenizer else 0)
+    dtype = "uint16" if largest < 65_536 else "uint32"
     maker = RowMaker(
         tokenizer,
         deriver,
         recipe["context_length"],
         recipe["prompt_length"],
+        prompt_tokenizer,
         prompt_each_window=getattr(source, "long_text", False),
     )
     skips, notes, hashes, parts = SkipReport(), SkipReport(), {}, {}

@@ -56,6 +56,8 @@ class Prepared:
         self.folder = folder
         self.manifest = manifest
         self.tokenizer = TextTokenizer.load(folder / "tokenizer.json")
+        own = folder / "prompt_tokenizer.json"
+        self.prompt_tokenizer = TextTokenizer.load(own) if own.is_file() else self.tokenizer
 
     def split(self, name: str) -> PreparedSplit:
         """``train`` or ``validation``."""
@@ -71,7 +73,7 @@ def open_prepared(folder: str | Path, verify: bool = False) -> Prepared:
     folder = Path(folder)
     if not (folder / "manifest.json").is_file():
         state = "has no manifest.json" if folder.is_dir() else "does not exist"
-        raise ValueError(f"{folder} {state}: it is no prepared corpus; run 'sunfish prepare' first")
+        raise ValueError(f"{folder} {state}: it is no prepared corpus; run 'sunfish data' first")
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         form, files = manifest["format"], manifest["files"]

@@ -66,6 +66,7 @@ class RowMaker:
     deriver: Deriver
     context_length: int
     prompt_length: int
+    prompt_tokenizer: TextTokenizer | None = None  # None: the text's own
     prompt_each_window: bool = False  # one long text: a window's prompt is derived from that window
 
     def __call__(self, job: Job) -> Rows:
@@ -124,11 +125,13 @@ class RowMaker:
         if not prompt:
             rows.counts["derived_prompts"] += 1
             try:
-                ids = self.tokenizer.encode(self.deriver.derive(text))
+                ids = (self.prompt_tokenizer or self.tokenizer).encode(self.deriver.derive(text))
             except ValueError:  # an alphabet without the letters of the phrasing; it has those of the text
-                ids = self.tokenizer.encode((text.split() or [text])[0]) or [self.tokenizer.end]
+                ids = (self.prompt_tokenizer or self.tokenizer).encode((text.split() or [text])[0]) or [
+                    (self.prompt_tokenizer or self.tokenizer).end
+                ]
         else:
-            ids = self.tokenizer.encode(prompt)
+            ids = (self.prompt_tokenizer or self.tokenizer).encode(prompt)
         if len(ids) > self.prompt_length:
             rows.counts["truncated_prompts"] += 1
         return ids[: self.prompt_length]

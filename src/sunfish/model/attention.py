@@ -65,9 +65,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     bias = query.new_zeros(1) if mask is None else query.new_zeros(mask.shape).masked_fill(~mask, -1e4)
     if bias.ndim == 4 and bias.shape[0] == batch:
         bias = bias.expand(batch, heads, length, -1).flatten(0, 1)
-    scores = torch.baddbmm(
-        bias, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=width**-0.5
-    )
+    scores = torch.baddbmm(bias, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=width**-0.5)
     return torch.bmm(torch.softmax(scores, dim=-1), value.flatten(0, 1)).unflatten(0, (batch, heads))
 
 
@@ -89,7 +87,9 @@ def causal_mask(length: int, remembered: int, device: torch.device) -> Tensor | 
     return everything.tril(remembered)
 
 
-def canvas_mask(length: int, remembered: int, start: int, block_length: int, device: torch.device) -> Tensor | None:
+def canvas_mask(
+    length: int, remembered: int, start: int, block_length: int, device: torch.device
+) -> Tensor | None:
     """What a canvas position may see, ``[N, M + N]`` bool; None where it sees everything.
 
     The canvas begins at position ``start`` and falls into blocks. A position sees its whole block, and the
@@ -136,7 +136,10 @@ class SelfAttention(nn.Module):
         value = parts[2]
         own = torch.stack([key, value.to(key.dtype)])
         if past is not None:
-            key, value = torch.cat([past[0].to(key.dtype), key], 2), torch.cat([past[1].to(value.dtype), value], 2)
+            key, value = (
+                torch.cat([past[0].to(key.dtype), key], 2),
+                torch.cat([past[1].to(value.dtype), value], 2),
+            )
         return self.output(merge_heads(attend(query, key, value, mask))), own
 
 

@@ -7,14 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 512  # rows of logits at a time: 512 x 8,192 float32 are 16 MB, which a desktop's last-level cache holds
+CHUNK = (
+    512  # rows of logits at a time: 512 x 8,192 float32 are 16 MB, which a desktop's last-level cache holds
+)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     """Gradients are formed in the forward pass, while the chunk's logits are at hand."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
         matrix = table.to(hidden.dtype)
         want = any(ctx.needs_input_grad[:2])
         grad_hidden = torch.empty_like(hidden) if want else None
@@ -39,10 +43,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad_sum: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
         grad_hidden, grad_table = ctx.saved_tensors
-        return grad_hidden * grad_sum.to(grad_hidden.dtype), (grad_table * grad_sum).to(ctx.table_dtype), None, None
+        return (
+            grad_hidden * grad_sum.to(grad_hidden.dtype),
+            (grad_table * grad_sum).to(ctx.table_dtype),
+            None,
+            None,
+        )
 
 
-def linear_cross_entropy(hidden: Tensor, table: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def linear_cross_entropy(
+    hidden: Tensor, table: Tensor, targets: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy of softmax(hidden @ table.T) against ``targets``.
 
     ``hidden [M, D]``, ``table [V, D]``, ``targets [M]`` ids, ``weights [M]`` float32. Returns the weighted sum (a

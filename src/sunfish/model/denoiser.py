@@ -7,10 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
-from sunfish.model.attention import Layer, canvas_mask, causal_mask, normalise, rotary_angles
+from sunfish.model.attention import CrossAttention, Layer, canvas_mask, causal_mask, normalise, rotary_angles
 from sunfish.model.cross_entropy import linear_cross_entropy
 from sunfish.model.prompt import PromptEncoder
 from sunfish.types import Condition, Past
+
+COPY = 1.0  # how much of the prompt's mean token each layer adds at the start
 
 
 class Transformer(nn.Module):
@@ -21,6 +23,9 @@ class Transformer(nn.Module):
     are tied; the mask is row V of the table and has no output. There is no time conditioning: a masked token
     shows that it is masked (Ou et al. 2024; Zheng et al. 2024).
     """
+
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, config: ModelConfig, frozen_table: Tensor | None = None) -> None:
         super().__init__()
@@ -40,16 +45,32 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> Transformer:
-        """Draw the weights: embeddings N(0, 0.02), matrices of variance 1 / fan-in, residual outputs 0."""
+        """Draw the weights: embeddings N(0, 0.02), matrices of variance 1 / fan-in, residual outputs 0.
+
+        Only cross-attention starts with an output: its values and output matrix are an orthogonal matrix and a
+        fraction of its transpose, so that at first every position receives the mean of the prompt's tokens. A
+        prompt's words must turn up in the text, and starting from copying shows that to the optimizer at once.
+        """
         for name, parameter in self.named_parameters():
             if name.endswith("gain"):
                 parameter.fill_(1.0)
             elif name.endswith((".output.weight", ".down.weight")):
                 parameter.zero_()
-            elif parameter.ndim == 2 and name.startswith(("layers", "prompt_encoder")) and name.endswith("weight"):
+            elif (
+                parameter.ndim == 2
+                and name.startswith(("layers", "prompt_encoder"))
+                and name.endswith("weight")
+            ):
                 parameter.normal_(0.0, parameter.shape[1] ** -0.5, generator=generator)
             else:
                 parameter.normal_(0.0, 0.02, generator=generator)
+        width = self.config.n_embd
+        keys_values = self.prompt_encoder.keys_values.weight.view(self.config.n_layer, 2, width, width)
+        outputs = [module.output.weight for module in self.modules() if isinstance(module, CrossAttention)]
+        for i, output in enumerate(outputs):
+            orthogonal, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
+            keys_values[i, 1] = orthogonal
+            output.copy_(COPY * orthogonal.T)
         return self
 
     def encode(self, prompt: Tensor, mask: Tensor) -> Condition:
@@ -79,7 +100,9 @@ class Transformer(nn.Module):
 
     def cross_entropy(self, hidden: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted sum and unweighted cross-entropies ``[M]`` of hidden states ``[M, D]`` against ``targets [M]``."""
-        return linear_cross_entropy(normalise(hidden) * self.output_gain.to(hidden.dtype), self.table[:-1], targets, weights)
+        return linear_cross_entropy(
+            normalise(hidden) * self.output_gain.to(hidden.dtype), self.table[:-1], targets, weights
+        )
 
     def forward(
         self,

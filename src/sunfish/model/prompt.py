@@ -19,12 +19,16 @@ class PromptEncoder(nn.Module):
     """
 
     frozen_table: Tensor | None
+    cos: Tensor
+    sin: Tensor
 
     def __init__(self, config: ModelConfig, frozen_table: Tensor | None = None) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("frozen_table", frozen_table)
-        self.adapt = None if frozen_table is None else nn.Linear(frozen_table.shape[1], config.n_embd, bias=False)
+        self.adapt = (
+            None if frozen_table is None else nn.Linear(frozen_table.shape[1], config.n_embd, bias=False)
+        )
         self.position = nn.Parameter(torch.empty(config.prompt_length, config.n_embd))
         self.null = nn.Parameter(torch.empty(config.n_embd))
         self.layers = nn.ModuleList(Layer(config, cross=False) for _ in range(config.n_prompt_layer))

@@ -86,7 +86,9 @@ class MaskedProcess:
         """
         masked = x_t == table.shape[0] - 1
         ids, confidence = draw_categorical(logits, rng.uniform(*x_t.shape, device=x_t.device))
-        alpha_t, alpha_s = (float(self.schedule.alpha(torch.tensor(time, dtype=torch.float64))) for time in (t, s))
+        alpha_t, alpha_s = (
+            float(self.schedule.alpha(torch.tensor(time, dtype=torch.float64))) for time in (t, s)
+        )
         reveal = 1.0 if s <= 0 else (alpha_s - alpha_t) / (1 - alpha_t)
         chosen = commit(confidence, masked, reveal, rng) & masked
         return torch.where(chosen, ids, x_t)

@@ -22,8 +22,8 @@ MALE = [number for number, name in enumerate(lx.NAMES) if name in lx.MALE_NAMES]
 _FITTING = {
     ("building", "thing"): "kite lamp drum boat wagon sled puppet box basket doll toy rocket train clock",
     ("broken_repaired", "thing"): "lamp drum clock bell umbrella teapot cup doll puppet boat whistle crown "
-                                  "mirror box telescope guitar violin kettle vase toy wheel sled watch mask "
-                                  "camera statue",
+    "mirror box telescope guitar violin kettle vase toy wheel sled watch mask "
+    "camera statue",
     ("garden", "thing"): "spoon shell cup bucket boot hammer coin pencil paintbrush feather button bottle",
     ("rescue", "thing"): "rope scarf umbrella blanket ribbon kite coat flag backpack basket sled",
     ("odd_noise", "thing"): "box jar drum bell basket teapot bottle suitcase lantern umbrella clock kettle",
@@ -38,10 +38,12 @@ FITS = {
     for key, words in _FITTING.items()
 }
 _LARGE = lx.words("boat wagon sled statue rocket train wheel")
-FITS.update({
-    (plot, "thing"): tuple(n for n, text in enumerate(lx.THINGS) if text not in _LARGE)
-    for plot in lx.words("found_thing lost_thing journey letter promise_kept old_attic_map fear_overcome")
-})
+FITS.update(
+    {
+        (plot, "thing"): tuple(n for n, text in enumerate(lx.THINGS) if text not in _LARGE)
+        for plot in lx.words("found_thing lost_thing journey letter promise_kept old_attic_map fear_overcome")
+    }
+)
 # endings that would mock a mood
 UNFIT = {"sad": ("laughter", "dance", "party")}
 

@@ -26,7 +26,9 @@ class Story(NamedTuple):
 
 # split -> the remainders of a text's hash that belong to it
 _SHARES = {
-    "train": range(0, 70), "validation": range(70, 80), "test": range(80, 90),
+    "train": range(0, 70),
+    "validation": range(70, 80),
+    "test": range(80, 90),
     "compositional": range(90, 100),
 }
 SPLITS: tuple[str, ...] = tuple(_SHARES)
@@ -145,7 +147,9 @@ class _Draft:
                     said.append(self._say(self._fitting(choices)))
             elif marker == "open":
                 said.append(self._say(self.pick(OPENINGS)))
-            elif marker == "m1" or (marker in ("m2", "m3") and self._random() > brevity * (0.5 if marker == "m3" else 1)):
+            elif marker == "m1" or (
+                marker in ("m2", "m3") and self._random() > brevity * (0.5 if marker == "m3" else 1)
+            ):
                 said.append(self._say(self.pick(MOOD_LINES[marker][self.mood])))
             elif marker == "facts":
                 said.extend(map(self._say, lines[:3] if self.plot == "description" else lines))
@@ -169,8 +173,12 @@ class _Draft:
         if plain or compositional or self._random() < 0.9:
             wanted["topic"] = [topic]
         if not plain:
-            offers = [("name", name, 0.5), ("place", place, 1.0 if compositional else 0.35),
-                      ("mood", self.mood, 0.45), ("ending", self.ending, 0.4)]
+            offers = [
+                ("name", name, 0.5),
+                ("place", place, 1.0 if compositional else 0.35),
+                ("mood", self.mood, 0.45),
+                ("ending", self.ending, 0.4),
+            ]
             for kind, value, chance in offers:
                 if self._random() < chance and reading.meets(f"{kind}:{value}") and value != topic:
                     wanted[kind] = [value]
@@ -178,7 +186,7 @@ class _Draft:
             words = [word for word in dict.fromkeys(words) if word != topic and reading.word(word)]
             if words and self._random() < 0.4:
                 start = int(self._random() * len(words))
-                wanted["word"] = words[start:start + 1 + int(self._random() * 3)]
+                wanted["word"] = words[start : start + 1 + int(self._random() * 3)]
         if not wanted:
             wanted["topic"] = [topic]
         question = facts.QUESTIONS[self.state["question"]].phrase if self.plot == "explanation" else ""

@@ -37,8 +37,13 @@ def _noun_slots(name: str, component: str, nouns: tuple[str, ...]) -> dict[str, 
 
 
 def _pronouns(prefix: str, component: str, female: tuple[bool, ...]) -> dict[str, Slot]:
-    table = {"he": ("she", "he"), "him": ("her", "him"), "his": ("her", "his"), "He": ("She", "He"),
-             "His": ("Her", "His")}
+    table = {
+        "he": ("she", "he"),
+        "him": ("her", "him"),
+        "his": ("her", "his"),
+        "He": ("She", "He"),
+        "His": ("Her", "His"),
+    }
     return {
         prefix + form: Slot(component, tuple(pair[0] if is_female else pair[1] for is_female in female))
         for form, pair in table.items()
@@ -142,8 +147,12 @@ def _agrees(env: dict[str, int]) -> bool:
         names, kinds = env.get(who + ".name", -1), env.get(who + ".kind", -1)
         if not any(names & has and kinds & may for has, may in _SEXES):
             return False
-    for hero, friend in (("hero.name", "friend.name"), ("hero.kind", "friend.kind"), ("thing", "thing2"),
-                         ("color", "color2")):
+    for hero, friend in (
+        ("hero.name", "friend.name"),
+        ("hero.kind", "friend.kind"),
+        ("thing", "thing2"),
+        ("color", "color2"),
+    ):
         if hero in env and friend in env and env[hero] == env[friend] and env[hero].bit_count() == 1:
             return False
     return True
@@ -179,7 +188,7 @@ class Recogniser:
         for name, after in node.slots.items():
             component, masks, lengths = self._readers[name]
             for length in lengths:
-                found = masks.get("".join(tokens[at:at + length])) if at + length <= len(tokens) else None
+                found = masks.get("".join(tokens[at : at + length])) if at + length <= len(tokens) else None
                 if found is None:
                     continue
                 found &= env.get(component, -1)

@@ -46,10 +46,16 @@ THINGS: tuple[str, ...] = words(
 PLACES: tuple[tuple[str, str], ...] = tuple(
     (prep, word)
     for prep, listed in (
-        ("at", "beach lake market library school castle harbor zoo museum station theater lighthouse "
-               "bakery playground fair mill farm"),
-        ("in", "forest park village meadow cave kitchen attic desert jungle valley barn orchard tower "
-               "workshop swamp"),
+        (
+            "at",
+            "beach lake market library school castle harbor zoo museum station theater lighthouse "
+            "bakery playground fair mill farm",
+        ),
+        (
+            "in",
+            "forest park village meadow cave kitchen attic desert jungle valley barn orchard tower "
+            "workshop swamp",
+        ),
         ("on", "hill mountain island bridge"),
     )
     for word in listed.split()
@@ -58,8 +64,14 @@ PLACE_WORDS: tuple[str, ...] = tuple(word for _, word in PLACES)
 
 # word, is it female
 KIN: tuple[tuple[str, bool], ...] = (
-    ("mother", True), ("father", False), ("grandmother", True), ("grandfather", False),
-    ("aunt", True), ("uncle", False), ("sister", True), ("brother", False),
+    ("mother", True),
+    ("father", False),
+    ("grandmother", True),
+    ("grandfather", False),
+    ("aunt", True),
+    ("uncle", False),
+    ("sister", True),
+    ("brother", False),
 )
 
 # Small classes: each is one variable of a story, drawn once and kept.
@@ -77,11 +89,30 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "container": words("bag pocket drawer chest cupboard crate"),
     "season": words("spring summer autumn winter"),
     "weekday": words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday"),
-    "Day": ("One sunny morning", "Early one morning", "One windy afternoon", "One cold evening",
-            "One quiet Sunday", "On a warm spring day", "On a bright autumn day", "Just after breakfast",
-            "One long afternoon", "Late one evening", "On a cloudy day", "On the first day of summer"),
-    "noise": ("tap, tap, tap", "bump, bump, bump", "click, clack, click", "squeak, squeak", "rattle, rattle",
-              "whoosh, whoosh", "thump, thump", "ding, dong"),
+    "Day": (
+        "One sunny morning",
+        "Early one morning",
+        "One windy afternoon",
+        "One cold evening",
+        "One quiet Sunday",
+        "On a warm spring day",
+        "On a bright autumn day",
+        "Just after breakfast",
+        "One long afternoon",
+        "Late one evening",
+        "On a cloudy day",
+        "On the first day of summer",
+    ),
+    "noise": (
+        "tap, tap, tap",
+        "bump, bump, bump",
+        "click, clack, click",
+        "squeak, squeak",
+        "rattle, rattle",
+        "whoosh, whoosh",
+        "thump, thump",
+        "ding, dong",
+    ),
     "material": words("wood paper clay wool glass tin stone cloth"),
     "virtue": words("patience kindness courage honesty sharing friendship practice trust"),
 }
@@ -122,8 +153,14 @@ ENDINGS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 _PLURALS = {
-    "mouse": "mice", "wolf": "wolves", "scarf": "scarves", "elf": "elves", "sheep": "sheep", "snow": "snow",
-    "rain": "rain", "fish": "fish",
+    "mouse": "mice",
+    "wolf": "wolves",
+    "scarf": "scarves",
+    "elf": "elves",
+    "sheep": "sheep",
+    "snow": "snow",
+    "rain": "rain",
+    "fish": "fish",
 }
 
 

@@ -28,6 +28,7 @@ class Step(NamedTuple):
     choices: tuple[Choice, ...] = ()
     optional: bool = False
 
+
 _TOLD = """
 == description
 @open
@@ -137,8 +138,11 @@ PLOTS: dict[str, list[Step]] = {name: steps for text in _TEXTS for name, steps i
 OPENINGS: tuple[Choice, ...] = _choices(plots_shared.OPENINGS)
 MOOD_LINES: dict[str, dict[str, tuple[Choice, ...]]] = {
     marker: {mood: _choices(text) for mood, text in table.items()}
-    for marker, table in (("m1", plots_shared.MOOD_FIRST), ("m2", plots_shared.MOOD_MIDDLE),
-                          ("m3", plots_shared.MOOD_LAST))
+    for marker, table in (
+        ("m1", plots_shared.MOOD_FIRST),
+        ("m2", plots_shared.MOOD_MIDDLE),
+        ("m3", plots_shared.MOOD_LAST),
+    )
 }
 ENDING_LINES: dict[str, tuple[Choice, ...]] = {
     name: _choices(text) for name, text in plots_shared.ENDINGS.items()

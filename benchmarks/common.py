@@ -1,0 +1,74 @@
+"""What the quality benchmarks share: writing texts in batches, shares, the plot over guidance."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from sunfish.devices import choose_precision, set_threads
+from sunfish.pipeline import Generated, Pipeline
+from sunfish.sampling import SamplingSettings
+
+
+def share(values: list[bool]) -> float:
+    """Percentage of True."""
+    return 100 * sum(values) / max(1, len(values))
+
+
+def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of every benchmark that writes texts."""
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--texts", type=int, default=200)
+    parser.add_argument("--scales", type=float, nargs="+", default=[0, 1, 2, 4, 7])
+    parser.add_argument("--num_steps", type=int, default=20)
+    parser.add_argument("--block_length", type=int, default=16)
+    parser.add_argument("--sampler", default="confidence")
+    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--batch", type=int, default=20)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--show", type=int, default=3, help="texts to print for each scale")
+
+
+class Writer:
+    """A checkpoint that writes at the settings of the command line."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        set_threads(0)
+        self.dtype = choose_precision("auto", torch.device("cpu"))
+        self.pipeline = Pipeline.from_checkpoint(arguments.checkpoint)
+        self.settings = SamplingSettings(
+            arguments.num_steps, arguments.block_length, arguments.sampler, arguments.temperature
+        )
+        self.batch = arguments.batch
+
+    def write(self, prompts: list[str], scale: float) -> list[Generated]:
+        """One text for each prompt, a batch at a time."""
+        texts: list[Generated] = []
+        for first in range(0, len(prompts), self.batch):
+            chosen = prompts[first : first + self.batch]
+            with torch.autocast("cpu", dtype=self.dtype, enabled=self.dtype != torch.float32):
+                texts += self.pipeline.generate(
+                    chosen, guidance_scale=scale, settings=self.settings, seed=first
+                )
+        return texts
+
+
+def plot(rows: list[dict[str, float]], lines: dict[str, str], path: Path, title: str) -> None:
+    """Draw the columns ``lines`` (key to label) of ``rows`` over the guidance scale."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.2))
+    for key, label in lines.items():
+        axes.plot([row["scale"] for row in rows], [row[key] for row in rows], marker="o", label=label)
+    axes.set(xlabel="guidance scale", ylabel="%", ylim=(0, 102), title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best")
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)

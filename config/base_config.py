@@ -1,0 +1,39 @@
+"""The base model: edit a value here, and train.py --config base uses it.
+
+A day on one GPU.
+"""
+
+from __future__ import annotations
+
+from sunfish.config import Config, preset
+
+batch_size = 32  # texts in one step
+n_layer = 12  # transformer layers
+n_head = 12  # attention heads
+n_embd = 768  # width; a multiple of 2 * n_head
+vocab_size = 16_384  # tokens of the tokenizer
+context_length = 1024  # longest text, in tokens
+prompt_length = 128  # longest prompt, in tokens
+n_prompt_layer = 1  # layers of the prompt encoder
+max_minutes = 1440.0  # length of the training
+
+
+def get_base_config(show: bool = True) -> Config:
+    """The configuration with the values above; ``show`` prints the size and the shape of the model."""
+    config = preset(
+        "base",
+        batch_size=batch_size,
+        n_layer=n_layer,
+        n_head=n_head,
+        n_embd=n_embd,
+        vocab_size=vocab_size,
+        context_length=context_length,
+        prompt_length=prompt_length,
+        n_prompt_layer=n_prompt_layer,
+        max_minutes=max_minutes,
+    )
+    if show:
+        from sunfish.sizes import describe
+
+        print(describe(config))
+    return config

@@ -1,0 +1,39 @@
+"""The full model: edit a value here, and train.py --config full uses it.
+
+A week on several GPUs.
+"""
+
+from __future__ import annotations
+
+from sunfish.config import Config, preset
+
+batch_size = 32  # texts in one step
+n_layer = 18  # transformer layers
+n_head = 16  # attention heads
+n_embd = 2048  # width; a multiple of 2 * n_head
+vocab_size = 32_768  # tokens of the tokenizer
+context_length = 2048  # longest text, in tokens
+prompt_length = 128  # longest prompt, in tokens
+n_prompt_layer = 2  # layers of the prompt encoder
+max_minutes = 10080.0  # length of the training
+
+
+def get_full_config(show: bool = True) -> Config:
+    """The configuration with the values above; ``show`` prints the size and the shape of the model."""
+    config = preset(
+        "full",
+        batch_size=batch_size,
+        n_layer=n_layer,
+        n_head=n_head,
+        n_embd=n_embd,
+        vocab_size=vocab_size,
+        context_length=context_length,
+        prompt_length=prompt_length,
+        n_prompt_layer=n_prompt_layer,
+        max_minutes=max_minutes,
+    )
+    if show:
+        from sunfish.sizes import describe
+
+        print(describe(config))
+    return config

@@ -1,0 +1,41 @@
+"""The nano model: edit a value here, and train.py --config nano uses it.
+
+A few minutes on any computer; to see that everything works.
+"""
+
+from __future__ import annotations
+
+from sunfish.config import Config, preset
+
+batch_size = 8  # texts in one step
+n_layer = 2  # transformer layers
+n_head = 2  # attention heads
+n_embd = 64  # width; a multiple of 2 * n_head
+vocab_size = 1536  # tokens of the tokenizer
+context_length = 256  # longest text, in tokens
+prompt_length = 64  # longest prompt, in tokens
+n_prompt_layer = 1  # layers of the prompt encoder
+max_minutes = 5.0  # length of the training
+stories = 20_000  # built-in stories to write for training
+
+
+def get_nano_config(show: bool = True) -> Config:
+    """The configuration with the values above; ``show`` prints the size and the shape of the model."""
+    config = preset(
+        "nano",
+        batch_size=batch_size,
+        n_layer=n_layer,
+        n_head=n_head,
+        n_embd=n_embd,
+        vocab_size=vocab_size,
+        context_length=context_length,
+        prompt_length=prompt_length,
+        n_prompt_layer=n_prompt_layer,
+        max_minutes=max_minutes,
+        stories=stories,
+    )
+    if show:
+        from sunfish.sizes import describe
+
+        print(describe(config))
+    return config

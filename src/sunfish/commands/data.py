@@ -1,0 +1,50 @@
+"""Prepare a corpus, and report what was kept, cut and left out."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+
+from sunfish.commands.flags import WrongUse, add_config_flags, config_of, print_config, print_json
+from sunfish.config import DataConfig
+
+FIELDS = [f.name for f in fields(DataConfig)] + ["vocab_size", "context_length", "prompt_length", "seed"]
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``sunfish data``."""
+    parser.add_argument(
+        "--show", type=int, default=0, metavar="N", help="print so many training examples with their prompts"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the resolved configuration and stop"
+    )
+    add_config_flags(parser, FIELDS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prepare (or open what was prepared) and report."""
+    if arguments.show < 0:
+        raise WrongUse(f"show is {arguments.show}, but it must not be negative")
+    config = config_of(arguments)
+    if arguments.print_config:
+        print_config(config)
+        return 0
+    from sunfish.data.open import open_source
+    from sunfish.data.prepare import prepare, report
+
+    prepared = prepare(open_source(config.corpus, config.training.seed), config)
+    split = prepared.split("train")
+    decode = prepared.tokenizer.decode
+    examples = [
+        {"prompt": decode(split.prompt(i).tolist()), "text": decode(split.row(i).tolist())}
+        for i in range(min(arguments.show, len(split)))
+    ]
+    if arguments.json:
+        print_json({"folder": str(prepared.folder), "manifest": prepared.manifest, "examples": examples})
+        return 0
+    print(report(prepared))
+    for example in examples:
+        print(f"\n> {example['prompt']}\n{example['text']}")
+    return 0

@@ -1,0 +1,150 @@
+"""Check that this machine is ready, and say how to mend what is not."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sunfish.commands.flags import print_json
+
+EXTRAS = {  # extra -> what it is for, and the modules that show that it is there
+    "hf": ("prompt encoders of Hugging Face models", ("transformers", "datasets")),
+    "log": ("TensorBoard, wandb and trackio", ("tensorboard", "wandb", "trackio")),
+    "eval": ("plots and classifiers of the benchmarks", ("matplotlib", "sklearn")),
+    "parquet": (".parquet files", ("pyarrow",)),
+}
+CORE = ("torch", "numpy", "tokenizers", "safetensors", "rich")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: ``state`` is ok, note (works without) or problem (essential)."""
+
+    name: str
+    state: str
+    found: str
+    remedy: str = ""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``sunfish doctor``."""
+    parser.add_argument(
+        "--checkpoints", default="checkpoints", metavar="PATH", help="folder of the checkpoints (%(default)s)"
+    )
+    parser.add_argument(
+        "--data-folder", default="data", metavar="PATH", help="folder of prepared corpora (%(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run every check; 1 when something essential is missing."""
+    checks = []
+    for check in examine(Path(arguments.checkpoints), Path(arguments.data_folder)):
+        checks.append(check)
+        if not arguments.json:
+            print(
+                f"{check.state:<8} {check.name}: {check.found}"
+                + (f"\n{'':<9}-> {check.remedy}" if check.remedy else "")
+            )
+    if arguments.json:
+        print_json([asdict(check) for check in checks])
+    return int(any(check.state == "problem" for check in checks))
+
+
+def examine(checkpoints: Path, data: Path) -> Iterator[Check]:
+    """All checks, in order."""
+    version = ".".join(str(part) for part in sys.version_info[:3])
+    new = sys.version_info >= (3, 11)
+    yield Check("Python", "ok" if new else "problem", version, "" if new else "install Python 3.11 or newer")
+    missing = [name for name in CORE if importlib.util.find_spec(name) is None]
+    if missing:
+        yield Check(
+            "packages",
+            "problem",
+            f"missing: {', '.join(missing)}",
+            "pip install -e . (or ./start_training.sh)",
+        )
+        if "torch" in missing:
+            return
+    else:
+        yield Check("packages", "ok", f"all {len(CORE)} present")
+    yield from machine()
+    for extra, (purpose, modules) in EXTRAS.items():
+        lacking = [name for name in modules if importlib.util.find_spec(name) is None]
+        found = f"{purpose}: " + ("present" if not lacking else f"without {', '.join(lacking)}")
+        yield Check(f"extra {extra}", "note" if lacking else "ok", found,
+                    f"if you want it: pip install 'sunfish[{extra}]'" if lacking else "")  # fmt: skip
+    for folder in (checkpoints, data):
+        yield writable(folder)
+    yield checkpoint(checkpoints)
+
+
+def machine() -> Iterator[Check]:
+    """Processor, memory, GPU, number formats."""
+    import torch
+
+    from sunfish.devices import matmul_rate, set_threads
+    from sunfish.machine import available_memory, cores, processor
+    from sunfish.sizes import GIB, readable
+
+    yield Check("PyTorch", "ok", torch.__version__)
+    yield Check("processor", "ok", f"{processor()}, {cores()} cores for this process")
+    memory = available_memory()
+    little = memory < GIB
+    yield Check("memory", "problem" if little else "ok", f"{readable(memory)} available",
+                "close other programs: even nano needs 1 GiB" if little else "")  # fmt: skip
+    if torch.cuda.is_available():
+        yield Check(
+            "GPU",
+            "ok",
+            f"{torch.cuda.get_device_name()}, {readable(available_memory(torch.device('cuda')))} free",
+        )
+    else:
+        yield Check("GPU", "ok", "none: runs use the processor")
+    set_threads(0)
+    full, half = matmul_rate(torch.float32), matmul_rate(torch.bfloat16)
+    better = "bfloat16" if half > 1.3 * full else "float32"
+    yield Check(
+        "arithmetic", "ok", f"float32 {full:,.0f}, bfloat16 {half:,.0f} GFLOP/s: runs will use {better}"
+    )
+
+
+def writable(folder: Path) -> Check:
+    """Whether files can be made in ``folder`` (or where it will be), and the room there."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    try:
+        with tempfile.NamedTemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        return Check(f"folder {folder}", "problem", f"cannot be written: {error.strerror or error}",
+                     f"chmod u+w {place}, or choose another: --checkpoints, --data_folder")  # fmt: skip
+    low = free < 2**30
+    return Check(f"folder {folder}", "note" if low else "ok", f"writable, {free / 2**30:,.1f} GiB free",
+                 "a run of small or larger will not fit: make room" if low else "")  # fmt: skip
+
+
+def checkpoint(folder: Path) -> Check:
+    """Whether there is a model to sample from."""
+    from sunfish.checkpoint import LAST, read_about
+
+    link = folder / LAST
+    if not os.path.lexists(link):
+        return Check(
+            "checkpoint", "note", f"none at {link} yet", "train one: ./start_training.sh (or: sunfish train)"
+        )
+    try:
+        about = read_about(link)
+    except ValueError as error:
+        return Check("checkpoint", "note", str(error))
+    return Check("checkpoint", "ok", f"{link}: {about['config']['training']['name']}, step {about['step']:,}")

@@ -1,0 +1,32 @@
+"""Fill the gaps of a text; the given words stay as they are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from sunfish.commands.flags import WrongUse
+from sunfish.commands.sample import add_common, run_infill
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``sunfish infill``."""
+    add_common(parser)
+    parser.add_argument(
+        "--text", metavar="TEXT", help="a text with gaps: [MASK], or [MASK:5] for five tokens"
+    )
+    parser.add_argument("--file", metavar="PATH", help="the text from a file; -: from stdin")
+    parser.add_argument("--prompt", default="", metavar="TEXT", help="what the text is about")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fill the gaps."""
+    if (arguments.text is None) == (arguments.file is None):
+        raise WrongUse("give the text with its gaps as --text or as --file")
+    text = arguments.text
+    if arguments.file == "-":
+        text = sys.stdin.read()
+    elif arguments.file:
+        text = Path(arguments.file).read_text(encoding="utf-8")
+    return run_infill(arguments, text.rstrip("\n") if arguments.file else text, arguments.prompt)

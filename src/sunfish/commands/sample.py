@@ -1,0 +1,175 @@
+"""Write texts, with a prompt or without, from a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sunfish.commands.flags import WrongUse, note, print_config, print_json
+from sunfish.config import Config
+
+if TYPE_CHECKING:
+    from sunfish.pipeline import Generated, Pipeline
+    from sunfish.sampling import SamplingSettings
+
+# The defaults of sunfish.sampling.SamplingSettings, whose import would load torch; a test compares them.
+DEFAULTS: dict[str, Any] = {"num_steps": 20, "block_length": 16, "sampler": "confidence", "temperature": 1.0}
+GUIDANCE = 2.0
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``sunfish sample``."""
+    add_common(parser)
+    parser.add_argument(
+        "--prompt", action="append", default=[], metavar="TEXT", help="what to write about; repeatable"
+    )
+    parser.add_argument("--prompt-file", metavar="PATH", help="a file with one prompt on each line")
+    parser.add_argument(
+        "--seq-len", type=int, metavar="N", help="most tokens of a text (the model's context)"
+    )
+    parser.add_argument(
+        "--mode", choices=("generate", "infill"), default="generate", help="write, or fill the gaps of --text"
+    )
+    parser.add_argument("--text", metavar="TEXT", help="for --mode infill: a text with [MASK] or [MASK:5]")
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What sampling and infilling have in common."""
+    parser.add_argument(
+        "checkpoint", nargs="?", default="checkpoints/last.ckpt", help="checkpoint (%(default)s)"
+    )
+    parser.add_argument(
+        "--num-samples", type=int, default=1, metavar="N", help="texts for each prompt (%(default)s)"
+    )
+    parser.add_argument("--guidance-scale", type=float, metavar="FLOAT",
+                        help=f"0 ignores the prompt, 1 follows it, above 1 insists ({GUIDANCE})")  # fmt: skip
+    helps = {
+        "num_steps": "denoising steps of each block",
+        "block_length": "tokens denoised together; 0: the whole text",
+        "sampler": "confidence (surest first) or ancestral (exact draws)",
+        "temperature": "below 1 is safer, 0 takes the likeliest",
+    }
+    for name, default in DEFAULTS.items():
+        flag, kind = "--" + name.replace("_", "-"), type(default)
+        text = f"{helps[name]} (%(default)s)"
+        parser.add_argument(flag, type=kind, default=default, metavar=kind.__name__.upper(), help=text)
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="the same seed writes the same (%(default)s)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (%(default)s)")
+    parser.add_argument("--cpu", action="store_true", help="the same as --device cpu")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the checkpoint's configuration and stop"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the texts."""
+    if arguments.mode == "infill":
+        if arguments.text is None:
+            raise WrongUse(
+                '--mode infill needs --text with a gap, for example --text "The [MASK] fell asleep."'
+            )
+        if len(arguments.prompt) > 1 or arguments.prompt_file or arguments.seq_len:
+            raise WrongUse("--mode infill takes one --prompt, no --prompt-file and no --seq_len")
+        return run_infill(arguments, arguments.text, arguments.prompt[0] if arguments.prompt else "")
+    if arguments.text is not None:
+        raise WrongUse("--text belongs to --mode infill; a prompt is given with --prompt")
+    prompts = prompts_of(arguments)
+    pipeline, settings, scale = open_pipeline(arguments, any(prompts))
+    if pipeline is None:
+        return 0
+    limit = pipeline.model.config.context_length
+    length = arguments.seq_len or limit
+    if not 2 <= length <= limit:
+        raise WrongUse(f"seq_len is {length}, but this model writes between 2 and {limit} tokens")
+    rows = [prompt for prompt in prompts for _ in range(arguments.num_samples)]
+    texts = pipeline.generate(
+        rows, guidance_scale=scale, seq_len=length, settings=settings, seed=arguments.seed
+    )
+    show(texts, arguments.json)
+    cut = sum(not text.finished for text in texts)
+    if cut:
+        more = (
+            f"allow more with --seq_len (this model writes up to {limit})" if length < limit
+            else "that is all that this model can write; try another --seed, or a model of longer context"
+        )  # fmt: skip
+        note(f"note: {cut} of {len(texts)} texts did not finish within {length} tokens; {more}")
+    return 0
+
+
+def run_infill(arguments: argparse.Namespace, text: str, prompt: str) -> int:
+    """Fill the gaps of ``text``."""
+    if "[MASK" not in text:
+        raise WrongUse(f"the text {text[:40]!r} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]")
+    pipeline, settings, scale = open_pipeline(arguments, bool(prompt))
+    if pipeline is None:
+        return 0
+    show(
+        pipeline.infill(
+            text, prompt=prompt, guidance_scale=scale, settings=settings, seed=arguments.seed,
+            num_samples=arguments.num_samples,
+        ),
+        arguments.json,
+    )  # fmt: skip
+    return 0
+
+
+def prompts_of(arguments: argparse.Namespace) -> list[str]:
+    """The prompts in their order; a single empty one where none is given."""
+    prompts = list(arguments.prompt)
+    if arguments.prompt_file:
+        lines = Path(arguments.prompt_file).read_text(encoding="utf-8").splitlines()
+        found = [line.strip() for line in lines if line.strip()]
+        if not found:
+            raise ValueError(f"{arguments.prompt_file} holds no prompt; write one on each line")
+        prompts += found
+    return prompts or [""]
+
+
+def open_pipeline(
+    arguments: argparse.Namespace, prompted: bool
+) -> tuple[Pipeline | None, SamplingSettings, float]:
+    """The loaded model (``None`` after ``--print-config``), the settings and the guidance scale."""
+    if arguments.num_samples < 1:
+        raise WrongUse(f"num_samples is {arguments.num_samples}, but it must be at least 1")
+    scale = arguments.guidance_scale
+    if scale is None:
+        scale = GUIDANCE if prompted else 0.0  # without a prompt both sides of guidance are the same
+    if not 0 <= scale < float("inf"):
+        raise WrongUse(f"guidance_scale is {scale}: give 0 (ignore the prompt), 1 (follow it) or more")
+    if not prompted and scale > 0:
+        note("note: guidance needs a prompt (--prompt); without one it changes nothing")
+        scale = 0.0
+    from sunfish.checkpoint import read_about
+    from sunfish.devices import choose_device
+    from sunfish.pipeline import Pipeline
+    from sunfish.sampling import SamplingSettings
+
+    try:
+        settings = SamplingSettings(**{name: getattr(arguments, name) for name in DEFAULTS})
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    path = Path(arguments.checkpoint)
+    if arguments.print_config:
+        print_config(Config.from_dict(read_about(path)["config"]))
+        return None, settings, scale
+    return (
+        Pipeline.from_checkpoint(path, choose_device("cpu" if arguments.cpu else arguments.device)),
+        settings,
+        scale,
+    )
+
+
+def show(texts: list[Generated], as_json: bool) -> None:
+    """The texts on stdout."""
+    if as_json:
+        print_json([text._asdict() for text in texts])
+        return
+    for number, text in enumerate(texts, start=1):
+        if len(texts) > 1:
+            head = f"--- {number} of {len(texts)}" + (f": {text.prompt}" if text.prompt else "")
+            print(head if number == 1 else f"\n{head}")
+        print(text.text)

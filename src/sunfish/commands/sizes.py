@@ -1,0 +1,71 @@
+"""List the sizes: parameters, memory, and how fast each trains on this machine."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from sunfish.commands.flags import print_json
+from sunfish.config import PRESETS, preset
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``sunfish sizes``."""
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--measure", action="store_true", help="time real steps of each size that fits, seconds each"
+    )
+    how.add_argument("--quick", action="store_true", help="formulas only: no measurement at all")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the table."""
+    from sunfish.devices import choose_device, choose_precision, set_threads
+    from sunfish.machine import available_memory, measure_speed, speeds
+    from sunfish.model.denoiser import count_parameters
+    from sunfish.sizes import flops_per_token, readable, sampling_memory, training_memory
+
+    device = choose_device(arguments.device)
+    set_threads(0)
+    dtype = choose_precision("auto", device)
+    found = {} if arguments.quick else speeds(device, dtype)
+    measured = set() if arguments.quick else {"nano", "tiny"}
+    rows: list[dict[str, Any]] = []
+    for name in PRESETS:
+        config = preset(name)
+        parameters = count_parameters(config.model)
+        memory = training_memory(config, parameters)
+        # Twelve seconds a step would be no measurement but an ordeal.
+        bearable = not found or 128 * config.training.batch_size / found[name] < 12
+        if arguments.measure and name not in measured and bearable and memory < available_memory(device):
+            found[name] = measure_speed(config, dtype, device, 4.0)
+            measured.add(name)
+        rows.append(
+            {
+                "name": name,
+                "parameters": parameters,
+                "training_bytes": int(memory),
+                "sampling_bytes": int(sampling_memory(config, 1, parameters)),
+                "gigaflops_per_token": flops_per_token(config.model, parameters) / 1e9,
+                "tokens_per_second": found.get(name),
+                "measured": name in measured,
+            }
+        )
+    if arguments.json:
+        print_json(rows)
+        return 0
+    print(f"{'size':<6} {'parameters':>14} {'training':>10} {'sampling':>10} {'tokens/s':>10}")
+    for row in rows:
+        speed = row["tokens_per_second"]
+        shown = "-" if speed is None else f"{'' if row['measured'] else '~'}{speed:,.0f}"
+        print(
+            f"{row['name']:<6} {row['parameters']:>14,} {readable(row['training_bytes']):>10} "
+            f"{readable(row['sampling_bytes']):>10} {shown:>10}"
+        )
+    print(
+        "Memory is estimated at the preset's batch size and full context; "
+        "~ is scaled from measured sizes by arithmetic."
+    )
+    return 0

@@ -1,0 +1,74 @@
+"""Train a tokenizer on a corpus, or look at one."""
+
+from __future__ import annotations
+
+import argparse
+from itertools import islice
+from pathlib import Path
+
+from sunfish.commands.flags import WrongUse, add_config_flags, config_of, note, print_json
+
+FIELDS = (
+    "data", "stories", "tokenizer", "text_field", "prompt_field", "prompt_template", "delimiter",
+    "validation_fraction", "vocab_size", "seed",
+)  # fmt: skip
+SAMPLE = 20_000  # texts that a tokenizer learns from, where it need not see all of them
+HELD_OUT = 500  # texts that its compression is measured on
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``sunfish tokenizer``."""
+    parser.add_argument("--load", metavar="PATH", help="look at this tokenizer.json instead of training one")
+    parser.add_argument("--out", metavar="PATH", help="write the trained tokenizer here")
+    parser.add_argument("--encode", metavar="TEXT", help="show how a text is cut into tokens")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_config_flags(parser, FIELDS)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train or load, then say what it is."""
+    from sunfish.tokenizers import TextTokenizer
+
+    result: dict[str, object] = {}
+    if arguments.load:
+        if arguments.out:
+            raise WrongUse(
+                "--load looks at a tokenizer that exists, --out writes a new one; give one of the two"
+            )
+        tokenizer = TextTokenizer.load(arguments.load)
+    else:
+        tokenizer, result["bytes_per_token"] = _train(arguments)
+        if arguments.out:
+            Path(arguments.out).expanduser().absolute().parent.mkdir(parents=True, exist_ok=True)
+            tokenizer.save(Path(arguments.out).expanduser())
+            note(f"written: {arguments.out}")
+        elif arguments.encode is None:
+            note("note: nothing was written; give --out tokenizer.json to keep it")
+    result = {"size": tokenizer.size, "end": tokenizer.end, **result}
+    if arguments.encode is not None:
+        ids = tokenizer.encode(arguments.encode)
+        result |= {"ids": ids, "tokens": [tokenizer.decode([i]) for i in ids]}
+    if arguments.json:
+        print_json(result)
+        return 0
+    rate = result.get("bytes_per_token")
+    print(f"{tokenizer.size:,} ids" + (f", {rate:.2f} bytes a token on held-out text" if rate else ""))
+    if arguments.encode is not None:
+        print(f"{len(ids)} tokens: {ids}\n{'|'.join(tokenizer.decode([i]) for i in ids)}")
+    return 0
+
+
+def _train(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
+    """The trained tokenizer, and its bytes per token on held-out texts."""
+    from sunfish.data.open import open_source
+    from sunfish.tokenizers import build_tokenizer, whole_corpus
+
+    config = config_of(arguments)
+    source = open_source(config.corpus, config.training.seed)
+    kind = config.corpus.tokenizer
+    limit = None if whole_corpus(kind) else SAMPLE
+    texts = (part for e in islice(source.examples("train"), limit) for part in (e.prompt, e.text) if part)
+    tokenizer = build_tokenizer(kind, config.model.vocab_size, texts)
+    held_out = [example.text for example in islice(source.examples("validation"), HELD_OUT)]
+    tokens = sum(len(tokenizer.encode(text)) for text in held_out)
+    return tokenizer, sum(len(text.encode()) for text in held_out) / max(1, tokens)

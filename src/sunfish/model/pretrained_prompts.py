@@ -1,0 +1,40 @@
+"""Frozen embeddings of a Hugging Face model for the prompt encoder: ``--prompt_encoder hf:NAME``."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+
+class PretrainedPrompts(NamedTuple):
+    """What the prompt encoder takes over."""
+
+    table: Tensor  # [V', E'] frozen input embeddings
+    tokenizer: Any  # the engine (``tokenizers.Tokenizer``) that writes this vocabulary's ids
+
+
+def load_pretrained_prompts(prompt_encoder: str) -> PretrainedPrompts:
+    """Load ``hf:NAME``, a model of the hub or a folder. Nothing replaces it when that fails.
+
+    Raises ``ValueError`` that names the missing extra, or why the model could not be loaded, and the offline choice.
+    """
+    name = prompt_encoder.removeprefix("hf:")
+    offline = "or choose --prompt_encoder learned, which needs no download"
+    try:
+        from transformers import AutoModel, AutoTokenizer
+    except ImportError as why:
+        raise ValueError(
+            f"prompt_encoder is {prompt_encoder!r}, which needs an extra: pip install 'sunfish[hf]', {offline}"
+        ) from why
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
+        model = AutoModel.from_pretrained(name)
+    except (OSError, ValueError, RuntimeError) as why:
+        first_line = (str(why).splitlines() or [type(why).__name__])[0]
+        raise ValueError(
+            f"prompt_encoder is {prompt_encoder!r}, but {name!r} could not be loaded: {first_line} "
+            f"Check the name and the network, {offline}"
+        ) from why
+    table = model.get_input_embeddings().weight.detach().float().clone()
+    return PretrainedPrompts(table, tokenizer.backend_tokenizer)

@@ -1,0 +1,80 @@
+"""What a model of a given shape costs: parameters, memory, arithmetic. Formulas only."""
+
+from __future__ import annotations
+
+from sunfish.config import Config, ModelConfig
+from sunfish.model.denoiser import count_parameters
+
+GIB = 2**30
+PROGRAM = 0.45 * GIB  # Python, PyTorch and their buffers, before any model
+# Floats that training keeps for each position, layer and pass, in units of the width D: norms, queries,
+# keys, values and outputs of self- and cross-attention, residuals. Agrees with measured peaks.
+KEPT_WIDTHS = 20
+# The vocabulary's part is computed in chunks, so it costs its gradient's scratch space only.
+KEPT_HIDDEN = (
+    4  # floats kept in units of the feed-forward's hidden width: gate, up, product, input of the activation
+)
+
+
+def describe(config: Config) -> str:
+    """The size and the shape of the model, in two lines."""
+    m = config.model
+    return (
+        f"{config.training.name}: {count_parameters(m):,} parameters\n"
+        f"{m.n_layer} layers, {m.n_head} heads, width {m.n_embd}, feed-forward {m.n_hidden}, "
+        f"{m.vocab_size:,} tokens, context {m.context_length}, prompts of {m.prompt_length} tokens; "
+        f"batches of {config.training.batch_size}"
+    )
+
+
+def training_memory(config: Config, parameters: int | None = None, positions: int | None = None) -> float:
+    """Estimated peak bytes of a training run.
+
+    20 bytes a parameter (weights, gradient, running mean, two moments, float32; Muon needs one less)
+    + 4 bytes * positions * passes * layers * (20 D + 4 n_hidden), positions = batch_size * context_length.
+    A pass over the clean text and one over the canvas are kept for the backward pass.
+    """
+    m = config.model
+    parameters = count_parameters(m) if parameters is None else parameters
+    positions = config.training.batch_size * m.context_length if positions is None else positions
+    passes = 2 if config.training.next_token_weight > 0 else 1
+    activations = 4 * positions * passes * m.n_layer * (KEPT_WIDTHS * m.n_embd + KEPT_HIDDEN * m.n_hidden)
+    return PROGRAM + 20 * parameters + activations
+
+
+def sampling_memory(config: Config, texts: int = 1, parameters: int | None = None) -> float:
+    """Estimated peak bytes while ``texts`` texts are written with guidance.
+
+    4 bytes a parameter + 4 bytes * 2 rows a text * (2 L context D for keys and values + 2 * 16 V for
+    the logits of a block of 16, and as much again for their float64 copies).
+    """
+    m = config.model
+    parameters = count_parameters(m) if parameters is None else parameters
+    memory = 2 * m.n_layer * m.context_length * m.n_embd
+    logits = 2 * 16 * m.vocab_size * 2
+    return PROGRAM + 4 * parameters + 4 * 2 * texts * (memory + logits)
+
+
+def disk_needed(parameters: int, data: float = 0.3 * GIB) -> float:
+    """Bytes that a run may write: the prepared corpus, two whole checkpoints of 20 bytes a parameter and
+    one in the making, six kept milestones of 4 bytes a parameter."""
+    return data + (3 * 20 + 6 * 4) * parameters
+
+
+def flops_per_token(model: ModelConfig, parameters: int | None = None, next_token: bool = True) -> float:
+    """Floating-point operations of training for each token (Kaplan et al. 2020: 6 a weight and token).
+
+    The layers run twice (clean text and canvas); the output head runs for every next token and for about
+    half of the canvas; embedding tables cost nothing. Attention adds 12 L N D a pass over half the context.
+    """
+    parameters = count_parameters(model) if parameters is None else parameters
+    tables = (model.vocab_size + 1 + model.context_length + model.prompt_length) * model.n_embd
+    passes = 2 if next_token else 1
+    head = 6 * model.vocab_size * model.n_embd * (1.5 if next_token else 0.5)
+    attention = 12 * model.n_layer * model.context_length / 2 * model.n_embd
+    return passes * (6 * (parameters - tables) + attention) + head
+
+
+def readable(size: float) -> str:
+    """Bytes in words."""
+    return f"{size / 2**20:,.0f} MiB" if size < GIB else f"{size / GIB:,.1f} GiB"

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# From a fresh clone to a trained model: ./start_training.sh [nano|tiny|small|micro|base|full] [flags of train.py]
+# Installs, measures this machine, trains micro on the built-in stories, and goes on by itself with
+# checkpoints/last.ckpt when that is a run of the same size. Ctrl-C saves; call it again to go on.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+size=micro
+case "${1:-}" in
+    "" | -*) ;;
+    nano | tiny | small | micro | base | full) size="$1"; shift ;;
+    *)
+        echo "error: there is no size '$1'; the sizes are: nano tiny small micro base full" >&2
+        exit 2
+        ;;
+esac
+exec ./run.sh train.py --config "$size" --resume auto --preflight "$@"

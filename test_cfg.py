@@ -1,0 +1,144 @@
+"""Check guidance on a tiny model: ./run.sh test_cfg.py prints each check, and fails if one fails."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import torch
+
+from sunfish.config import ProcessConfig, preset
+from sunfish.guidance import Guided
+from sunfish.model.denoiser import Transformer
+from sunfish.objective import losses_at
+from sunfish.processes import build_process
+from sunfish.types import Batch, Condition
+
+ROWS, LENGTH, PROMPT, VOCABULARY = 6, 24, 5, 40
+Check = tuple[str, str, bool]
+
+
+def largest(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The largest difference of two tensors."""
+    return float((a.double() - b.double()).abs().max())
+
+
+def checks() -> Iterator[Check]:
+    """Every check: what, its figure, whether it holds."""
+    rng = torch.Generator().manual_seed(0)
+    config = preset(
+        "nano", vocab_size=VOCABULARY, n_layer=2, n_head=2, n_embd=32, context_length=LENGTH, prompt_length=8
+    )
+    model = Transformer(config.model).initialise(rng).eval().double()
+    with torch.no_grad():  # as initialised, layers return what they get; a trained model does not
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng, dtype=torch.float64))
+    process = build_process(ProcessConfig())
+    x0 = torch.randint(VOCABULARY, (ROWS, LENGTH), generator=rng)
+    hidden = torch.rand(ROWS, LENGTH, generator=rng) < 0.5
+    x = torch.where(hidden, VOCABULARY, x0)
+    t = hidden.double() * 0.5
+    prompt = torch.randint(VOCABULARY, (ROWS, PROMPT), generator=rng)
+    mask = torch.ones(ROWS, PROMPT, dtype=torch.bool)
+    cond = model.encode(prompt, mask)
+    null = cond.drop(torch.ones(ROWS, dtype=torch.bool))
+
+    def guided(scale: float, condition: Condition = cond) -> torch.Tensor:
+        return Guided(model, scale)(x, t, condition)
+
+    conditional = torch.log_softmax(model(x, t, cond), -1)
+    unconditional = torch.log_softmax(model(x, t, null), -1)
+    difference = largest(guided(0.0), unconditional)
+    yield "scale 0 is the unconditional model", f"difference {difference:.1e}", difference == 0
+    difference = largest(guided(1.0), conditional)
+    yield "scale 1 is the conditional model", f"difference {difference:.1e}", difference == 0
+    difference = largest(guided(1 + 1e-9), conditional)
+    yield "the limit from above agrees", f"difference {difference:.1e}", difference < 1e-6
+
+    difference = largest(conditional, unconditional)
+    yield "the prompt changes the conditional model", f"difference {difference:.2f}", difference > 1e-3
+    swapped = model.encode(prompt.roll(1, 0), mask)
+    moved = largest(guided(1.0, swapped), conditional)
+    yield "another prompt, other conditional logits", f"difference {moved:.2f}", moved > 1e-3
+    moved = largest(guided(0.0, swapped), unconditional)
+    yield "another prompt, the same unconditional ones", f"difference {moved:.1e}", moved == 0
+
+    # log p_s = u + s (c - u) - log Z_s: differences between two tokens are linear in the scale.
+    def gaps(scale: float) -> torch.Tensor:
+        value = guided(scale)
+        return value[..., 1:] - value[..., :1]
+
+    difference = largest(gaps(7.0), gaps(0.0) + 7 * (gaps(1.0) - gaps(0.0)))
+    yield "log-probabilities are linear in the scale", f"difference {difference:.1e} at 7", difference < 1e-9
+    error = float((guided(7.0).exp().sum(-1) - 1).abs().max())
+    yield "guided probabilities add up to 1", f"error {error:.1e}", error < 1e-9
+
+    # What training shows a text whose prompt was dropped, and what sampling shows one without a prompt.
+    empty = model.encode(torch.zeros(ROWS, 1, dtype=torch.long), torch.zeros(ROWS, 1, dtype=torch.bool))
+    difference = largest(model(x, t, null), model(x, t, empty))
+    yield (
+        "dropped prompt (training) = no prompt (sampling)",
+        f"difference {difference:.1e}",
+        difference < 1e-12,
+    )
+    batch = Batch(x0, torch.full((ROWS,), LENGTH), prompt, mask)
+    trained, sampled = (losses_at(model, process, batch, c, x, t, 0, 0.5).total for c in (null, empty))
+    difference = largest(trained, sampled)
+    yield "the loss sees the same null prompt", f"difference {difference:.1e}", difference < 1e-12
+
+    share = dropped_share(config.training.prompt_dropout)
+    wanted = config.training.prompt_dropout
+    yield "share of prompts dropped in training", f"{share:.3f} of {wanted}", abs(share - wanted) < 0.02
+
+    both = cond.with_null()
+    shapes = (tuple(guided(2.0).shape), tuple(both.mask.shape))
+    right = ((ROWS, LENGTH, VOCABULARY), (2 * ROWS, 1 + PROMPT))
+    yield "shapes: logits [B, N, V], condition [2B, 1+P]", f"{shapes[0]}, {shapes[1]}", shapes == right
+    past, logits = Guided(model, 2.0).remember(x0[:, :8], cond)
+    after = Guided(model, 2.0)(x[:, 8:], t[:, 8:], cond, past, 8)
+    shapes = (tuple(past.shape), tuple(after.shape))
+    right = ((2, 2, 2 * ROWS, 2, 8, 16), (ROWS, LENGTH - 8, VOCABULARY))
+    yield "shapes: memory [L, 2, 2B, H, M, D/H], a later block", f"{shapes[0]}, {shapes[1]}", shapes == right
+    good = bool(after.isfinite().all() and logits.isfinite().all())
+    yield "all guided logits are finite", str(good).lower(), good
+
+
+def dropped_share(dropout: float, rows: int = 4000) -> float:
+    """The share of rows whose prompt the training objective itself drops, watched from outside."""
+    from sunfish.config import TrainingConfig
+    from sunfish.objective import objective
+
+    config = preset(
+        "nano", vocab_size=8, n_layer=1, n_head=1, n_embd=4, context_length=4, prompt_length=1
+    ).model
+    model = Transformer(config).initialise(torch.Generator().manual_seed(0))
+    seen: list[Condition] = []
+    canvas = model.canvas
+
+    def watched(x: torch.Tensor, cond: Condition, *rest: object) -> torch.Tensor:
+        seen.append(cond)
+        return canvas(x, cond, *rest)
+
+    model.canvas = watched
+    ids = torch.ones(rows, 4, dtype=torch.long)
+    batch = Batch(ids, torch.full((rows,), 4), ids[:, :1], torch.ones(rows, 1, dtype=torch.bool))
+    training = TrainingConfig(prompt_dropout=dropout)
+    with torch.no_grad():
+        objective(model, build_process(ProcessConfig()), batch, torch.Generator().manual_seed(1), 0, training)
+    return 1 - float(seen[0].mask[:, 1].float().mean())
+
+
+def main() -> int:
+    """Print every check; 1 when one fails."""
+    torch.set_num_threads(1)  # more only wait for each other on so small a model
+    failed = 0
+    with torch.no_grad():
+        for what, figure, holds in checks():
+            print(f"{'ok' if holds else 'FAILED':<7} {what}: {figure}", flush=True)
+            failed += not holds
+    print(f"{failed} checks failed" if failed else "guidance does what it says")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""What several tests share: a tiny trained checkpoint, made once, and a way to call the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from sunfish.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+# Small enough to train in a second, and yet every part of a run takes place.
+TINY = [
+    "--config", "nano", "--vocab_size", "400", "--n_layer", "1", "--n_head", "1", "--n_embd", "16",
+    "--context_length", "96", "--stories", "200", "--batch_size", "4", "--eval_texts", "4",
+    "--threads", "1", "--cpu", "--no-preflight", "--precision", "float32",
+]  # fmt: skip
+
+
+class Workplace(NamedTuple):
+    """A folder with ``data`` and ``checkpoints`` of one tiny run."""
+
+    folder: Path
+    checkpoint: Path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A run of three steps; not to be changed by a test."""
+    folder = tmp_path_factory.mktemp("trained")
+    code = main(
+        ["train", *TINY, "--name", "trained", "--max_steps", "3", "--sample_every", "100",
+         "--checkpoints", str(folder / "checkpoints"), "--data_folder", str(folder / "data")]
+    )  # fmt: skip
+    assert code == 0
+    return Workplace(folder, folder / "checkpoints" / "last.ckpt")
+
+
+def python(*words: str, cwd: Path = ROOT, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run this Python in a process of its own, as a user would."""
+    return subprocess.run([sys.executable, *words], cwd=cwd, capture_output=True, text=True, timeout=timeout)

@@ -1,0 +1,84 @@
+"""The published scripts and entry points, run as they are written in the guides."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, TINY, Workplace, python
+
+SCRIPTS = ("run.sh", "start_training.sh", "run_tests.sh", ".ci/run")
+installed = pytest.mark.skipif(
+    not Path(sys.executable).is_relative_to(ROOT / ".venv"),
+    reason="the scripts use .venv, and this is not it",
+)
+
+
+def shell(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=180)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_is_well_formed(name: str) -> None:
+    path = ROOT / name
+    assert os.access(path, os.X_OK)
+    text = path.read_text()
+    assert text.startswith("#!/usr/bin/env bash\n") and "set -euo pipefail" in text
+    assert subprocess.run(["bash", "-n", str(path)]).returncode == 0
+
+
+@installed
+def test_run_sh_works_from_anywhere(tmp_path: Path) -> None:
+    code = "from config.micro_config import get_micro_config; get_micro_config()"
+    result = shell(str(ROOT / "run.sh"), "-c", code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "41,650,312 parameters" in result.stdout
+
+
+@installed
+def test_start_training_trains_and_then_goes_on(trained: Workplace, tmp_path: Path) -> None:
+    assert shell(str(ROOT / "start_training.sh"), "huge", cwd=tmp_path).returncode == 2
+    flags = [
+        *TINY[2:],
+        "--sample_every",
+        "100",
+        "--checkpoints",
+        str(tmp_path),
+        "--data_folder",
+        str(trained.folder / "data"),
+    ]
+    for steps, said in (("2", "from step 0"), ("3", "from step 2")):
+        result = shell(str(ROOT / "start_training.sh"), "nano", *flags, "--max_steps", steps, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert said in result.stderr
+    assert (tmp_path / "last.ckpt").resolve().name == "step-0000003"
+
+
+def test_train_and_sample_py(trained: Workplace, tmp_path: Path) -> None:
+    where = ["--checkpoints", str(tmp_path), "--data_folder", str(trained.folder / "data")]
+    result = python("train.py", *TINY, "--name", "mine", "--max_steps", "1", *where)
+    assert result.returncode == 0, result.stderr
+    flags = ["--num_samples", "3", "--seq_len", "16", "--num_steps", "3"]
+    result = python("sample.py", str(tmp_path / "last.ckpt"), *flags)
+    assert result.returncode == 0 and result.stdout.count("---") >= 3, result.stderr
+
+
+def test_guidance_checks_pass() -> None:
+    result = python("test_cfg.py")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "FAILED" not in result.stdout and result.stdout.count("ok ") >= 12
+
+
+def test_guidance_checks_can_fail() -> None:
+    """A guidance that forgets the null prompt is caught."""
+    code = (
+        "import sys, test_cfg\nfrom sunfish.guidance import Guided\n"
+        "both = lambda c: c.with_null()._replace(mask=__import__('torch').cat([c.mask, c.mask]))\n"
+        "Guided._condition = lambda self, c: both(c) if self._both else c\nsys.exit(test_cfg.main())"
+    )
+    result = python("-c", code)
+    assert result.returncode == 1 and "FAILED" in result.stdout

@@ -1,0 +1,184 @@
+"""Training: it learns, it resumes bit for bit after kills, it stops on NaN, it saves on signals."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from sunfish.checkpoint import load_checkpoint, load_trainer, read_about
+from sunfish.config import Config, preset
+from sunfish.optim import Muon, learning_rate_factor, orthogonalise, update_average
+from sunfish.train import NotFinite, Trainer, train
+
+SHAPE = dict(
+    n_layer=1, n_head=1, n_embd=16, vocab_size=320, context_length=256, stories=120, batch_size=4, threads=1,
+    precision="float32", max_minutes=0.0, log_every=1, eval_every=1000, sample_every=1000, save_every=3, eval_texts=8,
+)  # fmt: skip
+
+
+def config(folder: Path, **values: object) -> Config:
+    return preset(
+        "nano", **{**SHAPE, "checkpoints": str(folder / "ck"), "data_folder": str(folder / "data"), **values}
+    )
+
+
+def losses(folder: Path) -> dict[int, set[float]]:
+    """Every loss that was ever logged for each step."""
+    found: dict[int, set[float]] = {}
+    for line in (folder / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        if "loss" in record:
+            found.setdefault(record["step"], set()).add(record["loss"])
+    return found
+
+
+def run_script(settings: Config, resume: bool) -> subprocess.Popen[bytes]:
+    code = (
+        "import json, sys; from pathlib import Path; from sunfish.config import Config; from sunfish.train import train\n"
+        f"c = Config.from_dict(json.loads({json.dumps(json.dumps(settings.to_dict()))}))\n"
+        f"last = Path(c.training.checkpoints) / 'last.ckpt'\n"
+        f"train(c, last if {resume} and last.exists() else None)"
+    )
+    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+
+
+def test_resuming_after_kills_is_bit_for_bit(tmp_path: Path) -> None:
+    """The same losses as the run that nobody disturbed, after SIGKILLs and a SIGTERM at random moments."""
+    steps = 60
+    whole = config(tmp_path, name="whole", max_steps=steps)
+    train(whole)
+    expected = losses(tmp_path / "ck" / "whole")
+    assert sorted(expected) == list(range(1, steps + 1))
+    # Its own folder of checkpoints: last.ckpt names the newest run of a folder.
+    broken = config(tmp_path, name="broken", max_steps=steps, checkpoints=str(tmp_path / "ck2"))
+    folder = tmp_path / "ck2" / "broken"
+    dice = random.Random(7)
+    for number, kind in enumerate((signal.SIGKILL, signal.SIGTERM, signal.SIGKILL)):
+        process = run_script(broken, resume=True)
+        seen = max(losses(folder), default=0) if (folder / "metrics.jsonl").exists() else 0
+        target = min(steps - 5, seen + 6 + dice.randrange(6))
+        deadline = time.time() + 60
+        while time.time() < deadline and process.poll() is None:
+            if (folder / "metrics.jsonl").exists() and max(losses(folder), default=0) >= target:
+                break
+            time.sleep(0.005)
+        time.sleep(dice.random() * 0.05)
+        process.send_signal(kind)
+        process.wait(30)
+        assert process.returncode != 0, f"run {number} ended before it could be killed"
+        link = tmp_path / "ck2" / "last.ckpt"
+        assert read_about(link)["step"] >= 3 and load_trainer(link)["step"] == read_about(link)["step"]
+    assert run_script(broken, resume=True).wait(60) == 0
+    assert losses(folder) == expected
+    one, two = (load_checkpoint(tmp_path / at / "last.ckpt").model.state_dict() for at in ("ck", "ck2"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_it_learns_and_reports(tmp_path: Path) -> None:
+    settings = config(
+        tmp_path, name="learns", max_steps=40, eval_every=20, sample_every=40, learning_rate=0.01
+    )
+    last = train(settings)
+    records = [json.loads(line) for line in (tmp_path / "ck/learns/metrics.jsonl").read_text().splitlines()]
+    first = next(r for r in records if "train_loss" in r)
+    assert first["train_loss"] == pytest.approx(math.log(320), abs=0.3)
+    validations = [r for r in records if "validation/bound" in r]
+    assert [r["step"] for r in validations] == [20, 40]
+    assert validations[1]["validation/bound"] < validations[0]["validation/bound"] < math.log(320) + 1
+    assert validations[1]["validation/next_token"] < math.log(320)
+    assert (tmp_path / "ck/learns/samples.md").read_text().startswith("## step 40")
+    assert (last / "README.md").read_text().startswith("---")
+    assert all(record["padding"] <= 0.10 for record in records if "padding" in record)
+
+
+def test_a_signal_saves_at_the_step_boundary(tmp_path: Path) -> None:
+    settings = config(tmp_path, name="signal", max_steps=100_000, save_every=50_000)
+    process = run_script(settings, resume=False)
+    metrics = tmp_path / "ck/signal/metrics.jsonl"
+    while not (metrics.exists() and len(losses(metrics.parent)) > 3):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    process.wait(30)
+    step = read_about(tmp_path / "ck/last.ckpt")["step"]
+    assert step == max(losses(metrics.parent))
+
+
+def test_nan_stops_with_step_batch_and_last_good_checkpoint(tmp_path: Path) -> None:
+    trainer = Trainer(config(tmp_path, name="nan", max_steps=10))
+    trainer.train_step()
+    saved = trainer.save()
+    with torch.no_grad():
+        trainer.model.output_gain.fill_(float("nan"))
+    with pytest.raises(
+        NotFinite, match=r"step 1: loss nan.*rows \[.*last good checkpoint is .*last.ckpt"
+    ) as error:
+        trainer.train_step()
+    assert "--learning_rate" in str(error.value)
+    assert torch.isfinite(load_checkpoint(saved).model.output_gain).all()
+
+
+def test_a_second_run_never_overwrites_the_first(tmp_path: Path) -> None:
+    settings = config(tmp_path, name="twice", max_steps=3)
+    train(settings)
+    with pytest.raises(ValueError, match=r"twice already holds a run.*--resume"):
+        train(settings)
+
+
+def test_thinning_keeps_last_best_and_milestones(tmp_path: Path) -> None:
+    train(config(tmp_path, name="thin", max_steps=27))
+    kept = sorted(int(p.name.removeprefix("step-")) for p in (tmp_path / "ck/thin").glob("step-*"))
+    assert kept == [3, 6, 12, 24, 27]
+    assert (tmp_path / "ck/thin/step-0000027/trainer/state.pt").is_file()
+    with pytest.raises(ValueError, match="thinned"):
+        load_trainer(tmp_path / "ck/thin/step-0000012")
+    assert load_checkpoint(tmp_path / "ck/thin/step-0000012").step == 12
+
+
+def test_orthogonalise_flattens_the_singular_values() -> None:
+    stack = torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(0))
+    for matrices in (stack, stack.mT.contiguous()):
+        singular = torch.linalg.svdvals(orthogonalise(matrices, torch.float32))
+        assert float(singular.min()) > 0.3 and float(singular.max()) < 1.3
+        u, _, v = torch.linalg.svd(matrices, full_matrices=False)
+        exact, got = u @ v, orthogonalise(matrices, torch.float32)
+        cosine = (exact * got).sum((1, 2)) / (exact.norm(dim=(1, 2)) * got.norm(dim=(1, 2)))
+        assert float(cosine.min()) > 0.95
+
+
+def test_muon_treats_each_projection_on_its_own() -> None:
+    """One stacked matrix of three projections moves exactly as three matrices would."""
+    generator = torch.Generator().manual_seed(1)
+    gradient = torch.randn(24, 8, generator=generator)
+    joint = torch.nn.Parameter(torch.zeros(24, 8))
+    parts = [torch.nn.Parameter(torch.zeros(8, 8)) for _ in range(3)]
+    joint.grad = gradient.clone()
+    for part, piece in zip(parts, gradient.split(8), strict=True):
+        part.grad = piece.clone()
+    Muon([joint], 0.1, 0.0, 8, torch.float32).step()
+    Muon(parts, 0.1, 0.0, 8, torch.float32).step()
+    torch.testing.assert_close(joint.detach(), torch.cat(parts).detach(), atol=1e-6, rtol=1e-5)
+
+
+def test_learning_rate_warms_up_holds_and_falls_to_zero() -> None:
+    training = config(Path("."), warmup_steps=10, decay_fraction=0.5).training
+    assert learning_rate_factor(training, 0, 0.0) == pytest.approx(0.1)
+    assert learning_rate_factor(training, 50, 0.4) == 1.0
+    assert learning_rate_factor(training, 50, 0.75) == pytest.approx(0.5)
+    assert learning_rate_factor(training, 50, 1.0) == 0.0
+
+
+def test_average_follows_the_weights() -> None:
+    model, average = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    before = average.weight.detach().clone()
+    update_average(average, model, 0.9, step=10_000)
+    torch.testing.assert_close(average.weight, 0.9 * before + 0.1 * model.weight)
