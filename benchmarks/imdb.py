@@ -25,7 +25,8 @@ WORDS = {"pos": "positive", "neg": "negative"}
 
 def read(path: Path) -> list[dict[str, str]]:
     """The records of a JSON-lines file."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as file:  # str.splitlines would also cut at characters inside the reviews
+        return [json.loads(line) for line in file]
 
 
 def prepare(arguments: argparse.Namespace) -> None:

@@ -49,9 +49,9 @@ def main() -> None:
     arguments = parser.parse_args()
     writer = Writer(arguments)
     references: dict[str, str] = {}
-    for line in arguments.dev.read_text(encoding="utf-8").splitlines():
-        record = json.loads(line)
-        references.setdefault(record["prompt"], record["text"])
+    with arguments.dev.open(encoding="utf-8") as file:
+        for record in map(json.loads, file):
+            references.setdefault(record["prompt"], record["text"])
     step = max(1, len(references) // arguments.texts)
     prompts = list(references)[::step][: arguments.texts]
     limit = writer.pipeline.model.config.prompt_length

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sunfish.config import Config, preset
 
-batch_size = 16  # texts in one step
+batch_size = 8  # texts in one step
 n_layer = 6  # transformer layers
 n_head = 4  # attention heads
 n_embd = 256  # width; a multiple of 2 * n_head

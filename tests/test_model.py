@@ -27,8 +27,8 @@ def model(dtype: torch.dtype = torch.float64) -> Transformer:
         for name, parameter in built.named_parameters():
             if name.endswith((".output.weight", ".down.weight")):
                 parameter.normal_(0, 0.3, generator=generator_of(name))
-            if name in ("table", "position", "reading"):
-                parameter.mul_(30)
+            if name == "output_gain":
+                parameter.fill_(0.7)
     return built.to(dtype).eval()
 
 

@@ -120,7 +120,7 @@ class TrainingConfig:
     """Stop after this many minutes of training; 0: no limit by time."""
     batch_size: int = 16
     """Texts in one step."""
-    learning_rate: float = 0.003
+    learning_rate: float = 0.02
     """Peak rate of AdamW (embeddings, norms, vectors)."""
     matrix_learning_rate: float = 0.02
     """Peak rate of Muon (matrices of the layers)."""
@@ -242,7 +242,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         context_length=256,
         stories=20_000,
         batch_size=8,
-        learning_rate=0.01,
+        learning_rate=0.03,
         max_minutes=5.0,
     ),
     "tiny": dict(
@@ -252,7 +252,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         n_embd=96,
         context_length=256,
         batch_size=8,
-        learning_rate=0.01,
+        learning_rate=0.03,
         max_minutes=20.0,
     ),
     "small": dict(
@@ -261,8 +261,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         n_head=4,
         n_embd=256,
         context_length=256,
-        batch_size=16,
-        learning_rate=0.006,
+        batch_size=8,
         max_minutes=60.0,
     ),
     "micro": dict(max_minutes=480.0),

@@ -24,13 +24,13 @@ from sunfish.types import Batch
 
 # What a reader sees after so many tokens of training, whatever the size; rough, and meant to be corrected.
 MILESTONES: tuple[tuple[float, str], ...] = (
-    (0.5e6, "common words"),
-    (3e6, "first readable sentences"),
-    (10e6, "short stories"),
-    (20e6, "stories about what the prompt asks"),
+    (0.5e6, "common words and phrases"),
+    (1.5e6, "readable sentences, and prompts begin to be heard"),
+    (4e6, "mostly correct sentences about what the prompt asks"),
+    (10e6, "short stories that keep to their prompt"),
 )
 # A size has come far enough when it has seen this many tokens; the largest such size is advised.
-ENOUGH_TOKENS = 10e6
+ENOUGH_TOKENS = 4e6
 TYPICAL_LENGTH, TYPICAL_PROMPT = 128, 16  # positions of a story and of its prompt, in the measurements
 PROBES = ("nano", "tiny")  # small enough to be measured anywhere
 

@@ -45,32 +45,36 @@ class Transformer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator | None = None) -> Transformer:
-        """Draw the weights: embeddings N(0, 0.02), matrices of variance 1 / fan-in, residual outputs 0.
+        """Draw the weights: token embeddings N(0, 1), matrices of variance 1 / fan-in, residual outputs 0.
 
-        Only cross-attention starts with an output: its values and output matrix are an orthogonal matrix and a
-        fraction of its transpose, so that at first every position receives the mean of the prompt's tokens. A
-        prompt's words must turn up in the text, and starting from copying shows that to the optimizer at once.
+        Token embeddings start large. Words that can stand for one another, such as names, are pulled in one direction
+        from the first step on; with the usual 0.02 that direction soon drowns what tells them apart, and
+        attention has nothing left to copy them by. A small gain on the output keeps the first logits near 0.
+
+        Only cross-attention starts with an output: its values and output matrix are an orthogonal matrix and
+        its transpose, so that at first every position receives the mean of the prompt's tokens. A prompt's words
+        must turn up in the text, and starting from copying shows that to the optimizer at once. (docs/log.md)
         """
         for name, parameter in self.named_parameters():
-            if name.endswith("gain"):
+            if name == "output_gain":
+                parameter.fill_(0.02)
+            elif name.endswith("gain"):
                 parameter.fill_(1.0)
+            elif name == "table" or name.endswith("null"):
+                parameter.normal_(0.0, 1.0, generator=generator)
             elif name.endswith((".output.weight", ".down.weight")):
                 parameter.zero_()
-            elif (
-                parameter.ndim == 2
-                and name.startswith(("layers", "prompt_encoder"))
-                and name.endswith("weight")
-            ):
+            elif name.endswith("weight"):
                 parameter.normal_(0.0, parameter.shape[1] ** -0.5, generator=generator)
-            else:
-                parameter.normal_(0.0, 0.02, generator=generator)
+            else:  # positions, and the mark of reading
+                parameter.normal_(0.0, 0.3, generator=generator)
         width = self.config.n_embd
-        keys_values = self.prompt_encoder.keys_values.weight.view(self.config.n_layer, 2, width, width)
-        outputs = [module.output.weight for module in self.modules() if isinstance(module, CrossAttention)]
-        for i, output in enumerate(outputs):
+        cross_values = self.prompt_encoder.keys_values.weight.view(self.config.n_layer, 2, width, width)[:, 1]
+        attentions = [module for module in self.layers.modules() if isinstance(module, CrossAttention)]
+        for values, attention in zip(cross_values, attentions, strict=True):
             orthogonal, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
-            keys_values[i, 1] = orthogonal
-            output.copy_(COPY * orthogonal.T)
+            values.copy_(orthogonal)
+            attention.output.weight.copy_(COPY * orthogonal.T)
         return self
 
     def encode(self, prompt: Tensor, mask: Tensor) -> Condition:

@@ -1,0 +1,78 @@
+"""Every command in the guides runs: training is resolved, sampling and checks are done on a tiny checkpoint."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, Workplace
+
+from sunfish.cli import COMMANDS, main
+from sunfish.config import PRESETS
+
+PAGES = ("README.md", "QUICKSTART.md", "TRAINING_GUIDE.md", "PROMPT_CONDITIONING.md")
+INLINE = re.compile(r"^\| `(\./[^`]+)` \|", re.M)
+FENCED = re.compile(r"```bash\n(.*?)```", re.S)
+# Tested as whole programs elsewhere: tests/test_scripts.py, and the run of this very suite.
+WHOLE = ("./run_tests.sh", "./run.sh test_cfg.py")
+
+
+def commands() -> list[str]:
+    """All commands of the pages, comments cut off, each once."""
+    found: dict[str, None] = {}
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        lines = INLINE.findall(text) + [line for block in FENCED.findall(text) for line in block.splitlines()]
+        found.update({line.split("  #")[0].strip(): None for line in lines if line.strip()})
+    return list(found)
+
+
+@pytest.fixture(scope="module")
+def workplace(trained: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as a user's: checkpoints/last.ckpt and some text of their own."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "checkpoints").symlink_to(trained.folder / "checkpoints")
+    (folder / "tales.txt").write_text("\n\n".join(f"The fox number {i} ran away." for i in range(30)))
+    (folder / "reviews.jsonl").write_text('{"label": "good", "text": "A fine film."}\n' * 30)
+    (folder / "facts.csv").write_text("question,text\n" + "Why?,Because.\n" * 30)
+    return folder
+
+
+@pytest.mark.parametrize("command", commands())
+def test_a_documented_command(command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(command)
+    monkeypatch.chdir(workplace)
+    if command in WHOLE:
+        assert (ROOT / words[0]).is_file() and all((ROOT / word).is_file() for word in words[1:])
+    elif words[0] == "./start_training.sh":
+        assert words[1:] in ([], *([size] for size in PRESETS))
+    elif words[:2] == ["./run.sh", "train.py"]:
+        assert main(["train", *words[2:], "--print-config"]) == 0
+    elif words[:2] == ["./run.sh", "sample.py"]:
+        # The tiny checkpoint has a context of 96; everything else is as written.
+        rest = re.sub(r"--seq_len 128", "--seq_len 64", shlex.join(words[2:]))
+        assert main(["sample", *shlex.split(rest)]) == 0
+    elif words[:3] == ["./run.sh", "-m", "sunfish"]:
+        assert words[3] in COMMANDS
+        assert main(words[3:]) == 0
+    elif words[1].startswith("benchmarks/"):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, str(ROOT / words[1]), "--help"], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        flags = [word for word in words[2:] if word.startswith("--")]
+        assert all(flag in done.stdout for flag in flags)
+    else:
+        pytest.fail(f"no test knows how to run {command!r}")
+
+
+def test_the_guides_name_files_that_exist() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", (ROOT / page).read_text(encoding="utf-8")):
+            assert (ROOT / target).exists(), f"{page} links to {target}"
