@@ -22,10 +22,10 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--texts", type=int, default=200)
     parser.add_argument("--scales", type=float, nargs="+", default=[0, 1, 2, 4, 7])
-    parser.add_argument("--num_steps", type=int, default=20)
-    parser.add_argument("--block_length", type=int, default=16)
+    parser.add_argument("--num_steps", type=int, default=SamplingSettings.num_steps)
+    parser.add_argument("--block_length", type=int, default=SamplingSettings.block_length)
     parser.add_argument("--sampler", default="confidence")
-    parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--temperature", type=float, default=SamplingSettings.temperature)
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", type=Path)
@@ -46,14 +46,10 @@ class Writer:
 
     def write(self, prompts: list[str], scale: float) -> list[Generated]:
         """One text for each prompt, a batch at a time."""
-        texts: list[Generated] = []
-        for first in range(0, len(prompts), self.batch):
-            chosen = prompts[first : first + self.batch]
-            with torch.autocast("cpu", dtype=self.dtype, enabled=self.dtype != torch.float32):
-                texts += self.pipeline.generate(
-                    chosen, guidance_scale=scale, settings=self.settings, seed=first
-                )
-        return texts
+        with torch.autocast("cpu", dtype=self.dtype, enabled=self.dtype != torch.float32):
+            return self.pipeline.generate(
+                prompts, guidance_scale=scale, settings=self.settings, batch_size=self.batch
+            )
 
 
 def plot(rows: list[dict[str, float]], lines: dict[str, str], path: Path, title: str) -> None:

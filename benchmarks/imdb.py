@@ -25,7 +25,9 @@ WORDS = {"pos": "positive", "neg": "negative"}
 
 def read(path: Path) -> list[dict[str, str]]:
     """The records of a JSON-lines file."""
-    with path.open(encoding="utf-8") as file:  # str.splitlines would also cut at characters inside the reviews
+    with path.open(
+        encoding="utf-8"
+    ) as file:  # str.splitlines would also cut at characters inside the reviews
         return [json.loads(line) for line in file]
 
 

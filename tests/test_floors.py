@@ -13,7 +13,7 @@ PACKAGE = ROOT / "src" / "sunfish"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("config", "schedules", "randomness", "devices"),
     ("types",),
-    ("processes", "model", "tokenizers"),
+    ("processes", "model", "tokenizers", "trackers"),
     ("data", "guidance", "objective", "sampling", "optim", "card", "monitor", "sizes"),
     ("checkpoint", "evaluate", "machine"),
     ("pipeline",),

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -84,9 +85,7 @@ def test_resuming_after_kills_is_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_it_learns_and_reports(tmp_path: Path) -> None:
-    settings = config(
-        tmp_path, name="learns", max_steps=40, eval_every=20, sample_every=40
-    )
+    settings = config(tmp_path, name="learns", max_steps=40, eval_every=20, sample_every=40)
     last = train(settings)
     records = [json.loads(line) for line in (tmp_path / "ck/learns/metrics.jsonl").read_text().splitlines()]
     first = next(r for r in records if "train_loss" in r)
@@ -183,3 +182,23 @@ def test_average_follows_the_weights() -> None:
     before = average.weight.detach().clone()
     update_average(average, model, 0.9, step=10_000)
     torch.testing.assert_close(average.weight, 0.9 * before + 0.1 * model.weight)
+
+
+def test_trackers_get_every_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tracker that is asked for by name gets what metrics.jsonl gets; one that is missing is an error."""
+    seen: list[tuple[int, dict[str, float]]] = []
+    library = types.SimpleNamespace(
+        init=lambda **about: seen.append((0, about)),
+        log=lambda values, step: seen.append((step, values)),
+        finish=lambda: seen.append((-1, {})),
+    )
+    monkeypatch.setitem(sys.modules, "trackio", library)
+    train(config(tmp_path, name="tracked", max_steps=2, trackers=("trackio",)))
+    lines = [json.loads(line) for line in (tmp_path / "ck/tracked/metrics.jsonl").read_text().splitlines()]
+    expected = [(r.pop("step"), r) for r in lines if r.pop("time")]
+    assert seen[0][1]["name"] == "tracked" and seen[1:-1] == expected and seen[-1][0] == -1
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ValueError, match=r"'wandb', which is not installed: pip install 'sunfish\[log\]'"):
+        train(config(tmp_path, name="missing", max_steps=2, trackers=("wandb",)))
+    with pytest.raises(ValueError, match="trackers has"):
+        config(tmp_path, trackers=("paper",))

@@ -10,7 +10,9 @@ from sunfish.config import Config
 def model_card(config: Config, step: int, seconds: float, manifest: dict[str, Any]) -> str:
     """Markdown: what the model is, what it was trained on, how to use it."""
     model, corpus = config.model, manifest["splits"]["train"]
-    blocks = ", ".join(str(length) if length else "the whole text" for length in config.training.block_lengths)
+    blocks = ", ".join(
+        str(length) if length else "the whole text" for length in config.training.block_lengths
+    )
     shape = f"{model.n_layer} layers, width {model.n_embd}, {model.n_head} heads, {model.vocab_size:,} ids"
     size = f"{corpus['documents']:,} texts, {corpus['tokens']:,} tokens"
     source = "the built-in stories" if config.corpus.data == "stories" else f"`{config.corpus.data}`"

@@ -154,6 +154,8 @@ class TrainingConfig:
     """Steps between two sets of samples on screen and in the run's folder."""
     save_every: int = 500
     """Steps between two checkpoints."""
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Where metrics go besides metrics.jsonl: tensorboard, wandb, trackio (extra: sunfish[log])."""
     checkpoints: str = "checkpoints"
     """Folder of the checkpoints."""
     device: str = "auto"
@@ -184,6 +186,8 @@ class TrainingConfig:
             raise ValueError(
                 f"block_lengths is {self.block_lengths}: give lengths of at least 1, or 0 for the whole"
             )
+        if unknown := set(self.trackers) - {"tensorboard", "wandb", "trackio"}:
+            raise ValueError(f"trackers has {sorted(unknown)}; the trackers are: tensorboard, wandb, trackio")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise ValueError(f"precision is {self.precision!r}: use auto, float32 or bfloat16")
 

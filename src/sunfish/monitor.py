@@ -1,61 +1,58 @@
-"""What a person sees of a training run: progress, metrics as JSON lines and TensorBoard, samples on file."""
+"""What a person sees of a training run: progress, metrics as JSON lines, samples on file."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from sunfish.trackers import EXTRA, open_tracker
+
 
 class Monitor:
     """Writes everything of one run; to a terminal with a live line, else as plain lines, always to stderr."""
 
-    def __init__(self, folder: Path, enabled: bool = True) -> None:
+    def __init__(self, folder: Path, trackers: Sequence[str], config: dict[str, Any]) -> None:
         self.folder = folder
-        self.enabled = enabled
         folder.mkdir(parents=True, exist_ok=True)
-        self.console = Console(stderr=True, quiet=not enabled, soft_wrap=True, highlight=False)
+        self.console = Console(stderr=True, soft_wrap=True, highlight=False)
         self._metrics: TextIO = (folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self._board: Any = None
+        self._trackers = []
+        for name in trackers:
+            tracker = open_tracker(name, folder, config)
+            if tracker is None:
+                self.say(f"{name} curves are off; to have them: {EXTRA}")
+            else:
+                self._trackers.append(tracker)
         self._live: Progress | None = None
-        if enabled:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-
-                self._board = SummaryWriter(str(folder / "tensorboard"))
-            except ImportError:
-                self.say("TensorBoard curves are off; to have them: pip install 'sunfish[log]'")
-            if self.console.is_terminal:
-                self._live = Progress(
-                    SpinnerColumn(),
-                    TextColumn("{task.description}"),
-                    BarColumn(bar_width=24),
-                    TextColumn("{task.percentage:>3.0f}%"),
-                    TimeElapsedColumn(),
-                    console=self.console,
-                )
-                self._task = self._live.add_task("starting", total=1.0)
-                self._live.start()
+        if self.console.is_terminal:
+            self._live = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeElapsedColumn(),
+                console=self.console,
+            )
+            self._task = self._live.add_task("starting", total=1.0)
+            self._live.start()
 
     def say(self, text: str) -> None:
         """One line (or more) for the person in front of the screen."""
-        if self.enabled:
-            self.console.print(text, markup=False)
+        self.console.print(text, markup=False)
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
-        """Append one JSON line, and one point to each TensorBoard curve."""
-        if not self.enabled:
-            return
+        """Append one JSON line, and tell the trackers."""
         self._metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
         self._metrics.flush()
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.log(step, values)
 
     def progress(self, step: int, share: float, values: dict[str, float], left: str) -> None:
         """The live line on a terminal, a plain line elsewhere."""
@@ -70,8 +67,6 @@ class Monitor:
 
     def samples(self, step: int, texts: list[tuple[str, str]]) -> None:
         """Show (prompt, text) pairs and keep them in the run's ``samples.md``."""
-        if not self.enabled:
-            return
         lines = [f"## step {step}", ""]
         for prompt, text in texts:
             lines += [f"**{prompt or '(no prompt)'}**", "", text or "(an empty text)", ""]
@@ -85,8 +80,8 @@ class Monitor:
         if self._live is not None:
             self._live.stop()
         self._metrics.close()
-        if self._board is not None:
-            self._board.close()
+        for tracker in self._trackers:
+            tracker.close()
 
 
 def duration(seconds: float) -> str:

@@ -84,24 +84,32 @@ class Pipeline:
         seq_len: int | None = None,
         settings: SamplingSettings | None = None,
         seed: int = 0,
+        batch_size: int = 32,
     ) -> list[Generated]:
-        """Write one text for each prompt ("" for no prompt), at most ``seq_len`` positions, start mark included."""
+        """Write one text for each prompt ("" for no prompt), at most ``seq_len`` positions, start mark included.
+
+        Texts are written ``batch_size`` at a time; a text does not depend on the others of its batch.
+        """
         length = self._length(seq_len)
-        given = torch.full((len(prompts), length), self.tokenizer.end, device=self.device)
-        free = torch.ones_like(given, dtype=torch.bool)
-        free[:, 0] = False
-        blocks = generate(
-            Guided(self.model, guidance_scale),
-            self.process,
-            self.encode(prompts),
-            given,
-            free,
-            Streams.for_rows(seed, 0, len(prompts)),
-            settings or SamplingSettings(),
-            self.tokenizer.end,
-        )
-        ids = torch.cat(list(blocks), dim=1)[:, 1:].tolist()
-        return [self._finish(row, prompt) for row, prompt in zip(ids, prompts, strict=True)]
+        texts: list[Generated] = []
+        for first in range(0, len(prompts), batch_size):
+            chosen = prompts[first : first + batch_size]
+            given = torch.full((len(chosen), length), self.tokenizer.end, device=self.device)
+            free = torch.ones_like(given, dtype=torch.bool)
+            free[:, 0] = False
+            blocks = generate(
+                Guided(self.model, guidance_scale),
+                self.process,
+                self.encode(chosen),
+                given,
+                free,
+                Streams.for_rows(seed, first, len(chosen)),
+                settings or SamplingSettings(),
+                self.tokenizer.end,
+            )
+            ids = torch.cat(list(blocks), dim=1)[:, 1:].tolist()
+            texts += [self._finish(row, prompt) for row, prompt in zip(ids, chosen, strict=True)]
+        return texts
 
     @torch.no_grad()
     def infill(

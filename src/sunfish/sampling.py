@@ -21,11 +21,11 @@ class SamplingSettings:
 
     num_steps: int = 20
     """Denoising steps of each block; more are slower and better, up to one token a step."""
-    block_length: int = 16
+    block_length: int = 4
     """Positions that are denoised together; 0: the whole text is one block."""
     sampler: str = "confidence"
     """confidence: the surest tokens first (LLaDA). ancestral: exact draws from the reverse process."""
-    temperature: float = 1.0
+    temperature: float = 0.7
     """Below 1 sharpens each token's distribution; 0 takes the likeliest token."""
 
     def __post_init__(self) -> None:

@@ -163,7 +163,7 @@ class Trainer:
         pipeline = Pipeline(self.average, self.process, tokenizer, prompt_tokenizer)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             texts = pipeline.generate(
-                prompts, guidance_scale=1.5, settings=SamplingSettings(16, 16), seed=self.step
+                prompts, guidance_scale=1.5, settings=SamplingSettings(), seed=self.step
             )
         return [(text.prompt, text.text + ("" if text.finished else " …")) for text in texts]
 
@@ -189,7 +189,7 @@ class Trainer:
     def run(self) -> Path:
         """Train to the limit. Returns the last checkpoint. Raises :class:`Interrupted` after a signal."""
         settings = self.config.training
-        monitor = Monitor(self.folder)
+        monitor = Monitor(self.folder, settings.trackers, self.config.to_dict())
         before = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
             monitor.say(report(self.prepared))

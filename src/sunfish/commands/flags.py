@@ -82,7 +82,9 @@ def add_config_flags(parser: argparse.ArgumentParser, names: Iterable[str] | Non
             if isinstance(default, bool):
                 group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
             elif isinstance(default, tuple):
-                group.add_argument(flag, type=int, nargs="+", metavar="N", **options)
+                group.add_argument(
+                    flag, type=type(default[0]), nargs="*", metavar=field.name[:-1].upper(), **options
+                )
             else:
                 group.add_argument(
                     flag, type=type(default), metavar=type(default).__name__.upper(), **options

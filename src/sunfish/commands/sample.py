@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sunfish.sampling import SamplingSettings
 
 # The defaults of sunfish.sampling.SamplingSettings, whose import would load torch; a test compares them.
-DEFAULTS: dict[str, Any] = {"num_steps": 20, "block_length": 16, "sampler": "confidence", "temperature": 1.0}
+DEFAULTS: dict[str, Any] = {"num_steps": 20, "block_length": 4, "sampler": "confidence", "temperature": 0.7}
 GUIDANCE = 2.0
 
 
