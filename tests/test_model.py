@@ -264,3 +264,14 @@ def test_too_long_texts_and_prompts_are_refused() -> None:
         m.remember(torch.zeros(3, 25, dtype=torch.long), cond)
     with pytest.raises(ValueError, match=r"7 tokens.*prompt_length 6"):
         m.encode(torch.zeros(1, 7, dtype=torch.long), torch.ones(1, 7, dtype=torch.bool))
+
+
+@torch.no_grad()
+def test_a_fresh_model_leans_towards_the_words_of_its_prompt() -> None:
+    """Cross-attention starts as a copy: without it prompts are learned several times later (docs/log.md)."""
+    fresh = Transformer(CONFIG).initialise(generator_of("fresh"))
+    prompt = torch.tensor([[5, 9], [14, 20]])
+    cond = fresh.encode(prompt, torch.ones(2, 2, dtype=torch.bool))
+    _, logits = fresh.remember(torch.zeros(2, 12, dtype=torch.long), cond)
+    mean = torch.log_softmax(logits, -1).mean(1)  # [2, V]
+    assert float((mean[0] - mean[1])[prompt[0]].min()) > 0 > float((mean[0] - mean[1])[prompt[1]].max())
