@@ -5,7 +5,8 @@ A night on a desktop computer; the default.
 
 from __future__ import annotations
 
-from sunfish.config import Config, preset
+from config import build
+from sunfish.config import Config
 
 batch_size = 16  # texts in one step
 n_layer = 8  # transformer layers
@@ -20,20 +21,4 @@ max_minutes = 480.0  # length of the training
 
 def get_micro_config(show: bool = True) -> Config:
     """The configuration with the values above; ``show`` prints the size and the shape of the model."""
-    config = preset(
-        "micro",
-        batch_size=batch_size,
-        n_layer=n_layer,
-        n_head=n_head,
-        n_embd=n_embd,
-        vocab_size=vocab_size,
-        context_length=context_length,
-        prompt_length=prompt_length,
-        n_prompt_layer=n_prompt_layer,
-        max_minutes=max_minutes,
-    )
-    if show:
-        from sunfish.sizes import describe
-
-        print(describe(config))
-    return config
+    return build("micro", globals(), show)

@@ -5,7 +5,8 @@ A few minutes on any computer; to see that everything works.
 
 from __future__ import annotations
 
-from sunfish.config import Config, preset
+from config import build
+from sunfish.config import Config
 
 batch_size = 8  # texts in one step
 n_layer = 2  # transformer layers
@@ -21,21 +22,4 @@ stories = 20_000  # built-in stories to write for training
 
 def get_nano_config(show: bool = True) -> Config:
     """The configuration with the values above; ``show`` prints the size and the shape of the model."""
-    config = preset(
-        "nano",
-        batch_size=batch_size,
-        n_layer=n_layer,
-        n_head=n_head,
-        n_embd=n_embd,
-        vocab_size=vocab_size,
-        context_length=context_length,
-        prompt_length=prompt_length,
-        n_prompt_layer=n_prompt_layer,
-        max_minutes=max_minutes,
-        stories=stories,
-    )
-    if show:
-        from sunfish.sizes import describe
-
-        print(describe(config))
-    return config
+    return build("nano", globals(), show)

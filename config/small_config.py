@@ -5,7 +5,8 @@ An hour on two cores; short stories.
 
 from __future__ import annotations
 
-from sunfish.config import Config, preset
+from config import build
+from sunfish.config import Config
 
 batch_size = 8  # texts in one step
 n_layer = 6  # transformer layers
@@ -20,20 +21,4 @@ max_minutes = 60.0  # length of the training
 
 def get_small_config(show: bool = True) -> Config:
     """The configuration with the values above; ``show`` prints the size and the shape of the model."""
-    config = preset(
-        "small",
-        batch_size=batch_size,
-        n_layer=n_layer,
-        n_head=n_head,
-        n_embd=n_embd,
-        vocab_size=vocab_size,
-        context_length=context_length,
-        prompt_length=prompt_length,
-        n_prompt_layer=n_prompt_layer,
-        max_minutes=max_minutes,
-    )
-    if show:
-        from sunfish.sizes import describe
-
-        print(describe(config))
-    return config
+    return build("small", globals(), show)

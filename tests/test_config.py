@@ -46,3 +46,10 @@ def test_a_file_prints_the_size_and_the_shape(capsys: pytest.CaptureFixture[str]
     assert get_micro_config() == preset("micro")
     text = capsys.readouterr().out
     assert "parameters" in text and "8 layers" in text and "width 512" in text
+
+
+def test_a_mistyped_field_in_a_config_file_is_named() -> None:
+    from config import build
+
+    with pytest.raises(ValueError, match="bach_size, which is no field"):
+        build("tiny", {"bach_size": 3, "__name__": "config.tiny_config"}, show=False)
