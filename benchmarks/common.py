@@ -17,6 +17,11 @@ def share(values: list[bool]) -> float:
     return 100 * sum(values) / max(1, len(values))
 
 
+def ratio(figure: float, peer: float) -> str:
+    """``figure / peer`` for a table; a dash where the peer is 0."""
+    return f"{figure / peer:.1f}" if peer else "-"
+
+
 def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of every benchmark that writes texts."""
     parser.add_argument("checkpoint", type=Path)

@@ -14,7 +14,7 @@ import argparse
 import json
 import time
 
-from common import Writer, add_sampling_flags, plot, share
+from common import Writer, add_sampling_flags, plot, ratio, share
 
 from sunfish.data.stories import story
 from sunfish.data.stories.oracle import check, grammatical
@@ -66,14 +66,13 @@ def main() -> None:
         texts = writer.write(prompts, scale)
         row = {"scale": scale, **judge(texts, prompts), "seconds": (time.perf_counter() - begin) / len(texts)}
         rows.append(row)
-        ratio = row["met"] / max(row["shuffled"], 1e-9)
         print(
             ROW.format(
                 f"{scale:g}",
                 f"{row['grammatical']:.1f}",
                 f"{row['met']:.1f}",
                 f"{row['shuffled']:.1f}",
-                f"{ratio:.1f}",
+                ratio(row["met"], row["shuffled"]),
                 f"{row['finished']:.0f}",
                 f"{row['distinct']:.0f}",
                 f"{row['seconds']:.2f}",

@@ -16,7 +16,7 @@ import json
 import re
 from pathlib import Path
 
-from common import Writer, add_sampling_flags, plot, share
+from common import Writer, add_sampling_flags, plot, ratio, share
 
 
 def entities(prompt: str) -> set[str]:
@@ -74,7 +74,7 @@ def main() -> None:
             {"scale": scale, "mentioned": met, "shuffled": chance, "human": human, "finished": finished}
         )
         print(
-            f"{scale:8g} {met:13.1f} {chance:12.1f} {met / max(chance, 1e-9):19.1f} {met / human:16.2f} {finished:12.0f}",
+            f"{scale:8g} {met:13.1f} {chance:12.1f} {ratio(met, chance):>19} {met / human:16.2f} {finished:12.0f}",
             flush=True,
         )
         shown += [(scale, text) for text in texts[: arguments.show]]
