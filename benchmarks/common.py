@@ -26,10 +26,10 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     """The flags of every benchmark that writes texts."""
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--texts", type=int, default=200)
-    parser.add_argument("--scales", type=float, nargs="+", default=[0, 1, 2, 4, 7])
+    parser.add_argument("--scales", type=float, nargs="+", default=[0, 1, 1.5, 2, 4, 7])
     parser.add_argument("--num_steps", type=int, default=SamplingSettings.num_steps)
     parser.add_argument("--block_length", type=int, default=SamplingSettings.block_length)
-    parser.add_argument("--sampler", default="confidence")
+    parser.add_argument("--sampler", default=SamplingSettings.sampler)
     parser.add_argument("--temperature", type=float, default=SamplingSettings.temperature)
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--plot", type=Path)

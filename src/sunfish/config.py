@@ -138,8 +138,8 @@ class TrainingConfig:
     """Share of the texts whose prompt is replaced by the learned null prompt, which guidance needs."""
     next_token_weight: float = 0.5
     """Share of the causal next-token loss in the objective; 0: pure diffusion, 1: pure autoregression."""
-    block_lengths: tuple[int, ...] = (4, 16, 0)
-    """Lengths of the diffusion blocks, mixed evenly over the steps; 0: the whole text is one block."""
+    block_lengths: tuple[int, ...] = (4, 4, 16, 0)
+    """Lengths of the diffusion blocks, taken in turn, one a step; 0: the whole text is one block."""
     mask_rate_min: float = 0.1
     """Least mask rate drawn in training."""
     mask_rate_max: float = 1.0

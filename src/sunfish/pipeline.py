@@ -80,7 +80,7 @@ class Pipeline:
         self,
         prompts: Sequence[str],
         *,
-        guidance_scale: float = 2.0,
+        guidance_scale: float = 1.5,
         seq_len: int | None = None,
         settings: SamplingSettings | None = None,
         seed: int = 0,

@@ -23,9 +23,10 @@ class SamplingSettings:
     """Denoising steps of each block; more are slower and better, up to one token a step."""
     block_length: int = 4
     """Positions that are denoised together; 0: the whole text is one block."""
-    sampler: str = "confidence"
-    """confidence: the surest tokens first (LLaDA). ancestral: exact draws from the reverse process."""
-    temperature: float = 0.7
+    sampler: str = "leftmost"
+    """leftmost: from left to right in each block. confidence: the surest tokens first (LLaDA). ancestral: exact
+    draws from the reverse process."""
+    temperature: float = 0.5
     """Below 1 sharpens each token's distribution; 0 takes the likeliest token."""
 
     def __post_init__(self) -> None:

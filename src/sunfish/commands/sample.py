@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from sunfish.sampling import SamplingSettings
 
 # The defaults of sunfish.sampling.SamplingSettings, whose import would load torch; a test compares them.
-DEFAULTS: dict[str, Any] = {"num_steps": 20, "block_length": 4, "sampler": "confidence", "temperature": 0.7}
-GUIDANCE = 2.0
+DEFAULTS: dict[str, Any] = {"num_steps": 20, "block_length": 4, "sampler": "leftmost", "temperature": 0.5}
+GUIDANCE = 1.5
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     helps = {
         "num_steps": "denoising steps of each block",
         "block_length": "tokens denoised together; 0: the whole text",
-        "sampler": "confidence (surest first) or ancestral (exact draws)",
+        "sampler": "leftmost (reading order), confidence (surest first) or ancestral (exact draws)",
         "temperature": "below 1 is safer, 0 takes the likeliest",
     }
     for name, default in DEFAULTS.items():

@@ -31,7 +31,17 @@ def confidence_first(confidence: Tensor, masked: Tensor, reveal: float, rng: Str
     return masked & (rank < count)
 
 
-SAMPLERS: dict[str, Commit] = {"ancestral": ancestral, "confidence": confidence_first}
+def leftmost_first(confidence: Tensor, masked: Tensor, reveal: float, rng: Streams) -> Tensor:
+    """Commit from left to right, in each row ceil(masked * reveal) positions: the order of reading."""
+    count = torch.ceil(masked.sum(dim=1, keepdim=True) * reveal - 1e-9)
+    return masked & (masked.cumsum(dim=1) <= count)
+
+
+SAMPLERS: dict[str, Commit] = {
+    "ancestral": ancestral,
+    "confidence": confidence_first,
+    "leftmost": leftmost_first,
+}
 
 
 @dataclass(frozen=True)
