@@ -11,7 +11,8 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "src" / "sunfish"
 # From the ground up; a module may import from lower floors, and inside its own folder.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("config", "schedules", "randomness", "devices"),
+    ("config", "cores", "schedules", "randomness"),
+    ("devices",),
     ("types",),
     ("processes", "model", "tokenizers", "trackers"),
     ("data", "guidance", "objective", "sampling", "optim", "card", "monitor", "sizes"),

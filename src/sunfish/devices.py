@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 import torch
+
+from sunfish.cores import cores
 
 
 def choose_device(name: str) -> torch.device:
@@ -23,12 +24,7 @@ def choose_device(name: str) -> torch.device:
 
 def set_threads(threads: int) -> int:
     """Use ``threads`` CPU threads (0: every core that this process may use); returns the number."""
-    count = (
-        threads or len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else threads or os.cpu_count()
-    )
-    torch.set_num_threads(int(count or 1))
+    torch.set_num_threads(threads or cores())
     return torch.get_num_threads()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from sunfish.config import PRESETS, Config, preset
 from sunfish.devices import choose_device, choose_precision, set_threads
 from sunfish.model.denoiser import Transformer, count_parameters
+from sunfish.monitor import duration, stderr_line
 from sunfish.objective import objective
 from sunfish.optim import build_optimizers
 from sunfish.processes import build_process
@@ -71,11 +71,6 @@ def free_disk(folder: str | Path) -> float:
     while not path.exists():
         path = path.parent
     return float(shutil.disk_usage(path).free)
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> str:
@@ -174,10 +169,10 @@ def preflight(config: Config) -> Preflight:
         disk_needed(parameters),
         min(free_disk(settings.checkpoints), free_disk(config.corpus.data_folder)),
     )
-    _say(describe(config))
-    _say(f"machine: {device}, {threads} threads, {str(dtype).removeprefix('torch.')}")
-    _say(f"memory: {readable(memory)} needed, {readable(has)} available")
-    _say(f"disk: up to {readable(disk)} needed, {readable(free)} free")
+    stderr_line(describe(config))
+    stderr_line(f"machine: {device}, {threads} threads, {str(dtype).removeprefix('torch.')}")
+    stderr_line(f"memory: {readable(memory)} needed, {readable(has)} available")
+    stderr_line(f"disk: up to {readable(disk)} needed, {readable(free)} free")
     if memory > has:
         raise ValueError(
             f"training {settings.name} needs about {readable(memory)} of memory, but {readable(has)} "
@@ -191,24 +186,14 @@ def preflight(config: Config) -> Preflight:
         )
     found = speeds(device, dtype, config)
     speed = found[""]
-    _say(f"speed: {speed:,.0f} tokens/s")
+    stderr_line(f"speed: {speed:,.0f} tokens/s")
     for tokens, what in MILESTONES:
         limit = 60 * settings.max_minutes
         beyond = ", after the end of this run" if limit and tokens / speed > limit else ""
-        _say(f"  {_duration(tokens / speed):>8}  {what} ({tokens / 1e6:g} M tokens){beyond}")
+        stderr_line(f"  {duration(tokens / speed):>8}  {what} ({tokens / 1e6:g} M tokens){beyond}")
     hour, night = furthest(found, 3600, has), furthest(found, 8 * 3600, has)
-    _say(
+    stderr_line(
         f"this machine comes furthest with {hour or 'nano'} in an hour, "
         f"with {night or 'nano'} in a night (8 h)"
     )
     return Preflight(parameters, memory, has, disk, free, speed, hour, night)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

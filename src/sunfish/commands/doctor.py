@@ -91,8 +91,9 @@ def machine() -> Iterator[Check]:
     """Processor, memory, GPU, number formats."""
     import torch
 
+    from sunfish.cores import cores
     from sunfish.devices import matmul_rate, set_threads
-    from sunfish.machine import available_memory, cores, processor
+    from sunfish.machine import available_memory, processor
     from sunfish.sizes import GIB, readable
 
     yield Check("PyTorch", "ok", torch.__version__)

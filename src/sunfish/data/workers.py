@@ -15,15 +15,12 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from typing import Any, TypeVar
 
+from sunfish.cores import cores
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 _work: Callable[[Any], Any] | None = None  # set once in each worker process
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int = 0) -> Iterator[Result]:

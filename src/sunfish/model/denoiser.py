@@ -100,13 +100,11 @@ class Transformer(nn.Module):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
-        return F.linear(normalise(hidden) * self.output_gain.to(hidden.dtype), self.table[:-1])
+        return F.linear(self._output(hidden), self.table[:-1])
 
     def cross_entropy(self, hidden: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted sum and unweighted cross-entropies ``[M]`` of hidden states ``[M, D]`` against ``targets [M]``."""
-        return linear_cross_entropy(
-            normalise(hidden) * self.output_gain.to(hidden.dtype), self.table[:-1], targets, weights
-        )
+        return linear_cross_entropy(self._output(hidden), self.table[:-1], targets, weights)
 
     def forward(
         self,
@@ -124,6 +122,9 @@ class Transformer(nn.Module):
         """The grown memory after clean ``ids [B, N]``, and next-token logits ``[B, N, V]``."""
         past, hidden = self.read(ids, cond, past)
         return past, self.head(hidden)
+
+    def _output(self, hidden: Tensor) -> Tensor:
+        return normalise(hidden) * self.output_gain.to(hidden.dtype)
 
     def _embed(self, ids: Tensor, start: int) -> Tensor:
         end = start + ids.shape[1]
