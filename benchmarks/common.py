@@ -31,6 +31,7 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--block_length", type=int, default=SamplingSettings.block_length)
     parser.add_argument("--sampler", default=SamplingSettings.sampler)
     parser.add_argument("--temperature", type=float, default=SamplingSettings.temperature)
+    parser.add_argument("--plausibility", type=float, default=SamplingSettings.plausibility)
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", type=Path)
@@ -45,8 +46,9 @@ class Writer:
         self.dtype = choose_precision("auto", torch.device("cpu"))
         self.pipeline = Pipeline.from_checkpoint(arguments.checkpoint)
         self.settings = SamplingSettings(
-            arguments.num_steps, arguments.block_length, arguments.sampler, arguments.temperature
-        )
+            arguments.num_steps, arguments.block_length, arguments.sampler, arguments.temperature,
+            arguments.plausibility,
+        )  # fmt: skip
         self.batch = arguments.batch
 
     def write(self, prompts: list[str], scale: float) -> list[Generated]:

@@ -155,6 +155,29 @@ def test_bad_guidance_scale_is_named(scale: float) -> None:
         Guided(model(), scale)
 
 
+@pytest.mark.parametrize("scale", [0.5, 1.0, 1.5, 7.0])
+def test_plausibility_keeps_what_the_conditional_model_believes_in(scale: float) -> None:
+    """Above scale 1 the guided distribution is the plain one, cut to the plausible tokens and renormalised."""
+    m, b = model(), batch()
+    cond = m.encode(b.prompt, b.prompt_mask)
+    t = torch.ones(b.x0.shape)
+    p = torch.softmax(m(b.x0, t, cond), -1)
+    plain = Guided(m, scale)(b.x0, t, cond).exp()
+    kept = p >= 0.4 * p.max(-1, keepdim=True).values
+    assert 1 < kept.sum(-1).double().mean() < p.shape[-1]  # the test would say nothing if it kept one or all
+    expected = plain * kept / (plain * kept).sum(-1, keepdim=True) if scale > 1 else plain
+    got = Guided(m, scale, plausibility=0.4)(b.x0, t, cond).exp()
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-9)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_bad_plausibility_is_named(share: float) -> None:
+    with pytest.raises(ValueError, match="plausibility is"):
+        Guided(model(), 2.0, share)
+    with pytest.raises(ValueError, match="plausibility is"):
+        SamplingSettings(plausibility=share)
+
+
 def test_guided_memory_has_both_halves() -> None:
     """Guided sampling over blocks equals guidance computed from two separate unguided memories."""
     m, b = model(), batch()

@@ -17,13 +17,21 @@ class Guided:
     Schiff et al. 2024 ("Simple guidance mechanisms for discrete diffusion models"). 0 is unconditional, 1 plainly
     conditional, above 1 guided. At 0 and 1 one half of the pass would be multiplied by zero, so it is not run.
     The result is normalised: a softmax over it changes nothing.
+
+    The difference says what the prompt favours, not what is good text: far above 1 it lifts tokens that neither half
+    believes in. ``plausibility`` keeps it in bounds: above scale 1 only tokens that the conditional model gives at
+    least that share of its likeliest token's probability can be drawn (the adaptive plausibility constraint of
+    contrastive decoding, Li et al. 2023, arXiv:2210.15097, eq. 2). 0 is the plain formula.
     """
 
-    def __init__(self, denoiser: Denoiser, scale: float) -> None:
+    def __init__(self, denoiser: Denoiser, scale: float, plausibility: float = 0.0) -> None:
         if not math.isfinite(scale) or scale < 0:
             raise ValueError(f"guidance_scale is {scale}: give 0 (ignore the prompt), 1 (follow it) or more")
+        if not 0 <= plausibility <= 1:
+            raise ValueError(f"plausibility is {plausibility}: give a share from 0 (plain guidance) to 1")
         self.denoiser = denoiser
         self.scale = scale
+        self.plausibility = plausibility
 
     @property
     def table(self) -> Tensor:
@@ -70,4 +78,7 @@ class Guided:
             return log_probabilities
         conditional, unconditional = log_probabilities.chunk(2)
         guided = unconditional + self.scale * (conditional - unconditional)
+        if self.plausibility and self.scale > 1:
+            least = conditional.amax(dim=-1, keepdim=True) + math.log(self.plausibility)
+            guided = guided.masked_fill(conditional < least, -torch.inf)
         return torch.log_softmax(guided, dim=-1)

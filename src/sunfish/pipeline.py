@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,6 +92,7 @@ class Pipeline:
         Texts are written ``batch_size`` at a time; a text does not depend on the others of its batch.
         """
         length = self._length(seq_len)
+        settings = settings or SamplingSettings()
         texts: list[Generated] = []
         for first in range(0, len(prompts), batch_size):
             chosen = prompts[first : first + batch_size]
@@ -98,13 +100,13 @@ class Pipeline:
             free = torch.ones_like(given, dtype=torch.bool)
             free[:, 0] = False
             blocks = generate(
-                Guided(self.model, guidance_scale),
+                Guided(self.model, guidance_scale, settings.plausibility),
                 self.process,
                 self.encode(chosen),
                 given,
                 free,
                 Streams.for_rows(seed, first, len(chosen)),
-                settings or SamplingSettings(),
+                settings,
                 self.tokenizer.end,
             )
             ids = torch.cat(list(blocks), dim=1)[:, 1:].tolist()
@@ -178,14 +180,15 @@ class Pipeline:
         free.append(False)
         self._length(len(ids))
         cond = self.encode([prompt])
-        guided = Guided(self.model, guidance_scale if prompt else 0.0)
         settings = settings or SamplingSettings()
-        whole = SamplingSettings(settings.num_steps, 0, settings.sampler, settings.temperature)
+        guided = Guided(self.model, guidance_scale if prompt else 0.0, settings.plausibility)
+        whole = replace(settings, block_length=0)
         given = torch.tensor([ids], device=self.device)
         rng = Streams.for_rows(seed, number, 1)
         mask = torch.tensor([free], device=self.device)
         done = torch.cat(list(generate(guided, self.process, cond, given, mask, rng, whole)), dim=1)
-        _, logits = guided.remember(done, cond)
+        # Of the plain model: guidance may rule out words that the user has given.
+        _, logits = Guided(self.model, 1.0 if prompt else 0.0).remember(done, cond)
         likelihood = torch.log_softmax(logits[:1, :-1].float(), dim=-1).gather(-1, done[:, 1:, None]).mean()
         parts = [fixed[0]]
         for span, piece in zip(spans, fixed[1:], strict=True):

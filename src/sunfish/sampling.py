@@ -28,6 +28,8 @@ class SamplingSettings:
     draws from the reverse process."""
     temperature: float = 0.5
     """Below 1 sharpens each token's distribution; 0 takes the likeliest token."""
+    plausibility: float = 0.3
+    """Under guidance above 1, tokens below this share of the likeliest one's probability are out; 0: none are."""
 
     def __post_init__(self) -> None:
         if self.num_steps < 1:
@@ -38,6 +40,10 @@ class SamplingSettings:
             raise ValueError(f"sampler is {self.sampler!r}; the samplers are: {', '.join(SAMPLERS)}")
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature is {self.temperature}: give 0 (greedy) or more")
+        if not 0 <= self.plausibility <= 1:
+            raise ValueError(
+                f"plausibility is {self.plausibility}: give a share from 0 (plain guidance) to 1"
+            )
 
 
 def sharpen(logits: Tensor, temperature: float) -> Tensor:

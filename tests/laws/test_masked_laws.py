@@ -139,7 +139,9 @@ def test_monte_carlo_bound_meets_the_likelihood(name: str) -> None:
     assert losses.mean().item() == pytest.approx(exact, abs=4.5 * losses.std().item() / math.sqrt(rows))
 
 
-@pytest.mark.parametrize("sampler,steps", [("ancestral", 64), ("confidence", 4), ("leftmost", 4), ("ancestral", 400)])
+@pytest.mark.parametrize(
+    "sampler,steps", [("ancestral", 64), ("confidence", 4), ("leftmost", 4), ("ancestral", 400)]
+)
 def test_samplers_with_the_oracle(sampler: str, steps: int) -> None:
     """One token a step is exact in any order that does not look at the drawn value; many ancestral steps nearly so.
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from sunfish.sampling import SamplingSettings
 
 # The defaults of sunfish.sampling.SamplingSettings, whose import would load torch; a test compares them.
-DEFAULTS: dict[str, Any] = {"num_steps": 20, "block_length": 4, "sampler": "leftmost", "temperature": 0.5}
+DEFAULTS: dict[str, Any] = {
+    "num_steps": 20, "block_length": 4, "sampler": "leftmost", "temperature": 0.5, "plausibility": 0.3,
+}  # fmt: skip
 GUIDANCE = 1.5
 
 
@@ -49,6 +51,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         "block_length": "tokens denoised together; 0: the whole text",
         "sampler": "leftmost (reading order), confidence (surest first) or ancestral (exact draws)",
         "temperature": "below 1 is safer, 0 takes the likeliest",
+        "plausibility": "guidance may only choose tokens of this share of the likeliest one's probability; 0: any",
     }
     for name, default in DEFAULTS.items():
         flag, kind = "--" + name.replace("_", "-"), type(default)
