@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from sunfish.checkpoint import load_checkpoint
 from sunfish.guidance import Guided
 from sunfish.model.denoiser import Transformer
 from sunfish.randomness import Streams
+from sunfish.samplers import VERIFIED
 from sunfish.sampling import SamplingSettings, generate
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.types import Condition, Process
+from sunfish.verified import generate_verified
 
 GAP = re.compile(r"\[MASK(?::(\d+))?\]")
 LONGEST_GAP = 6  # tokens; a gap without a length is tried at each length up to this
@@ -94,24 +98,34 @@ class Pipeline:
         length = self._length(seq_len)
         settings = settings or SamplingSettings()
         texts: list[Generated] = []
-        for first in range(0, len(prompts), batch_size):
-            chosen = prompts[first : first + batch_size]
-            given = torch.full((len(chosen), length), self.tokenizer.end, device=self.device)
-            free = torch.ones_like(given, dtype=torch.bool)
-            free[:, 0] = False
-            blocks = generate(
-                Guided(self.model, guidance_scale, settings.plausibility),
-                self.process,
-                self.encode(chosen),
-                given,
-                free,
-                Streams.for_rows(seed, first, len(chosen)),
-                settings,
-                self.tokenizer.end,
-            )
+        size = 1 if settings.sampler == VERIFIED else batch_size
+        for first in range(0, len(prompts), size):
+            chosen = prompts[first : first + size]
+            blocks = self._blocks(chosen, guidance_scale, length, settings, seed, first)
             ids = torch.cat(list(blocks), dim=1)[:, 1:].tolist()
             texts += [self._finish(row, prompt) for row, prompt in zip(ids, chosen, strict=True)]
         return texts
+
+    def _blocks(
+        self,
+        prompts: Sequence[str],
+        guidance_scale: float,
+        length: int,
+        settings: SamplingSettings,
+        seed: int,
+        first: int,
+    ) -> Iterator[Tensor]:
+        """The ids ``[B, k]`` of one batch, piece by piece; its first text is number ``first`` of the run."""
+        guided = Guided(self.model, guidance_scale, settings.plausibility)
+        cond, end = self.encode(prompts), self.tokenizer.end
+        rng = Streams.for_rows(seed, first, len(prompts))
+        given = torch.full((len(prompts), length), end, device=self.device)
+        if settings.sampler == VERIFIED:
+            start = given[:, :1]
+            return chain([start], generate_verified(guided, cond, start, length, rng, settings, end))
+        free = torch.ones_like(given, dtype=torch.bool)
+        free[:, 0] = False
+        return generate(guided, self.process, cond, given, free, rng, settings, end)
 
     @torch.no_grad()
     def infill(
@@ -134,6 +148,10 @@ class Pipeline:
         if not lengths:
             raise ValueError(
                 f"the text {text[:40]!r} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]"
+            )
+        if settings and settings.sampler == VERIFIED:
+            raise ValueError(
+                "sampler is 'verified', which writes from left to right and cannot fill a gap; use leftmost or another"
             )
         tries = range(1, LONGEST_GAP + 1) if None in lengths else [0]
         results = []

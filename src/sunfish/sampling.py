@@ -9,10 +9,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from sunfish.processes.masked import SAMPLERS
 from sunfish.randomness import Streams
+from sunfish.samplers import VERIFIED, get_sampler
 from sunfish.schedules import time_grid
-from sunfish.types import Commit, Condition, Denoiser, Past, Process
+from sunfish.types import Condition, Denoiser, Past, Process, Sampler
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class SamplingSettings:
     block_length: int = 4
     """Positions that are denoised together; 0: the whole text is one block."""
     sampler: str = "leftmost"
-    """leftmost: from left to right in each block. confidence: the surest tokens first (LLaDA). ancestral: exact
-    draws from the reverse process."""
+    """leftmost: from left to right in each block; the others are in ``sunfish.samplers``: NAME or NAME:NUMBER."""
     temperature: float = 0.5
     """Below 1 sharpens each token's distribution; 0 takes the likeliest token."""
     plausibility: float = 0.3
@@ -36,8 +35,12 @@ class SamplingSettings:
             raise ValueError(f"num_steps is {self.num_steps}, but denoising needs at least 1 step")
         if self.block_length < 0:
             raise ValueError(f"block_length is {self.block_length}: give 1 or more, or 0 for the whole text")
-        if self.sampler not in SAMPLERS:
-            raise ValueError(f"sampler is {self.sampler!r}; the samplers are: {', '.join(SAMPLERS)}")
+        if self.sampler != VERIFIED:
+            get_sampler(self.sampler)
+        elif self.block_length == 0:
+            raise ValueError(
+                "block_length is 0, but verified drafts a block at a time; give 4 to 16, or 1 for no draft"
+            )
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature is {self.temperature}: give 0 (greedy) or more")
         if not 0 <= self.plausibility <= 1:
@@ -76,7 +79,7 @@ def generate(
     length = given.shape[1]
     block = settings.block_length or length
     grid = time_grid(settings.num_steps)
-    commit = SAMPLERS[settings.sampler]
+    sampler = get_sampler(settings.sampler)
     past: Past | None = None
     ended = torch.zeros(given.shape[0], dtype=torch.bool, device=given.device)
     for start in range(0, length, block):
@@ -91,7 +94,7 @@ def generate(
             start,
             grid,
             rng,
-            commit,
+            sampler,
             settings,
         )
         yield ids
@@ -113,7 +116,7 @@ def _denoise(
     start: int,
     grid: list[float],
     rng: Streams,
-    commit: Commit,
+    sampler: Sampler,
     settings: SamplingSettings,
 ) -> Tensor:
     """The ids ``[B, L]`` of one block that begins at position ``start``."""
@@ -124,10 +127,10 @@ def _denoise(
     for t, s in pairwise(grid):
         if logits is None:
             logits = sharpen(denoiser(x, t * free.float(), cond, past, start), settings.temperature)
-        moved = torch.where(free, process.step(logits, x, t, s, denoiser.table, rng, commit), x)
+        moved = torch.where(free, process.step(logits, x, t, s, denoiser.table, rng, sampler), x)
         # Masked denoisers do not see the time, so the same canvas has the same logits: no pass is repeated.
         if not torch.equal(moved, x):
             x, logits = moved, None
-            if not bool(process.scored(x, free.float(), denoiser.table).any()):
+            if sampler.reopen is None and not bool(process.scored(x, free.float(), denoiser.table).any()):
                 break
     return process.decode(x, denoiser.table)

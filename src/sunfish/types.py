@@ -19,8 +19,27 @@ State = Tensor  # [B, N] token ids for the discrete processes, [B, N, E] vectors
 Past = Tensor  # [L, 2, B, H, M, D/H]: keys and values of the M remembered tokens, of every layer
 
 
-# Which open positions a step commits: (confidence [B, N], open [B, N], reveal rate, rng) -> [B, N] bool.
-Commit = Callable[[Tensor, Tensor, float, Streams], Tensor]
+class Proposal(NamedTuple):
+    """What a sampler sees of one denoising step, from signal alpha_t to alpha_s > alpha_t."""
+
+    logits: Tensor  # [B, N, V] what the tokens were drawn from
+    confidence: Tensor  # [B, N] the probability with which each was drawn
+    open: Tensor  # [B, N] bool: not committed yet
+    alpha_t: float
+    alpha_s: float
+    rng: Streams
+
+    @property
+    def reveal(self) -> float:
+        """The posterior's rate (alpha_s - alpha_t) / (1 - alpha_t) at which an open position is revealed."""
+        return (self.alpha_s - self.alpha_t) / (1 - self.alpha_t)
+
+
+class Sampler(NamedTuple):
+    """Which open positions a step commits and, if any, which committed ones it reopens: ``[B, N]`` bool each."""
+
+    commit: Callable[[Proposal], Tensor]
+    reopen: Callable[[Proposal], Tensor] | None = None
 
 
 class Example(NamedTuple):
@@ -93,11 +112,11 @@ class Process(Protocol):
         s: float,
         table: Tensor,
         rng: Streams,
-        commit: Commit = ...,
+        sampler: Sampler = ...,
     ) -> State:
         """One reverse step from scalar time ``t`` to ``s < t``; every position is treated as free.
 
-        ``commit`` chooses the positions that the step fixes; samplers differ in it and in nothing else.
+        ``sampler`` chooses the positions that the step commits and reopens; at ``s = 0`` all are committed.
         """
         ...
 

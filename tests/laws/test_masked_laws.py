@@ -8,11 +8,12 @@ import math
 import pytest
 import torch
 
-from sunfish.processes.masked import SAMPLERS, MaskedProcess
+from sunfish.processes.masked import MaskedProcess
 from sunfish.randomness import Streams, draw_categorical, generator_of
+from sunfish.samplers import SAMPLERS, get_sampler
 from sunfish.sampling import SamplingSettings, generate
 from sunfish.schedules import SCHEDULES, get_schedule, stratified_times, time_grid
-from sunfish.types import Condition
+from sunfish.types import Condition, Proposal
 
 V, N = 3, 4
 MASK = V
@@ -139,46 +140,94 @@ def test_monte_carlo_bound_meets_the_likelihood(name: str) -> None:
     assert losses.mean().item() == pytest.approx(exact, abs=4.5 * losses.std().item() / math.sqrt(rows))
 
 
-@pytest.mark.parametrize(
-    "sampler,steps", [("ancestral", 64), ("confidence", 4), ("leftmost", 4), ("ancestral", 400)]
-)
-def test_samplers_with_the_oracle(sampler: str, steps: int) -> None:
-    """One token a step is exact in any order that does not look at the drawn value; many ancestral steps nearly so.
-
-    Confidence looks at drawn values, so only its support is exact: every text it writes has positive probability.
-    """
-    rows = 4000
-    given = torch.zeros(rows, N, dtype=torch.long)
-    free = torch.ones(rows, N, dtype=torch.bool)
+def written(sampler: str, steps: int, rows: int = 4000) -> torch.Tensor:
+    """Texts of the exact denoiser ``[rows, N]``, all positions in one block, drawn without sharpening."""
+    given, free = torch.zeros(rows, N, dtype=torch.long), torch.ones(rows, N, dtype=torch.bool)
     settings = SamplingSettings(num_steps=steps, block_length=0, sampler=sampler, temperature=1.0)
     process = MaskedProcess.from_names("log-linear")
-    ids = torch.cat(
-        list(
-            generate(Oracle(), process, NO_PROMPT, given, free, streams("sample", sampler, steps), settings)
-        ),
-        dim=1,
-    )
-    index = (ids * torch.tensor([27, 9, 3, 1])).sum(-1)
-    counts = torch.bincount(index, minlength=V**N).double()
-    assert counts.sum() == rows
-    if sampler != "confidence":
-        p = data_distribution()
-        chi_square = ((counts - rows * p) ** 2 / (rows * p)).sum().item()
-        # 80 degrees of freedom: 99.99 % quantile 135; at 64 steps two of four tokens sometimes fall together
-        assert chi_square < 135
+    rng = streams("sample", sampler, steps)
+    return torch.cat(list(generate(Oracle(), process, NO_PROMPT, given, free, rng, settings)), dim=1)
 
 
-def test_one_step_is_wrong_and_the_test_above_would_see_it() -> None:
-    rows = 4000
-    given, free = torch.zeros(rows, N, dtype=torch.long), torch.ones(rows, N, dtype=torch.bool)
-    settings = SamplingSettings(num_steps=1, block_length=0, sampler="ancestral", temperature=1.0)
-    process = MaskedProcess.from_names("log-linear")
-    ids = torch.cat(
-        list(generate(Oracle(), process, NO_PROMPT, given, free, streams("one"), settings)), dim=1
-    )
+def chi_square(ids: torch.Tensor) -> float:
+    """Against the data distribution; 80 degrees of freedom: the 99.99 % quantile is 135."""
     counts = torch.bincount((ids * torch.tensor([27, 9, 3, 1])).sum(-1), minlength=V**N).double()
-    p = data_distribution()
-    assert ((counts - rows * p) ** 2 / (rows * p)).sum().item() > 300
+    expected = len(ids) * data_distribution()
+    return float(((counts - expected) ** 2 / expected).sum())
+
+
+@pytest.mark.parametrize(
+    "sampler,steps",
+    [
+        ("ancestral", 64),  # two of four tokens sometimes fall together
+        ("ancestral", 400),
+        ("first-hitting", 4),
+        ("leftmost", 4),
+        ("prefix:1", 4),
+        ("entropy:0", 4),
+        ("remask:0.02", 400),  # each token is reopened several times
+    ],
+)
+def test_exact_samplers_reproduce_the_data(sampler: str, steps: int) -> None:
+    """One token a step is exact in any order that does not look at the drawn value; many small steps nearly so."""
+    assert chi_square(written(sampler, steps)) < 135
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "entropy:10", "prefix:0", "threshold:0"])
+def test_all_at_once_is_wrong_and_the_test_above_would_see_it(sampler: str) -> None:
+    assert chi_square(written(sampler, 1 if sampler == "ancestral" else 4)) > 300
+
+
+def test_reopened_tokens_are_drawn_again() -> None:
+    """Starting from committed tokens, remasking at its largest rate forgets them."""
+    process, sampler = MaskedProcess.from_names("log-linear"), get_sampler("remask:1")
+    x = torch.zeros(1, 4000, dtype=torch.long)
+    x_s = process.step(torch.zeros(1, 4000, V), x, 0.6, 0.5, TABLE, streams("reopen"), sampler)
+    # sigma = min(1, (1 - alpha_s) / alpha_t) = 0.5 / 0.4, so all of them
+    assert bool((x_s == MASK).all())
+    half = process.step(torch.zeros(1, 4000, V), x, 0.4, 0.3, TABLE, streams("reopen"), sampler)
+    assert float((half == MASK).double().mean()) == pytest.approx(0.5, abs=0.04)  # 0.3 / 0.6
+
+
+def proposal(probabilities: list[float], still_open: list[bool]) -> Proposal:
+    """One row of binary tokens, each drawn with the given probability, at time 0.5 of 1."""
+    p = torch.tensor([probabilities], dtype=torch.float64)
+    logits = torch.stack([p, 1 - p], -1).log()
+    return Proposal(logits, p, torch.tensor([still_open]), 0.4, 0.6, streams("none"))
+
+
+@pytest.mark.parametrize(
+    "sampler,expected",
+    [
+        ("threshold:0.9", [1, 0, 0, 1, 0]),
+        ("threshold:1", [1, 0, 0, 0, 0]),  # none is sure enough, so the surest
+        ("prefix:0.5", [1, 1, 0, 0, 0]),  # 0.99, 0.594, then below
+        ("prefix:1", [1, 0, 0, 0, 0]),
+        ("entropy:0", [1, 0, 0, 0, 0]),
+        ("entropy:0.06", [1, 0, 0, 1, 0]),  # entropies 0.056 (0.99), 0.199 (0.95), 0.673 (0.6)
+        ("entropy:0.26", [1, 1, 0, 1, 0]),
+        ("leftmost", [1, 1, 0, 0, 0]),  # ceil(4 open / 3)
+        ("confidence", [1, 0, 0, 1, 0]),
+    ],
+)
+def test_what_each_sampler_commits(sampler: str, expected: list[int]) -> None:
+    seen = proposal([0.99, 0.6, 0.55, 0.95, 1.0], [True, True, True, True, False])
+    chosen = get_sampler(sampler).commit(seen) & seen.open
+    assert chosen.int().tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    "name,message",
+    [
+        ("sure", "'sure'; the samplers are: ancestral"),
+        ("leftmost:2", "leftmost takes no number"),
+        ("threshold:1.5", "a number from 0 to 1, such as threshold:0.9"),
+        ("entropy:x", "a number from 0 to inf, such as entropy:0.1"),
+    ],
+)
+def test_wrong_samplers_are_named(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SamplingSettings(sampler=name)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)

@@ -49,7 +49,8 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     helps = {
         "num_steps": "denoising steps of each block",
         "block_length": "tokens denoised together; 0: the whole text",
-        "sampler": "leftmost (reading order), confidence (surest first) or ancestral (exact draws)",
+        "sampler": "leftmost (reading order), verified (drafts, then checks), prefix:0.5, threshold:0.9, entropy:0.1 "
+        "(several at once where sure), confidence, remask:0.05, first-hitting or ancestral (exact)",
         "temperature": "below 1 is safer, 0 takes the likeliest",
         "plausibility": "guidance may only choose tokens of this share of the likeliest one's probability; 0: any",
     }

@@ -12,36 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sunfish.randomness import Streams, draw_categorical
+from sunfish.samplers import EXACT
 from sunfish.schedules import Schedule, get_schedule
-from sunfish.types import Commit
-
-
-def ancestral(confidence: Tensor, masked: Tensor, reveal: float, rng: Streams) -> Tensor:
-    """Commit each masked position at the posterior's own rate, whatever the model thinks of it: exact."""
-    return masked & (rng.uniform(*masked.shape, device=masked.device) < reveal)
-
-
-def confidence_first(confidence: Tensor, masked: Tensor, reveal: float, rng: Streams) -> Tensor:
-    """Commit the tokens that were drawn with the highest probability, in each row ceil(masked * reveal) of them.
-
-    The low-confidence remasking of LLaDA (Nie et al. 2025, section 2.4), after MaskGIT (Chang et al. 2022).
-    """
-    count = torch.ceil(masked.sum(dim=1, keepdim=True) * reveal - 1e-9)
-    rank = confidence.masked_fill(~masked, -1.0).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    return masked & (rank < count)
-
-
-def leftmost_first(confidence: Tensor, masked: Tensor, reveal: float, rng: Streams) -> Tensor:
-    """Commit from left to right, in each row ceil(masked * reveal) positions: the order of reading."""
-    count = torch.ceil(masked.sum(dim=1, keepdim=True) * reveal - 1e-9)
-    return masked & (masked.cumsum(dim=1) <= count)
-
-
-SAMPLERS: dict[str, Commit] = {
-    "ancestral": ancestral,
-    "confidence": confidence_first,
-    "leftmost": leftmost_first,
-}
+from sunfish.types import Proposal, Sampler
 
 
 @dataclass(frozen=True)
@@ -87,21 +60,25 @@ class MaskedProcess:
         s: float,
         table: Tensor,
         rng: Streams,
-        commit: Commit = ancestral,
+        sampler: Sampler = EXACT,
     ) -> Tensor:
         """x_s ~ p(x_s | x_t), MDLM eq. 6 with x_0 drawn from the model: ``logits [B, N, V]``, ``x_t [B, N]``.
 
-        A masked position is revealed at the rate (alpha_s - alpha_t) / (1 - alpha_t), which the logits, guided
-        or not, have no part in; a revealed token is final.
+        Which masked positions are revealed, the logits of exact samplers, guided or not, have no part in.
         """
-        masked = x_t == table.shape[0] - 1
+        mask_id = table.shape[0] - 1
+        masked = x_t == mask_id
         ids, confidence = draw_categorical(logits, rng.uniform(*x_t.shape, device=x_t.device))
+        if s <= 0:
+            return torch.where(masked, ids, x_t)
         alpha_t, alpha_s = (
             float(self.schedule.alpha(torch.tensor(time, dtype=torch.float64))) for time in (t, s)
         )
-        reveal = 1.0 if s <= 0 else (alpha_s - alpha_t) / (1 - alpha_t)
-        chosen = commit(confidence, masked, reveal, rng) & masked
-        return torch.where(chosen, ids, x_t)
+        proposal = Proposal(logits, confidence, masked, alpha_t, alpha_s, rng)
+        x_s = torch.where(sampler.commit(proposal) & masked, ids, x_t)
+        if sampler.reopen:
+            x_s = torch.where(sampler.reopen(proposal) & ~masked, mask_id, x_s)
+        return x_s
 
     def decode(self, x: Tensor, table: Tensor) -> Tensor:
         """The ids themselves; a mask that is left at time 0 would be a bug of the sampler."""

@@ -1,0 +1,132 @@
+"""Self-verified writing against enumeration: exactly the autoregressive distribution, whatever the draft."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from sunfish.guidance import Guided
+from sunfish.randomness import Streams, generator_of
+from sunfish.sampling import SamplingSettings, sharpen
+from sunfish.types import Condition
+from sunfish.verified import generate_verified, judge
+
+V, N = 3, 5  # the first position is the start mark
+PROMPT = Condition(torch.zeros(1, 1, 1, 2, 1), torch.zeros(1, 1, 1, 2, 1), torch.ones(1, 2, dtype=torch.bool))
+
+
+class Tables:
+    """Next-token and canvas logits drawn once for each prefix, with and without the prompt; memory is the ids."""
+
+    table = torch.zeros(V + 1, 1)
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[object, ...], torch.Tensor] = {}
+        self.passes = 0
+
+    def logits(self, *key: object) -> torch.Tensor:
+        if key not in self.known:
+            self.known[key] = 1.5 * torch.randn(
+                V, generator=generator_of(*map(str, key)), dtype=torch.float64
+            )
+        return self.known[key]
+
+    def __call__(self, x, t, cond, past=None, start=0, block_length=0):
+        assert x[0, 0] < V and bool((x[:, 1:] == V).all())  # the newest token, then masks
+        self.passes += 1
+        rows = []
+        for row in range(len(x)):
+            before = tuple(past[0, 0, row, 0, :, 0].int().tolist()) if past is not None else ()
+            assert len(before) == start
+            visible = bool(cond.mask[row, 1])
+            rows.append(
+                [self.logits("canvas", visible, *before, int(x[row, 0]), i) for i in range(x.shape[1])]
+            )
+        return torch.stack([torch.stack(row) for row in rows])
+
+    def remember(self, ids, cond, past=None):
+        grown = ids.double()[None, None, :, None, :, None]
+        grown = grown if past is None else torch.cat([past, grown], dim=4)
+        start = grown.shape[4] - ids.shape[1]
+        rows = []
+        for row in range(len(ids)):
+            text = grown[0, 0, row, 0, :, 0].int().tolist()
+            visible = bool(cond.mask[row, 1])
+            rows.append([self.logits("next", visible, *text[: i + 1]) for i in range(start, len(text))])
+        return grown, torch.stack([torch.stack(row) for row in rows])
+
+
+def autoregressive(guided: Guided, temperature: float) -> torch.Tensor:
+    """The probability of every text of N - 1 tokens after the start mark, by enumeration."""
+    texts = torch.tensor(list(itertools.product(range(V), repeat=N - 1)))
+    probabilities = []
+    for text in texts:
+        ids = torch.cat([torch.zeros(1, dtype=torch.long), text])[None]
+        _, logits = guided.remember(ids[:, :-1], PROMPT)
+        chosen = torch.log_softmax(sharpen(logits, temperature), -1).gather(-1, ids[:, 1:, None])
+        probabilities.append(math.exp(float(chosen.sum())))
+    return torch.tensor(probabilities, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "block_length,scale,plausibility,temperature",
+    [(1, 1.0, 0.0, 1.0), (2, 1.0, 0.0, 1.0), (4, 2.0, 0.0, 0.8), (9, 1.5, 0.3, 1.0), (3, 0.0, 0.0, 0.5)],
+)
+def test_the_distribution_is_the_autoregressive_one(
+    block_length: int, scale: float, plausibility: float, temperature: float
+) -> None:
+    tables = Tables()
+    guided = Guided(tables, scale, plausibility)
+    expected = autoregressive(guided, temperature)
+    assert expected.sum() == pytest.approx(1, abs=1e-9)
+    settings = SamplingSettings(block_length=block_length, sampler="verified", temperature=temperature)
+    runs, rng = 1500, Streams([generator_of("verified", block_length, str(scale))])
+    counts = torch.zeros(V ** (N - 1), dtype=torch.float64)
+    start = torch.zeros(1, 1, dtype=torch.long)
+    for _ in range(runs):
+        ids = torch.cat(list(generate_verified(guided, PROMPT, start, N, rng, settings)), dim=1)[0]
+        counts[int((ids * torch.tensor([27, 9, 3, 1])).sum())] += 1
+    # Rare texts together, so that every expected count is at least 5.
+    order = expected.argsort(descending=True)
+    common = order[expected[order] * runs >= 5]
+    rest = order[expected[order] * runs < 5]
+    seen = torch.cat([counts[common], counts[rest].sum()[None]])
+    wanted = torch.cat([expected[common], expected[rest].sum()[None]]) * runs
+    keep = wanted > 0
+    chi_square = float(((seen - wanted)[keep] ** 2 / wanted[keep]).sum())
+    freedom = max(1, int(keep.sum()) - 1)
+    assert float(seen[~keep].sum()) == 0
+    assert chi_square < freedom + 4.5 * math.sqrt(2 * freedom) + 5
+    # The drafts differ from the target (else the test would show nothing), and still save passes.
+    if block_length > 1:
+        assert runs < tables.passes < runs * (N - 1)
+    else:
+        assert tables.passes == 0
+
+
+def test_a_perfect_draft_is_always_accepted_and_an_impossible_one_never() -> None:
+    rng = Streams([generator_of("judge")])
+    target = torch.softmax(torch.randn(1, 4, V, generator=generator_of("p"), dtype=torch.float64), -1)
+    draft = torch.tensor([[0, 2, 1]])
+    for _ in range(50):
+        tokens = judge(draft, target[:, :3], target, rng)
+        assert tokens.shape == (1, 4) and tokens[0, :3].tolist() == [0, 2, 1]
+    impossible = target.clone()
+    impossible[0, 0] = torch.tensor([0.0, 1.0, 0.0])
+    for _ in range(50):
+        assert judge(draft, target[:, :3], impossible, rng).tolist() == [[1]]
+
+
+def test_nothing_is_written_behind_the_end() -> None:
+    tables = Tables()
+    settings = SamplingSettings(block_length=4, sampler="verified", temperature=1.0)
+    start = torch.zeros(1, 1, dtype=torch.long)
+    for seed in range(100):
+        rng = Streams([generator_of("end", seed)])
+        pieces = list(generate_verified(Guided(tables, 1.0), PROMPT, start, N, rng, settings, end=2))
+        ids = torch.cat(pieces, dim=1)[0].tolist()
+        assert len(ids) <= N - 1 and 2 not in ids[:-1]
+        assert len(ids) == N - 1 or ids[-1] == 2
