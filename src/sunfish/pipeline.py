@@ -5,22 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from sunfish.checkpoint import load_checkpoint
 from sunfish.guidance import Guided
 from sunfish.model.denoiser import Transformer
 from sunfish.randomness import Streams
 from sunfish.samplers import VERIFIED
-from sunfish.sampling import SamplingSettings, generate
+from sunfish.sampling import SamplingSettings, Snapshot, generate, snapshots
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.types import Condition, Process
-from sunfish.verified import generate_verified
+from sunfish.verified import verified_snapshots
 
 GAP = re.compile(r"\[MASK(?::(\d+))?\]")
 LONGEST_GAP = 6  # tokens; a gap without a length is tried at each length up to this
@@ -101,12 +100,54 @@ class Pipeline:
         size = 1 if settings.sampler == VERIFIED else batch_size
         for first in range(0, len(prompts), size):
             chosen = prompts[first : first + size]
-            blocks = self._blocks(chosen, guidance_scale, length, settings, seed, first)
-            ids = torch.cat(list(blocks), dim=1)[:, 1:].tolist()
+            states = self._snapshots(chosen, guidance_scale, length, settings, seed, first)
+            ids = torch.cat([state.x for state in states if state.done], dim=1)[:, 1:].tolist()
             texts += [self._finish(row, prompt) for row, prompt in zip(ids, chosen, strict=True)]
         return texts
 
-    def _blocks(
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        guidance_scale: float = 1.5,
+        seq_len: int | None = None,
+        settings: SamplingSettings | None = None,
+        seed: int = 0,
+        mask: str = "▒",
+    ) -> Iterator[Generated]:
+        """One text as it comes into being: what there is after every step, with ``mask`` for each open position.
+
+        The last one is what :meth:`generate` returns for the same arguments.
+        """
+        length, settings = self._length(seq_len), settings or SamplingSettings()
+        written: list[int] = []
+        shown = None
+        for state in self._snapshots([prompt], guidance_scale, length, settings, seed, 0):
+            ids = written + state.x[0].tolist()
+            if state.done:
+                written = ids
+            text = self._finish(ids[1:], prompt, mask)
+            if text != shown:
+                yield text
+            shown = text
+
+    def __call__(
+        self,
+        prompt: str = "",
+        *,
+        guidance_scale: float = 1.5,
+        steps: int = SamplingSettings.num_steps,
+        seed: int = 0,
+        seq_len: int | None = None,
+        **settings: Any,
+    ) -> str:
+        """The text for one prompt; ``settings`` are further fields of ``SamplingSettings``, such as ``temperature``."""
+        chosen = SamplingSettings(num_steps=steps, **settings)
+        return self.generate(
+            [prompt], guidance_scale=guidance_scale, seq_len=seq_len, settings=chosen, seed=seed
+        )[0].text
+
+    def _snapshots(
         self,
         prompts: Sequence[str],
         guidance_scale: float,
@@ -114,18 +155,19 @@ class Pipeline:
         settings: SamplingSettings,
         seed: int,
         first: int,
-    ) -> Iterator[Tensor]:
-        """The ids ``[B, k]`` of one batch, piece by piece; its first text is number ``first`` of the run."""
+    ) -> Iterator[Snapshot]:
+        """Every state of one batch, its start mark first; its first text is number ``first`` of the run."""
         guided = Guided(self.model, guidance_scale, settings.plausibility)
         cond, end = self.encode(prompts), self.tokenizer.end
         rng = Streams.for_rows(seed, first, len(prompts))
         given = torch.full((len(prompts), length), end, device=self.device)
         if settings.sampler == VERIFIED:
             start = given[:, :1]
-            return chain([start], generate_verified(guided, cond, start, length, rng, settings, end))
+            rest = verified_snapshots(guided, cond, start, length, rng, settings, end)
+            return chain([Snapshot(0, start, True)], rest)
         free = torch.ones_like(given, dtype=torch.bool)
         free[:, 0] = False
-        return generate(guided, self.process, cond, given, free, rng, settings, end)
+        return snapshots(guided, self.process, cond, given, free, rng, settings, end)
 
     @torch.no_grad()
     def infill(
@@ -221,7 +263,13 @@ class Pipeline:
             raise ValueError(f"seq_len is {length}, but this model writes between 2 and {limit} tokens")
         return length
 
-    def _finish(self, ids: list[int], prompt: str) -> Generated:
-        finished = self.tokenizer.end in ids
-        kept = ids[: ids.index(self.tokenizer.end)] if finished else ids
-        return Generated(self.tokenizer.decode(kept), prompt, finished, len(kept))
+    def _finish(self, ids: list[int], prompt: str, mask: str = "") -> Generated:
+        """The text before the first end mark, with ``mask`` for every id that is still masked."""
+        ended = self.tokenizer.end in ids
+        kept = ids[: ids.index(self.tokenizer.end)] if ended else ids
+        text, hidden = "", 0
+        for masked, group in groupby(kept, lambda i: i >= self.model.config.vocab_size):
+            run = list(group)
+            text += mask * len(run) if masked else self.tokenizer.decode(run)
+            hidden += len(run) * masked
+        return Generated(text, prompt, ended and not hidden, len(kept) - hidden)

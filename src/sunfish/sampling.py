@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from sunfish.randomness import Streams
 from sunfish.samplers import VERIFIED, get_sampler
 from sunfish.schedules import time_grid
-from sunfish.types import Condition, Denoiser, Past, Process, Sampler
+from sunfish.types import Condition, Denoiser, Past, Process, State
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,17 @@ def sharpen(logits: Tensor, temperature: float) -> Tensor:
     return logits.double() / temperature
 
 
-@torch.no_grad()
+class Snapshot(NamedTuple):
+    """A block ``x [B, <= block_length]`` that begins at position ``start``, after one denoising step.
+
+    ``done``: it is finished, and ``x`` holds ids. Before that it is the state of the process.
+    """
+
+    start: int
+    x: State
+    done: bool
+
+
 def generate(
     denoiser: Denoiser,
     process: Process,
@@ -70,7 +81,24 @@ def generate(
     settings: SamplingSettings,
     end: int | None = None,
 ) -> Iterator[Tensor]:
-    """Denoise the free positions and yield the ids of each block ``[B, <= block_length]`` as it is done.
+    """The ids of each block ``[B, <= block_length]`` as it is done; see :func:`snapshots`."""
+    for snapshot in snapshots(denoiser, process, cond, given, free, rng, settings, end):
+        if snapshot.done:
+            yield snapshot.x
+
+
+@torch.no_grad()
+def snapshots(
+    denoiser: Denoiser,
+    process: Process,
+    cond: Condition,
+    given: Tensor,
+    free: Tensor,
+    rng: Streams,
+    settings: SamplingSettings,
+    end: int | None = None,
+) -> Iterator[Snapshot]:
+    """Denoise the free positions block by block; yield the state after every step, and each block as it is done.
 
     ``given [B, N]`` holds the known ids, ``free [B, N]`` is True where a token shall be drawn; the known ones have
     time 0 and never change. With ``end`` the loop stops after the block in which every row has that id at a
@@ -83,54 +111,29 @@ def generate(
     past: Past | None = None
     ended = torch.zeros(given.shape[0], dtype=torch.bool, device=given.device)
     for start in range(0, length, block):
-        window = slice(start, start + block)
-        ids = _denoise(
-            denoiser,
-            process,
-            cond,
-            given[:, window],
-            free[:, window],
-            past,
-            start,
-            grid,
-            rng,
-            sampler,
-            settings,
-        )
-        yield ids
+        known, open_ = given[:, start : start + block], free[:, start : start + block]
+        x = process.corrupt(known, open_.double(), denoiser.table, rng)
+        yield Snapshot(start, x, False)
+        logits: Tensor | None = None
+        for t, s in pairwise(grid):
+            if not bool(open_.any()):
+                break
+            if logits is None:
+                logits = sharpen(denoiser(x, t * open_.float(), cond, past, start), settings.temperature)
+            moved = torch.where(open_, process.step(logits, x, t, s, denoiser.table, rng, sampler), x)
+            # Masked denoisers do not see the time, so the same canvas has the same logits: no pass is repeated.
+            if not torch.equal(moved, x):
+                x, logits = moved, None
+                yield Snapshot(start, x, False)
+                if sampler.reopen is None and not bool(
+                    process.scored(x, open_.float(), denoiser.table).any()
+                ):
+                    break
+        ids = process.decode(x, denoiser.table)
+        yield Snapshot(start, ids, True)
         if end is not None:
             ended = ended | (ids[:, 1:] if start == 0 else ids).eq(end).any(dim=1)
             if bool(ended.all()):
                 return
         if start + block < length:
             past, _ = denoiser.remember(ids, cond, past)
-
-
-def _denoise(
-    denoiser: Denoiser,
-    process: Process,
-    cond: Condition,
-    given: Tensor,
-    free: Tensor,
-    past: Past | None,
-    start: int,
-    grid: list[float],
-    rng: Streams,
-    sampler: Sampler,
-    settings: SamplingSettings,
-) -> Tensor:
-    """The ids ``[B, L]`` of one block that begins at position ``start``."""
-    x = process.corrupt(given, free.double(), denoiser.table, rng)
-    if not bool(free.any()):
-        return process.decode(x, denoiser.table)
-    logits: Tensor | None = None
-    for t, s in pairwise(grid):
-        if logits is None:
-            logits = sharpen(denoiser(x, t * free.float(), cond, past, start), settings.temperature)
-        moved = torch.where(free, process.step(logits, x, t, s, denoiser.table, rng, sampler), x)
-        # Masked denoisers do not see the time, so the same canvas has the same logits: no pass is repeated.
-        if not torch.equal(moved, x):
-            x, logits = moved, None
-            if sampler.reopen is None and not bool(process.scored(x, free.float(), denoiser.table).any()):
-                break
-    return process.decode(x, denoiser.table)

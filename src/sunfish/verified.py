@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from sunfish.randomness import Streams, draw_categorical
-from sunfish.sampling import SamplingSettings, sharpen
+from sunfish.sampling import SamplingSettings, Snapshot, sharpen
 from sunfish.types import Condition, Denoiser
 
 
 @torch.no_grad()
-def generate_verified(
+def verified_snapshots(
     denoiser: Denoiser,
     cond: Condition,
     prefix: Tensor,
@@ -26,11 +26,11 @@ def generate_verified(
     rng: Streams,
     settings: SamplingSettings,
     end: int | None = None,
-) -> Iterator[Tensor]:
-    """Continue ``prefix [1, n]`` up to ``length`` positions or the id ``end``; yield ids ``[1, k]`` as they are final.
+) -> Iterator[Snapshot]:
+    """Continue ``prefix [1, n]`` up to ``length`` positions or the id ``end``; yield each draft, then its final ids.
 
     Each round is one canvas pass over the newest token and ``block_length - 1`` masks, and one reading pass over the
-    draft, which also remembers it; it yields from 1 to ``block_length`` tokens. At block length 1 nothing is drafted:
+    draft, which also remembers it; it writes from 1 to ``block_length`` tokens. At block length 1 nothing is drafted:
     that is the autoregressive mode. ``cond`` holds one prompt. ``num_steps`` has no part in it.
     """
     mask_id = denoiser.table.shape[0] - 1
@@ -45,13 +45,14 @@ def generate_verified(
             logits = denoiser(canvas, (canvas == mask_id).float(), cond, past, start)[:, 1:]
             logits = sharpen(logits, settings.temperature)
             draft, _ = draw_categorical(logits, rng.uniform(1, drafted, device=canvas.device))
+            yield Snapshot(written, draft, False)
             draft_probabilities = torch.softmax(logits.double(), dim=-1)
         past, logits = denoiser.remember(torch.cat([newest, draft], dim=1), cond, past)
         target = torch.softmax(sharpen(logits, settings.temperature).double(), dim=-1)
         tokens = judge(draft, draft_probabilities, target, rng)[:, : length - written]
         if end is not None and bool((tokens == end).any()):
             tokens = tokens[:, : int((tokens == end).int().argmax()) + 1]
-        yield tokens
+        yield Snapshot(written, tokens, True)
         if end is not None and int(tokens[0, -1]) == end:
             return
         written += tokens.shape[1]

@@ -12,7 +12,7 @@ from sunfish.guidance import Guided
 from sunfish.randomness import Streams, generator_of
 from sunfish.sampling import SamplingSettings, sharpen
 from sunfish.types import Condition
-from sunfish.verified import generate_verified, judge
+from sunfish.verified import judge, verified_snapshots
 
 V, N = 3, 5  # the first position is the start mark
 PROMPT = Condition(torch.zeros(1, 1, 1, 2, 1), torch.zeros(1, 1, 1, 2, 1), torch.ones(1, 2, dtype=torch.bool))
@@ -87,7 +87,8 @@ def test_the_distribution_is_the_autoregressive_one(
     counts = torch.zeros(V ** (N - 1), dtype=torch.float64)
     start = torch.zeros(1, 1, dtype=torch.long)
     for _ in range(runs):
-        ids = torch.cat(list(generate_verified(guided, PROMPT, start, N, rng, settings)), dim=1)[0]
+        rounds = verified_snapshots(guided, PROMPT, start, N, rng, settings)
+        ids = torch.cat([round_.x for round_ in rounds if round_.done], dim=1)[0]
         counts[int((ids * torch.tensor([27, 9, 3, 1])).sum())] += 1
     # Rare texts together, so that every expected count is at least 5.
     order = expected.argsort(descending=True)
@@ -126,7 +127,7 @@ def test_nothing_is_written_behind_the_end() -> None:
     start = torch.zeros(1, 1, dtype=torch.long)
     for seed in range(100):
         rng = Streams([generator_of("end", seed)])
-        pieces = list(generate_verified(Guided(tables, 1.0), PROMPT, start, N, rng, settings, end=2))
-        ids = torch.cat(pieces, dim=1)[0].tolist()
+        rounds = verified_snapshots(Guided(tables, 1.0), PROMPT, start, N, rng, settings, end=2)
+        ids = torch.cat([round_.x for round_ in rounds if round_.done], dim=1)[0].tolist()
         assert len(ids) <= N - 1 and 2 not in ids[:-1]
         assert len(ids) == N - 1 or ids[-1] == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--mode", choices=("generate", "infill"), default="generate", help="write, or fill the gaps of --text"
+    )
+    parser.add_argument(
+        "--watch", action="store_true", help="show one text as it condenses out of the masks, step by step"
     )
     parser.add_argument("--text", metavar="TEXT", help="for --mode infill: a text with [MASK] or [MASK:5]")
 
@@ -90,9 +94,17 @@ def run(arguments: argparse.Namespace) -> int:
     if not 2 <= length <= limit:
         raise WrongUse(f"seq_len is {length}, but this model writes between 2 and {limit} tokens")
     rows = [prompt for prompt in prompts for _ in range(arguments.num_samples)]
-    texts = pipeline.generate(
-        rows, guidance_scale=scale, seq_len=length, settings=settings, seed=arguments.seed
-    )
+    if arguments.watch:
+        if len(rows) > 1:
+            raise WrongUse(f"--watch shows one text, but {len(rows)} were asked for")
+        states = pipeline.stream(
+            rows[0], guidance_scale=scale, seq_len=length, settings=settings, seed=arguments.seed
+        )
+        texts = [watch(states)]
+    else:
+        texts = pipeline.generate(
+            rows, guidance_scale=scale, seq_len=length, settings=settings, seed=arguments.seed
+        )
     show(texts, arguments.json)
     cut = sum(not text.finished for text in texts)
     if cut:
@@ -165,6 +177,23 @@ def open_pipeline(
         settings,
         scale,
     )
+
+
+def watch(states: Iterator[Generated]) -> Generated:
+    """Draw every state on stderr, in place on a terminal and else a line each; returns the last."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(stderr=True, soft_wrap=True)
+    if not console.is_terminal:
+        for state in states:
+            note(state.text)
+        return state
+    with Live(console=console, transient=True, refresh_per_second=20) as live:
+        for state in states:
+            live.update(Text(state.text))
+    return state
 
 
 def show(texts: list[Generated], as_json: bool) -> None:

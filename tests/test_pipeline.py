@@ -1,0 +1,76 @@
+"""From a prompt to a text: streams, calls, and what has to agree between them."""
+
+from __future__ import annotations
+
+import pytest
+
+from sunfish.cli import main
+from sunfish.pipeline import Pipeline
+from sunfish.sampling import SamplingSettings
+from tests.conftest import Workplace
+
+PROMPT = "Write a story about a robot"
+
+
+@pytest.fixture(scope="module")
+def pipeline(trained: Workplace) -> Pipeline:
+    return Pipeline.from_checkpoint(trained.checkpoint)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SamplingSettings(),
+        SamplingSettings(block_length=0, sampler="confidence", num_steps=5),
+        SamplingSettings(block_length=8, sampler="remask:0.5", num_steps=6),
+        SamplingSettings(block_length=4, sampler="verified"),
+    ],
+)
+def test_a_stream_ends_with_the_text_and_shows_its_way(
+    pipeline: Pipeline, settings: SamplingSettings
+) -> None:
+    arguments = {"guidance_scale": 2.0, "seq_len": 24, "settings": settings, "seed": 3}
+    states = list(pipeline.stream(PROMPT, **arguments, mask="#"))
+    assert states[-1] == pipeline.generate([PROMPT], **arguments)[0]
+    assert len(states) > 3
+    if settings.sampler != "verified":  # whose drafts are tokens
+        assert any("#" in state.text for state in states)
+    if settings.block_length == 0:
+        assert states[0].text == "#" * 23 and states[0].tokens == 0
+        assert [state.tokens for state in states] == sorted(state.tokens for state in states)
+
+
+def test_a_call_is_one_text(pipeline: Pipeline) -> None:
+    text = pipeline(PROMPT, guidance_scale=2, steps=3, seed=5, seq_len=20, temperature=0.9)
+    settings = SamplingSettings(num_steps=3, temperature=0.9)
+    same = pipeline.generate([PROMPT], guidance_scale=2.0, seq_len=20, settings=settings, seed=5)
+    assert text == same[0].text != pipeline(PROMPT, guidance_scale=2, steps=3, seed=6, seq_len=20)
+
+
+@pytest.mark.parametrize("sampler", ["leftmost", "verified"])
+def test_a_text_does_not_depend_on_the_batch(pipeline: Pipeline, sampler: str) -> None:
+    settings = SamplingSettings(sampler=sampler)
+    prompts = [PROMPT, "Write about dogs", ""]
+    together = pipeline.generate(prompts, seq_len=16, settings=settings, seed=2)
+    by_one = pipeline.generate(prompts, seq_len=16, settings=settings, seed=2, batch_size=1)
+    assert together == by_one
+
+
+def test_verified_writing_fills_no_gap(pipeline: Pipeline) -> None:
+    with pytest.raises(ValueError, match=r"'verified'.*cannot fill a gap"):
+        pipeline.infill("a [MASK]", settings=SamplingSettings(sampler="verified"))
+    with pytest.raises(ValueError, match="block_length is 0"):
+        SamplingSettings(sampler="verified", block_length=0)
+
+
+def test_watch_shows_the_states_and_prints_the_text(
+    trained: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sample", str(trained.checkpoint), "--prompt", PROMPT, "--seq_len", "12", "--cpu"]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert main([*words, "--watch"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == text
+    assert "▒▒▒" in captured.err and text.strip() in captured.err
+    assert main([*words, "--watch", "--num_samples", "2"]) == 2
