@@ -32,6 +32,7 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampler", default=SamplingSettings.sampler)
     parser.add_argument("--temperature", type=float, default=SamplingSettings.temperature)
     parser.add_argument("--plausibility", type=float, default=SamplingSettings.plausibility)
+    parser.add_argument("--best_of", type=int, default=1)
     parser.add_argument("--batch", type=int, default=20)
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--json", type=Path)
@@ -49,14 +50,14 @@ class Writer:
             arguments.num_steps, arguments.block_length, arguments.sampler, arguments.temperature,
             arguments.plausibility,
         )  # fmt: skip
-        self.batch = arguments.batch
+        self.batch, self.best_of = arguments.batch, arguments.best_of
 
     def write(self, prompts: list[str], scale: float) -> list[Generated]:
         """One text for each prompt, a batch at a time."""
         with torch.autocast("cpu", dtype=self.dtype, enabled=self.dtype != torch.float32):
             return self.pipeline.generate(
-                prompts, guidance_scale=scale, settings=self.settings, batch_size=self.batch
-            )
+                prompts, guidance_scale=scale, settings=self.settings, batch_size=self.batch, best_of=self.best_of
+            )  # fmt: skip
 
 
 def plot(rows: list[dict[str, float]], lines: dict[str, str], path: Path, title: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import torch
+import torch.nn.functional as F
 
 from sunfish.cli import main
 from sunfish.pipeline import Pipeline
@@ -54,6 +56,31 @@ def test_a_text_does_not_depend_on_the_batch(pipeline: Pipeline, sampler: str) -
     together = pipeline.generate(prompts, seq_len=16, settings=settings, seed=2)
     by_one = pipeline.generate(prompts, seq_len=16, settings=settings, seed=2, batch_size=1)
     assert together == by_one
+
+
+def test_fit_is_the_gain_in_exact_likelihood(pipeline: Pipeline) -> None:
+    """Against the likelihoods of the two prompts, each computed on its own."""
+    text = pipeline.generate([PROMPT], seq_len=20)[0]
+    end = pipeline.tokenizer.end
+    ids = torch.tensor([[end, *pipeline.tokenizer.encode(text.text)] + [end] * text.finished])
+    sums = []
+    for prompt in (PROMPT, ""):
+        with torch.no_grad():
+            _, logits = pipeline.model.remember(ids[:, :-1], pipeline.encode([prompt]))
+        sums.append(-float(F.cross_entropy(logits[0], ids[0, 1:], reduction="sum")))
+    assert pipeline.fit(text) == pytest.approx(sums[0] - sums[1], abs=1e-3)
+    assert pipeline.fit(text._replace(prompt="")) == pytest.approx(0, abs=1e-5)
+
+
+def test_best_of_keeps_the_draft_that_fits_best(pipeline: Pipeline) -> None:
+    prompts = [PROMPT, "Write about dogs"]
+    settings = SamplingSettings(temperature=1.0)
+    best = pipeline.generate(prompts, seq_len=16, settings=settings, seed=4, best_of=3)
+    drafts = pipeline.generate([p for p in prompts for _ in range(3)], seq_len=16, settings=settings, seed=4)
+    for text, group in zip(best, (drafts[:3], drafts[3:]), strict=True):
+        assert text in group and pipeline.fit(text) == max(map(pipeline.fit, group))
+    with pytest.raises(ValueError, match="best_of is 0"):
+        pipeline.generate(prompts, best_of=0)
 
 
 def test_verified_writing_fills_no_gap(pipeline: Pipeline) -> None:

@@ -89,11 +89,22 @@ class Pipeline:
         settings: SamplingSettings | None = None,
         seed: int = 0,
         batch_size: int = 32,
+        best_of: int = 1,
     ) -> list[Generated]:
         """Write one text for each prompt ("" for no prompt), at most ``seq_len`` positions, start mark included.
 
-        Texts are written ``batch_size`` at a time; a text does not depend on the others of its batch.
+        Texts are written ``batch_size`` at a time; a text does not depend on the others of its batch. With ``best_of``
+        above 1 so many are drafted for each prompt, and the one that :meth:`fit` finds to answer it best is kept.
         """
+        if best_of < 1:
+            raise ValueError(f"best_of is {best_of}, but at least 1 text has to be drafted")
+        if best_of > 1:
+            drafts = self.generate(
+                [prompt for prompt in prompts for _ in range(best_of)],
+                guidance_scale=guidance_scale, seq_len=seq_len, settings=settings, seed=seed, batch_size=batch_size,
+            )  # fmt: skip
+            groups = [drafts[i : i + best_of] for i in range(0, len(drafts), best_of)]
+            return [max(group, key=self.fit) for group in groups]
         length = self._length(seq_len)
         settings = settings or SamplingSettings()
         texts: list[Generated] = []
@@ -146,6 +157,21 @@ class Pipeline:
         return self.generate(
             [prompt], guidance_scale=guidance_scale, seq_len=seq_len, settings=chosen, seed=seed
         )[0].text
+
+    @torch.no_grad()
+    def fit(self, text: Generated) -> float:
+        """log p(text | prompt) - log p(text) in nats, both exact, by the memory: how far the text answers its prompt.
+
+        The pointwise mutual information of Li et al. 2016 (arXiv:1510.03055, eq. 9), from one model.
+        """
+        ids = [self.tokenizer.end, *self.tokenizer.encode(text.text)] + [self.tokenizer.end] * text.finished
+        row = torch.tensor([ids[: self.model.config.context_length]], device=self.device)
+        _, logits = self.model.remember(torch.cat([row, row]), self.encode([text.prompt]).with_null())
+        likelihood = torch.log_softmax(logits[:, :-1].float(), dim=-1).gather(
+            -1, row[:, 1:, None].expand(2, -1, 1)
+        )
+        given, without = likelihood.sum(dim=(1, 2))
+        return float(given - without)
 
     def _snapshots(
         self,

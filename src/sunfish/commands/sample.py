@@ -35,6 +35,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--mode", choices=("generate", "infill"), default="generate", help="write, or fill the gaps of --text"
     )
     parser.add_argument(
+        "--best-of", type=int, default=1, metavar="N",
+        help="draft N texts for each one and keep the one that answers its prompt best (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
         "--watch", action="store_true", help="show one text as it condenses out of the masks, step by step"
     )
     parser.add_argument("--text", metavar="TEXT", help="for --mode infill: a text with [MASK] or [MASK:5]")
@@ -94,17 +98,20 @@ def run(arguments: argparse.Namespace) -> int:
     if not 2 <= length <= limit:
         raise WrongUse(f"seq_len is {length}, but this model writes between 2 and {limit} tokens")
     rows = [prompt for prompt in prompts for _ in range(arguments.num_samples)]
+    if arguments.best_of < 1:
+        raise WrongUse(f"best_of is {arguments.best_of}, but at least 1 text has to be drafted")
     if arguments.watch:
-        if len(rows) > 1:
-            raise WrongUse(f"--watch shows one text, but {len(rows)} were asked for")
+        if len(rows) * arguments.best_of > 1:
+            raise WrongUse(f"--watch shows one text, but {len(rows) * arguments.best_of} were asked for")
         states = pipeline.stream(
             rows[0], guidance_scale=scale, seq_len=length, settings=settings, seed=arguments.seed
         )
         texts = [watch(states)]
     else:
         texts = pipeline.generate(
-            rows, guidance_scale=scale, seq_len=length, settings=settings, seed=arguments.seed
-        )
+            rows, guidance_scale=scale, seq_len=length, settings=settings, seed=arguments.seed,
+            best_of=arguments.best_of,
+        )  # fmt: skip
     show(texts, arguments.json)
     cut = sum(not text.finished for text in texts)
     if cut:
