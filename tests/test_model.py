@@ -170,6 +170,24 @@ def test_plausibility_keeps_what_the_conditional_model_believes_in(scale: float)
     torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-9)
 
 
+@pytest.mark.parametrize("scale", [0.0, 1.0, 2.0])
+def test_negative_prompts_take_the_place_of_no_prompt(scale: float) -> None:
+    """Also where they are shorter or longer than the prompts: hidden positions change nothing."""
+    m, b = model(), batch()
+    t = torch.ones(b.x0.shape)
+    cond = m.encode(b.prompt, b.prompt_mask)
+    for length in (2, 6):
+        negative = m.encode(torch.full((3, length), 9), torch.ones(3, length, dtype=torch.bool))
+        c, n = (torch.log_softmax(m(b.x0, t, which), -1) for which in (cond, negative))
+        expected = torch.log_softmax(n + scale * (c - n), -1)
+        got = Guided(m, scale, negative=negative)(b.x0, t, cond)
+        torch.testing.assert_close(got, expected, atol=1e-10, rtol=0)
+        _, next_logits = Guided(m, scale, negative=negative).remember(b.x0, cond)
+        c, n = (torch.log_softmax(m.remember(b.x0, which)[1], -1) for which in (cond, negative))
+        expected = torch.log_softmax(n + scale * (c - n), -1)
+        torch.testing.assert_close(next_logits, expected, atol=1e-10, rtol=0)
+
+
 @pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
 def test_bad_plausibility_is_named(share: float) -> None:
     with pytest.raises(ValueError, match="plausibility is"):

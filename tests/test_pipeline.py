@@ -90,6 +90,33 @@ def test_verified_writing_fills_no_gap(pipeline: Pipeline) -> None:
         SamplingSettings(sampler="verified", block_length=0)
 
 
+def test_an_empty_negative_prompt_is_no_prompt(pipeline: Pipeline) -> None:
+    def write(negative: str) -> str:
+        settings = SamplingSettings(negative_prompt=negative, temperature=1.0, plausibility=0.0)
+        return pipeline.generate([PROMPT], guidance_scale=4.0, seq_len=20, settings=settings)[0].text
+
+    assert write("") == pipeline(PROMPT, guidance_scale=4.0, seq_len=20, temperature=1.0, plausibility=0.0)
+    assert write("Write about dogs") != write("")
+
+
+def test_a_negative_prompt_without_effect_is_wrong_use(
+    trained: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "sample",
+        str(trained.checkpoint),
+        "--prompt",
+        PROMPT,
+        "--seq_len",
+        "8",
+        "--negative_prompt",
+        "x",
+    ]
+    assert main([*words, "--guidance_scale", "1"]) == 2
+    assert "above 1" in capsys.readouterr().err
+    assert main([*words, "--guidance_scale", "2"]) == 0
+
+
 def test_watch_shows_the_states_and_prints_the_text(
     trained: Workplace, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,9 +22,16 @@ class Guided:
     believes in. ``plausibility`` keeps it in bounds: above scale 1 only tokens that the conditional model gives at
     least that share of its likeliest token's probability can be drawn (the adaptive plausibility constraint of
     contrastive decoding, Li et al. 2023, arXiv:2210.15097, eq. 2). 0 is the plain formula.
+    ``negative`` holds prompts to be steered away from, one a row; they take the place of "no prompt" in u.
     """
 
-    def __init__(self, denoiser: Denoiser, scale: float, plausibility: float = 0.0) -> None:
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        scale: float,
+        plausibility: float = 0.0,
+        negative: Condition | None = None,
+    ) -> None:
         if not math.isfinite(scale) or scale < 0:
             raise ValueError(f"guidance_scale is {scale}: give 0 (ignore the prompt), 1 (follow it) or more")
         if not 0 <= plausibility <= 1:
@@ -32,6 +39,7 @@ class Guided:
         self.denoiser = denoiser
         self.scale = scale
         self.plausibility = plausibility
+        self.negative = negative
 
     @property
     def table(self) -> Tensor:
@@ -65,10 +73,12 @@ class Guided:
 
     def _condition(self, cond: Condition) -> Condition:
         if self._both:
-            return cond.with_null()
-        if self.scale == 0:
-            return cond.drop(torch.ones(cond.mask.shape[0], dtype=torch.bool, device=cond.mask.device))
-        return cond
+            return cond.with_null() if self.negative is None else cond.beside(self.negative)
+        if self.scale == 1:
+            return cond
+        if self.negative is not None:
+            return self.negative
+        return cond.drop(torch.ones(cond.mask.shape[0], dtype=torch.bool, device=cond.mask.device))
 
     def _combine(self, logits: Tensor) -> Tensor:
         log_probabilities = torch.log_softmax(

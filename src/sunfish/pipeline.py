@@ -173,6 +173,15 @@ class Pipeline:
         given, without = likelihood.sum(dim=(1, 2))
         return float(given - without)
 
+    def _guided(
+        self, prompts: Sequence[str], scale: float, settings: SamplingSettings
+    ) -> tuple[Guided, Condition]:
+        """The guided model for these prompts, and their condition."""
+        negative = (
+            self.encode([settings.negative_prompt] * len(prompts)) if settings.negative_prompt else None
+        )
+        return Guided(self.model, scale, settings.plausibility, negative), self.encode(prompts)
+
     def _snapshots(
         self,
         prompts: Sequence[str],
@@ -183,8 +192,8 @@ class Pipeline:
         first: int,
     ) -> Iterator[Snapshot]:
         """Every state of one batch, its start mark first; its first text is number ``first`` of the run."""
-        guided = Guided(self.model, guidance_scale, settings.plausibility)
-        cond, end = self.encode(prompts), self.tokenizer.end
+        guided, cond = self._guided(prompts, guidance_scale, settings)
+        end = self.tokenizer.end
         rng = Streams.for_rows(seed, first, len(prompts))
         given = torch.full((len(prompts), length), end, device=self.device)
         if settings.sampler == VERIFIED:
@@ -265,9 +274,8 @@ class Pipeline:
         ids.append(end)
         free.append(False)
         self._length(len(ids))
-        cond = self.encode([prompt])
         settings = settings or SamplingSettings()
-        guided = Guided(self.model, guidance_scale if prompt else 0.0, settings.plausibility)
+        guided, cond = self._guided([prompt], guidance_scale if prompt else 0.0, settings)
         whole = replace(settings, block_length=0)
         given = torch.tensor([ids], device=self.device)
         rng = Streams.for_rows(seed, number, 1)

@@ -30,6 +30,8 @@ class SamplingSettings:
     """Below 1 sharpens each token's distribution; 0 takes the likeliest token."""
     plausibility: float = 0.3
     """Under guidance above 1, tokens below this share of the likeliest one's probability are out; 0: none are."""
+    negative_prompt: str = ""
+    """What guidance above 1 shall lead away from, in place of no prompt."""
 
     def __post_init__(self) -> None:
         if self.num_steps < 1:

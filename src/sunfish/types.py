@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sunfish.randomness import Streams
@@ -76,12 +77,26 @@ class Condition(NamedTuple):
 
     def with_null(self) -> Condition:
         """The rows as they are, then the same rows with their prompts dropped: ``[2B, ...]`` for guidance."""
-        null = self.drop(torch.ones(self.mask.shape[0], dtype=torch.bool, device=self.mask.device))
-        return Condition(
-            torch.cat([self.keys, self.keys], dim=1),
-            torch.cat([self.values, self.values], dim=1),
-            torch.cat([self.mask, null.mask], dim=0),
+        return self.beside(
+            self.drop(torch.ones(self.mask.shape[0], dtype=torch.bool, device=self.mask.device))
         )
+
+    def beside(self, other: Condition) -> Condition:
+        """The rows of this condition, then those of ``other``; the shorter one gets hidden prompt positions."""
+        longest = max(self.mask.shape[1], other.mask.shape[1])
+        one, two = self._padded(longest), other._padded(longest)
+        return Condition(
+            torch.cat([one.keys, two.keys], dim=1),
+            torch.cat([one.values, two.values], dim=1),
+            torch.cat([one.mask, two.mask], dim=0),
+        )
+
+    def _padded(self, length: int) -> Condition:
+        extra = length - self.mask.shape[1]
+        if not extra:
+            return self
+        keys, values = (F.pad(part, (0, 0, 0, extra)) for part in (self.keys, self.values))
+        return Condition(keys, values, F.pad(self.mask, (0, extra), value=False))
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # The defaults of sunfish.sampling.SamplingSettings, whose import would load torch; a test compares them.
 DEFAULTS: dict[str, Any] = {
     "num_steps": 20, "block_length": 4, "sampler": "leftmost", "temperature": 0.5, "plausibility": 0.3,
+    "negative_prompt": "",
 }  # fmt: skip
 GUIDANCE = 1.5
 
@@ -60,11 +61,12 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         "sampler": "leftmost (reading order), verified (drafts, then checks), prefix:0.5, threshold:0.9, entropy:0.1 "
         "(several at once where sure), confidence, remask:0.05, first-hitting or ancestral (exact)",
         "temperature": "below 1 is safer, 0 takes the likeliest",
+        "negative_prompt": "what guidance above 1 shall lead away from",
         "plausibility": "guidance may only choose tokens of this share of the likeliest one's probability; 0: any",
     }
     for name, default in DEFAULTS.items():
         flag, kind = "--" + name.replace("_", "-"), type(default)
-        text = f"{helps[name]} (%(default)s)"
+        text = f"{helps[name]} (%(default)s)" if default != "" else helps[name]
         parser.add_argument(flag, type=kind, default=default, metavar=kind.__name__.upper(), help=text)
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="the same seed writes the same (%(default)s)"
@@ -166,6 +168,8 @@ def open_pipeline(
     if not prompted and scale > 0:
         note("note: guidance needs a prompt (--prompt); without one it changes nothing")
         scale = 0.0
+    if arguments.negative_prompt and scale <= 1:
+        raise WrongUse(f"--negative_prompt needs a prompt and a guidance_scale above 1; it is {scale:g}")
     from sunfish.checkpoint import read_about
     from sunfish.devices import choose_device
     from sunfish.pipeline import Pipeline
