@@ -15,7 +15,7 @@ from conftest import ROOT, Workplace
 from sunfish.cli import COMMANDS, main
 from sunfish.config import PRESETS
 
-PAGES = ("README.md", "QUICKSTART.md", "TRAINING_GUIDE.md", "PROMPT_CONDITIONING.md")
+PAGES = ("README.md", "QUICKSTART.md", "TRAINING_GUIDE.md", "PROMPT_CONDITIONING.md", "SAMPLING.md")
 INLINE = re.compile(r"^\| `(\./[^`]+)` \|", re.M)
 FENCED = re.compile(r"```bash\n(.*?)```", re.S)
 # Tested as whole programs elsewhere: tests/test_scripts.py, and the run of this very suite.

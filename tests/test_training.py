@@ -164,8 +164,8 @@ def test_muon_treats_each_projection_on_its_own() -> None:
     joint.grad = gradient.clone()
     for part, piece in zip(parts, gradient.split(8), strict=True):
         part.grad = piece.clone()
-    Muon([joint], 0.1, 0.0, 8, torch.float32).step()
-    Muon(parts, 0.1, 0.0, 8, torch.float32).step()
+    Muon({joint: 3}, 0.1, 0.0, torch.float32).step()
+    Muon(dict.fromkeys(parts, 1), 0.1, 0.0, torch.float32).step()
     torch.testing.assert_close(joint.detach(), torch.cat(parts).detach(), atol=1e-6, rtol=1e-5)
 
 

@@ -89,7 +89,7 @@ def measure_speed(config: Config, dtype: torch.dtype, device: torch.device, seco
     """
     m, settings = config.model, config.training
     model = Transformer(m).initialise(generator_of("speed", 0)).to(device)
-    optimizers = build_optimizers(model, settings, dtype)
+    optimizers = build_optimizers(model, settings, m.n_embd, dtype)
     process = build_process(config.process)
     generator = generator_of("speed", 1)
     rows, length, width = (

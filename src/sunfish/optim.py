@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -41,14 +41,14 @@ class Muon(torch.optim.Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter],
+        parameters: Mapping[nn.Parameter, int],
         lr: float,
         weight_decay: float,
-        width: int,
         dtype: torch.dtype,
     ) -> None:
+        """``parameters`` maps each matrix to how many projections are stacked in it, one above the other."""
         super().__init__(parameters, dict(lr=lr, momentum=0.95, weight_decay=weight_decay))
-        self.width = width
+        self.pieces = dict(parameters)
         self.dtype = dtype
 
     @torch.no_grad()
@@ -64,7 +64,7 @@ class Muon(torch.optim.Optimizer):
                     state["momentum"] = torch.zeros_like(parameter)
                 momentum = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
                 update = parameter.grad.lerp(momentum, group["momentum"])  # Nesterov
-                for piece in self._pieces(update):
+                for piece in update.chunk(self.pieces[parameter]):
                     stacks[(piece.shape[0], piece.shape[1])].append((parameter, piece))
             updates: dict[nn.Parameter, list[Tensor]] = defaultdict(list)
             for (rows, columns), entries in stacks.items():
@@ -76,30 +76,24 @@ class Muon(torch.optim.Optimizer):
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
                 parameter.add_(torch.cat(pieces).to(parameter.dtype), alpha=-group["lr"])
 
-    def _pieces(self, update: Tensor) -> list[Tensor]:
-        """Cut a stack of projections that share their input: rows are a multiple of what one projection has."""
-        rows, columns = update.shape
-        if columns != self.width:
-            return [update]
-        if rows % self.width == 0:
-            return list(update.split(self.width))
-        return list(update.split(rows // 2))  # gate and up of the feed-forward
+
+# Projections that share their input are one matrix; each is orthogonalised on its own.
+STACKED = {"project": 3, "gate_up": 2}
 
 
 def build_optimizers(
-    model: nn.Module, config: TrainingConfig, dtype: torch.dtype
+    model: nn.Module, config: TrainingConfig, n_embd: int, dtype: torch.dtype
 ) -> list[torch.optim.Optimizer]:
-    """Muon over the layers' matrices, AdamW over embeddings, gains and norms."""
-    matrices = [
-        p
-        for name, p in model.named_parameters()
-        if p.ndim == 2 and name.endswith("weight") and "norm" not in name
-    ]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in model.parameters() if id(p) not in chosen]
-    width = min(matrices[0].shape)
+    """Muon over the layers' matrices, AdamW over embeddings and gains."""
+    matrices: dict[nn.Parameter, int] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 2 and name.endswith("weight"):
+            layer = name.split(".")[-2]
+            count = parameter.shape[0] // n_embd if layer == "keys_values" else STACKED.get(layer, 1)
+            matrices[parameter] = count
+    rest = [p for p in model.parameters() if p not in matrices]
     return [
-        Muon(matrices, config.matrix_learning_rate, config.weight_decay, width, dtype),
+        Muon(matrices, config.matrix_learning_rate, config.weight_decay, dtype),
         torch.optim.AdamW(
             rest, config.learning_rate, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0, fused=True
         ),

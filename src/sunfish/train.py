@@ -76,7 +76,7 @@ class Trainer:
             generator_of("initialisation", settings.seed)
         )
         self.model.to(self.device)
-        self.optimizers = build_optimizers(self.model, settings, self.dtype)
+        self.optimizers = build_optimizers(self.model, settings, config.model.n_embd, self.dtype)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         if settings.compile:
             for part in ("encode", "read", "canvas"):

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = (
-    512  # rows of logits at a time: 512 x 8,192 float32 are 16 MB, which a desktop's last-level cache holds
-)
+# Rows of logits at a time: 512 x 8,192 float32 are 16 MB, which a desktop's last-level cache holds.
+CHUNK = 512
+# The number of masked tokens differs from step to step, and bfloat16 products on a CPU keep a compiled kernel for each
+# shape they meet: without rounding up, the memory of a run grows by several megabytes a minute.
+MULTIPLE = 128
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -59,5 +61,11 @@ def linear_cross_entropy(
     ``hidden [M, D]``, ``table [V, D]``, ``targets [M]`` ids, ``weights [M]`` float32. Returns the weighted sum (a
     scalar, differentiable by ``hidden`` and ``table``) and the unweighted losses ``[M]`` in nats (detached).
     """
+    count = hidden.shape[0]
+    extra = -count % MULTIPLE
+    if extra:  # rows of weight 0
+        hidden, targets, weights = (
+            torch.cat([part, part.new_zeros(extra, *part.shape[1:])]) for part in (hidden, targets, weights)
+        )
     total, losses = _LinearCrossEntropy.apply(hidden, table, targets, weights)
-    return total, losses
+    return total, losses[:count]
