@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
+from rich.console import Console
 
 from sunfish.cli import main
-from sunfish.pipeline import Pipeline
+from sunfish.commands.sample import watch
+from sunfish.infill import infill, parse
+from sunfish.model.denoiser import Transformer
+from sunfish.pipeline import Generated, Pipeline
+from sunfish.randomness import generator_of
+from sunfish.samplers import SAMPLERS, VERIFIED
 from sunfish.sampling import SamplingSettings
 from tests.conftest import Workplace
 
@@ -49,9 +58,10 @@ def test_a_call_is_one_text(pipeline: Pipeline) -> None:
     assert text == same[0].text != pipeline(PROMPT, guidance_scale=2, steps=3, seed=6, seq_len=20)
 
 
-@pytest.mark.parametrize("sampler", ["leftmost", "verified"])
+@pytest.mark.parametrize("sampler", [*SAMPLERS, "threshold:0.2", "prefix:0.05", "entropy:6", VERIFIED])
 def test_a_text_does_not_depend_on_the_batch(pipeline: Pipeline, sampler: str) -> None:
-    settings = SamplingSettings(sampler=sampler)
+    """Also where the rows of a batch need different numbers of steps."""
+    settings = SamplingSettings(sampler=sampler, num_steps=6, temperature=0.9)
     prompts = [PROMPT, "Write about dogs", ""]
     together = pipeline.generate(prompts, seq_len=16, settings=settings, seed=2)
     by_one = pipeline.generate(prompts, seq_len=16, settings=settings, seed=2, batch_size=1)
@@ -62,11 +72,12 @@ def test_fit_is_the_gain_in_exact_likelihood(pipeline: Pipeline) -> None:
     """Against the likelihoods of the two prompts, each computed on its own."""
     text = pipeline.generate([PROMPT], seq_len=20)[0]
     end = pipeline.tokenizer.end
-    ids = torch.tensor([[end, *pipeline.tokenizer.encode(text.text)] + [end] * text.finished])
+    ids = torch.tensor([[end, *text.ids] + [end] * text.finished])
     sums = []
     for prompt in (PROMPT, ""):
         with torch.no_grad():
             _, logits = pipeline.model.remember(ids[:, :-1], pipeline.encode([prompt]))
+        logits = logits[..., : pipeline.tokenizer.size]
         sums.append(-float(F.cross_entropy(logits[0], ids[0, 1:], reduction="sum")))
     assert pipeline.fit(text) == pytest.approx(sums[0] - sums[1], abs=1e-3)
     assert pipeline.fit(text._replace(prompt="")) == pytest.approx(0, abs=1e-5)
@@ -78,14 +89,16 @@ def test_best_of_keeps_the_draft_that_fits_best(pipeline: Pipeline) -> None:
     best = pipeline.generate(prompts, seq_len=16, settings=settings, seed=4, best_of=3)
     drafts = pipeline.generate([p for p in prompts for _ in range(3)], seq_len=16, settings=settings, seed=4)
     for text, group in zip(best, (drafts[:3], drafts[3:]), strict=True):
-        assert text in group and pipeline.fit(text) == max(map(pipeline.fit, group))
-    with pytest.raises(ValueError, match="best_of is 0"):
-        pipeline.generate(prompts, best_of=0)
+        candidates = [draft for draft in group if draft.finished] or group
+        assert text in candidates and pipeline.fit(text) == max(map(pipeline.fit, candidates))
+    for wrong, message in ((0, "best_of is 0"), (2, "without a prompt")):
+        with pytest.raises(ValueError, match=message):
+            pipeline.generate([""], best_of=wrong)
 
 
 def test_verified_writing_fills_no_gap(pipeline: Pipeline) -> None:
     with pytest.raises(ValueError, match=r"'verified'.*cannot fill a gap"):
-        pipeline.infill("a [MASK]", settings=SamplingSettings(sampler="verified"))
+        infill(pipeline, "a [MASK]", settings=SamplingSettings(sampler="verified"))
     with pytest.raises(ValueError, match="block_length is 0"):
         SamplingSettings(sampler="verified", block_length=0)
 
@@ -128,3 +141,67 @@ def test_watch_shows_the_states_and_prints_the_text(
     assert captured.out == text
     assert "▒▒▒" in captured.err and text.strip() in captured.err
     assert main([*words, "--watch", "--num_samples", "2"]) == 2
+
+
+def test_the_screen_shows_the_end_of_a_long_text(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a narrow terminal the text is wrapped, not cut; on a low one its last lines are seen."""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=30, height=4)
+    monkeypatch.setattr("rich.console.Console", lambda **_: console)
+    words = [f"word{number}" for number in range(40)]
+    states = [Generated(" ".join(words[:count]), "", False, count, []) for count in (10, 40)]
+    assert watch(iter(states)) == states[-1]
+    assert "word39" in screen.getvalue() and "word20" not in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    "text,expected",
+    [
+        ("a [MASK] b", (["a ", " b"], [range(1, 7)])),
+        ("[MASK:5]", (["", ""], [range(5, 6)])),
+        ("x [MASK:2-12] y [MASK:3].", (["x ", " y ", "."], [range(2, 13), range(3, 4)])),
+    ],
+)
+def test_gaps_are_found(text: str, expected: tuple[list[str], list[range]]) -> None:
+    assert parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["a [MASK:x]", "a [MASK:]", "a [MASK:0]", "a [MASK:5-3]", "a [MASK:-1]", "no gap"]
+)
+def test_gaps_without_a_length_are_named(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no length|no \[MASK\]"):
+        parse(text)
+
+
+def test_infill_fills_every_gap_with_its_length(pipeline: Pipeline) -> None:
+    settings = SamplingSettings(num_steps=3, temperature=1.5)
+    ends = 0
+    for seed in range(5):
+        (text,) = infill(pipeline, "The dog [MASK:3] and [MASK:2-4] home.", settings=settings, seed=seed)
+        assert text.text.startswith("The dog ") and text.text.endswith(" home.") and " and " in text.text
+        given = len(pipeline.tokenizer.encode("The dog and home."))
+        assert given + 3 <= text.tokens <= given + 9  # pieces may be cut into a few tokens more
+        ends += text.ids.count(pipeline.tokenizer.end)
+    assert ends == 0  # an end mark would leave a gap shorter than asked for
+    with pytest.raises(ValueError, match="this model reads at most 96"):
+        infill(pipeline, "The dog [MASK:95] home.")
+
+
+def test_ids_beyond_the_tokenizer_are_never_written(pipeline: Pipeline) -> None:
+    """A model has as many rows as its size says; a small vocabulary leaves some of them without meaning."""
+    size = pipeline.tokenizer.size
+    model = Transformer(replace(pipeline.model.config, vocab_size=size + 4000)).initialise(
+        generator_of("spare")
+    )
+    spare = Pipeline(model, pipeline.process, pipeline.tokenizer)
+    for sampler in ("leftmost", "verified"):
+        settings = SamplingSettings(sampler=sampler, temperature=1.0)
+        for text in spare.generate(["Write"] * 3, guidance_scale=2.0, seq_len=12, settings=settings):
+            assert text.tokens > 0 and max(text.ids) < size
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_a_negative_prompt_that_would_lead_to_it_is_refused(pipeline: Pipeline, scale: float) -> None:
+    with pytest.raises(ValueError, match="negative_prompt is 'dogs'"):
+        pipeline.generate([PROMPT], guidance_scale=scale, settings=SamplingSettings(negative_prompt="dogs"))

@@ -88,6 +88,7 @@ class Guided:
             return log_probabilities
         conditional, unconditional = log_probabilities.chunk(2)
         guided = unconditional + self.scale * (conditional - unconditional)
+        guided = guided.masked_fill(conditional == -torch.inf, -torch.inf)  # what can't be written stays so
         if self.plausibility and self.scale > 1:
             least = conditional.amax(dim=-1, keepdim=True) + math.log(self.plausibility)
             guided = guided.masked_fill(conditional < least, -torch.inf)

@@ -1,37 +1,35 @@
-"""From a prompt to a text: encoding, guidance, the denoising loop, decoding; and filling gaps."""
+"""From a prompt to a text: encoding, guidance, the denoising loop, decoding."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from sunfish.checkpoint import load_checkpoint
 from sunfish.guidance import Guided
 from sunfish.model.denoiser import Transformer
 from sunfish.randomness import Streams
 from sunfish.samplers import VERIFIED
-from sunfish.sampling import SamplingSettings, Snapshot, generate, snapshots
+from sunfish.sampling import GUIDANCE_SCALE, SamplingSettings, Snapshot, snapshots
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.types import Condition, Process
 from sunfish.verified import verified_snapshots
-
-GAP = re.compile(r"\[MASK(?::(\d+))?\]")
-LONGEST_GAP = 6  # tokens; a gap without a length is tried at each length up to this
+from sunfish.vocabulary import Writable
 
 
 class Generated(NamedTuple):
-    """One text. ``finished``: it reached its own end; else it was cut at the length asked for."""
+    """One text of ``tokens`` ids, end marks not counted. ``finished``: it reached its end; else it was cut."""
 
     text: str
     prompt: str
     finished: bool
     tokens: int
+    ids: list[int]
 
 
 class Pipeline:
@@ -55,6 +53,11 @@ class Pipeline:
         loaded = load_checkpoint(Path(path), device)
         return cls(loaded.model, loaded.process, loaded.tokenizer, loaded.prompt_tokenizer)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model lives."""
+        return self.model.table.device
+
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
         """The condition of ``prompts``; an empty prompt is the null prompt, as dropped ones are in training."""
@@ -74,17 +77,27 @@ class Pipeline:
             mask[i, : len(row)] = True
         return self.model.encode(ids.to(self.device), mask.to(self.device))
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model lives."""
-        return self.model.table.device
+    def guided(
+        self, prompts: Sequence[str], scale: float, settings: SamplingSettings, never: Sequence[int] = ()
+    ) -> tuple[Guided, Condition]:
+        """The guided denoiser for these prompts, which writes no id in ``never``, and their condition."""
+        negative = None
+        if settings.negative_prompt:
+            if scale <= 1:
+                raise ValueError(
+                    f"negative_prompt is {settings.negative_prompt[:40]!r}, but guidance_scale is {scale:g}, where "
+                    "it would not lead away from it; give a scale above 1"
+                )
+            negative = self.encode([settings.negative_prompt] * len(prompts))
+        writable = Writable(self.model, self.tokenizer.size, never)
+        return Guided(writable, scale, settings.plausibility, negative), self.encode(prompts)
 
     @torch.no_grad()
     def generate(
         self,
         prompts: Sequence[str],
         *,
-        guidance_scale: float = 1.5,
+        guidance_scale: float = GUIDANCE_SCALE,
         seq_len: int | None = None,
         settings: SamplingSettings | None = None,
         seed: int = 0,
@@ -94,17 +107,20 @@ class Pipeline:
         """Write one text for each prompt ("" for no prompt), at most ``seq_len`` positions, start mark included.
 
         Texts are written ``batch_size`` at a time; a text does not depend on the others of its batch. With ``best_of``
-        above 1 so many are drafted for each prompt, and the one that :meth:`fit` finds to answer it best is kept.
+        above 1 so many are drafted for each prompt; of those that reached their end, if any, the one that
+        :meth:`fit` finds to answer it best is kept.
         """
         if best_of < 1:
             raise ValueError(f"best_of is {best_of}, but at least 1 text has to be drafted")
         if best_of > 1:
+            if not all(prompts):
+                raise ValueError(f"best_of is {best_of}, but without a prompt no text answers it better")
             drafts = self.generate(
                 [prompt for prompt in prompts for _ in range(best_of)],
                 guidance_scale=guidance_scale, seq_len=seq_len, settings=settings, seed=seed, batch_size=batch_size,
             )  # fmt: skip
             groups = [drafts[i : i + best_of] for i in range(0, len(drafts), best_of)]
-            return [max(group, key=self.fit) for group in groups]
+            return [max(group, key=lambda text: (text.finished, self.fit(text))) for group in groups]
         length = self._length(seq_len)
         settings = settings or SamplingSettings()
         texts: list[Generated] = []
@@ -120,7 +136,7 @@ class Pipeline:
         self,
         prompt: str = "",
         *,
-        guidance_scale: float = 1.5,
+        guidance_scale: float = GUIDANCE_SCALE,
         seq_len: int | None = None,
         settings: SamplingSettings | None = None,
         seed: int = 0,
@@ -146,7 +162,7 @@ class Pipeline:
         self,
         prompt: str = "",
         *,
-        guidance_scale: float = 1.5,
+        guidance_scale: float = GUIDANCE_SCALE,
         steps: int = SamplingSettings.num_steps,
         seed: int = 0,
         seq_len: int | None = None,
@@ -158,29 +174,22 @@ class Pipeline:
             [prompt], guidance_scale=guidance_scale, seq_len=seq_len, settings=chosen, seed=seed
         )[0].text
 
-    @torch.no_grad()
     def fit(self, text: Generated) -> float:
         """log p(text | prompt) - log p(text) in nats, both exact, by the memory: how far the text answers its prompt.
 
         The pointwise mutual information of Li et al. 2016 (arXiv:1510.03055, eq. 9), from one model.
         """
-        ids = [self.tokenizer.end, *self.tokenizer.encode(text.text)] + [self.tokenizer.end] * text.finished
-        row = torch.tensor([ids[: self.model.config.context_length]], device=self.device)
-        _, logits = self.model.remember(torch.cat([row, row]), self.encode([text.prompt]).with_null())
-        likelihood = torch.log_softmax(logits[:, :-1].float(), dim=-1).gather(
-            -1, row[:, 1:, None].expand(2, -1, 1)
-        )
-        given, without = likelihood.sum(dim=(1, 2))
+        end = self.tokenizer.end
+        row = torch.tensor([[end, *text.ids, *[end] * text.finished]], device=self.device)
+        given, without = self.log_likelihood(torch.cat([row, row]), self.encode([text.prompt]).with_null())
         return float(given - without)
 
-    def _guided(
-        self, prompts: Sequence[str], scale: float, settings: SamplingSettings
-    ) -> tuple[Guided, Condition]:
-        """The guided model for these prompts, and their condition."""
-        negative = (
-            self.encode([settings.negative_prompt] * len(prompts)) if settings.negative_prompt else None
-        )
-        return Guided(self.model, scale, settings.plausibility, negative), self.encode(prompts)
+    @torch.no_grad()
+    def log_likelihood(self, ids: Tensor, cond: Condition) -> Tensor:
+        """log p of each row of ``ids [B, N]`` after its start mark, ``[B]`` nats, exact, as an autoregressive model."""
+        _, logits = Writable(self.model, self.tokenizer.size).remember(ids[:, :-1], cond)
+        chosen = torch.log_softmax(logits.float(), dim=-1).gather(-1, ids[:, 1:, None])
+        return chosen.sum(dim=(1, 2))
 
     def _snapshots(
         self,
@@ -192,7 +201,7 @@ class Pipeline:
         first: int,
     ) -> Iterator[Snapshot]:
         """Every state of one batch, its start mark first; its first text is number ``first`` of the run."""
-        guided, cond = self._guided(prompts, guidance_scale, settings)
+        guided, cond = self.guided(prompts, guidance_scale, settings)
         end = self.tokenizer.end
         rng = Streams.for_rows(seed, first, len(prompts))
         given = torch.full((len(prompts), length), end, device=self.device)
@@ -203,92 +212,6 @@ class Pipeline:
         free = torch.ones_like(given, dtype=torch.bool)
         free[:, 0] = False
         return snapshots(guided, self.process, cond, given, free, rng, settings, end)
-
-    @torch.no_grad()
-    def infill(
-        self,
-        text: str,
-        *,
-        prompt: str = "",
-        guidance_scale: float = 1.0,
-        settings: SamplingSettings | None = None,
-        seed: int = 0,
-        num_samples: int = 1,
-    ) -> list[Generated]:
-        """Fill each ``[MASK]`` (the model chooses its length) or ``[MASK:5]`` (five tokens) of ``text``.
-
-        All that is given comes back byte for byte. Where lengths are open, each up to ``LONGEST_GAP`` tokens is
-        drafted, and the one that the causal memory finds likeliest per token is kept.
-        """
-        pieces = GAP.split(text)  # text, length, text, length, ..., text
-        fixed, lengths = pieces[0::2], pieces[1::2]
-        if not lengths:
-            raise ValueError(
-                f"the text {text[:40]!r} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]"
-            )
-        if settings and settings.sampler == VERIFIED:
-            raise ValueError(
-                "sampler is 'verified', which writes from left to right and cannot fill a gap; use leftmost or another"
-            )
-        tries = range(1, LONGEST_GAP + 1) if None in lengths else [0]
-        results = []
-        for number in range(num_samples):
-            drafts = [
-                self._fill(
-                    fixed,
-                    [int(n) if n else size for n in lengths],
-                    prompt,
-                    guidance_scale,
-                    settings,
-                    seed,
-                    number,
-                )
-                for size in tries
-            ]
-            results.append(max(drafts, key=lambda draft: draft[0])[1])
-        return results
-
-    def _fill(
-        self,
-        fixed: Sequence[str],
-        lengths: Sequence[int],
-        prompt: str,
-        guidance_scale: float,
-        settings: SamplingSettings | None,
-        seed: int,
-        number: int,
-    ) -> tuple[float, Generated]:
-        """One draft with gaps of these lengths: its mean log-likelihood per token, and the text."""
-        end = self.tokenizer.end
-        ids, free = [end], [False]
-        spans: list[slice] = []
-        for i, piece in enumerate(fixed):
-            # Tokens carry their leading space, so the space before a gap belongs to the gap's first token.
-            known = self.tokenizer.encode(piece.removesuffix(" ") if i < len(lengths) else piece)
-            ids += known
-            free += [False] * len(known)
-            if i < len(lengths):
-                spans.append(slice(len(ids), len(ids) + lengths[i]))
-                ids += [end] * lengths[i]
-                free += [True] * lengths[i]
-        ids.append(end)
-        free.append(False)
-        self._length(len(ids))
-        settings = settings or SamplingSettings()
-        guided, cond = self._guided([prompt], guidance_scale if prompt else 0.0, settings)
-        whole = replace(settings, block_length=0)
-        given = torch.tensor([ids], device=self.device)
-        rng = Streams.for_rows(seed, number, 1)
-        mask = torch.tensor([free], device=self.device)
-        done = torch.cat(list(generate(guided, self.process, cond, given, mask, rng, whole)), dim=1)
-        # Of the plain model: guidance may rule out words that the user has given.
-        _, logits = Guided(self.model, 1.0 if prompt else 0.0).remember(done, cond)
-        likelihood = torch.log_softmax(logits[:1, :-1].float(), dim=-1).gather(-1, done[:, 1:, None]).mean()
-        parts = [fixed[0]]
-        for span, piece in zip(spans, fixed[1:], strict=True):
-            fill = self.tokenizer.decode([i for i in done[0, span].tolist() if i != end])
-            parts += [fill.lstrip(" ") if parts[-1].endswith(" ") else fill, piece]
-        return float(likelihood), Generated("".join(parts), prompt, True, len(ids) - 2)
 
     def _length(self, seq_len: int | None) -> int:
         limit = self.model.config.context_length
@@ -306,4 +229,4 @@ class Pipeline:
             run = list(group)
             text += mask * len(run) if masked else self.tokenizer.decode(run)
             hidden += len(run) * masked
-        return Generated(text, prompt, ended and not hidden, len(kept) - hidden)
+        return Generated(text, prompt, ended and not hidden, len(kept) - hidden, kept)

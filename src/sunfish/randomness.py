@@ -34,6 +34,10 @@ class Streams:
         """Streams for the samples ``first .. first + rows - 1`` of the run with this seed."""
         return cls([generator_of("sample", seed, first + row) for row in range(rows)])
 
+    def fork(self, *name: int | str) -> Streams:
+        """Streams of the same seeds and another name, at their beginning; these ones do not move."""
+        return Streams([generator_of("fork", g.initial_seed(), *name) for g in self.generators])
+
     def uniform(self, rows: int, *shape: int, device: torch.device | str = "cpu") -> Tensor:
         """Uniform float64 numbers ``[rows, *shape]`` in [0, 1)."""
         if len(self.generators) == 1:
@@ -46,7 +50,7 @@ class Streams:
             raise ValueError(
                 f"{rows} rows were asked of {len(self.generators)} random streams; give one for each"
             )
-        return drawn.to(device) if torch.device(device).type != "mps" else drawn.float().to(device)
+        return drawn.to(device)
 
 
 def draw_categorical(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The only denoising loop: block by block, streaming, with memory, for every process and every infill."""
+"""The denoising loop: block by block, streaming, with memory, for every process and every infill."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from sunfish.randomness import Streams
 from sunfish.samplers import VERIFIED, get_sampler
 from sunfish.schedules import time_grid
 from sunfish.types import Condition, Denoiser, Past, Process, State
+
+GUIDANCE_SCALE = 1.5  # where a prompt is given and no scale
 
 
 @dataclass(frozen=True)
@@ -114,15 +116,20 @@ def snapshots(
     ended = torch.zeros(given.shape[0], dtype=torch.bool, device=given.device)
     for start in range(0, length, block):
         known, open_ = given[:, start : start + block], free[:, start : start + block]
-        x = process.corrupt(known, open_.double(), denoiser.table, rng)
+        # Blocks draw from streams of their own: rows need different numbers of steps, and wait for one another.
+        block_rng = rng.fork(start)
+        x = process.corrupt(known, open_.double(), denoiser.table, block_rng)
         yield Snapshot(start, x, False)
         logits: Tensor | None = None
+        belief: Tensor | None = None
         for t, s in pairwise(grid):
             if not bool(open_.any()):
                 break
             if logits is None:
-                logits = sharpen(denoiser(x, t * open_.float(), cond, past, start), settings.temperature)
-            moved = torch.where(open_, process.step(logits, x, t, s, denoiser.table, rng, sampler), x)
+                belief = denoiser(x, t * open_.float(), cond, past, start)
+                logits = sharpen(belief, settings.temperature)
+            stepped = process.step(logits, x, t, s, denoiser.table, block_rng, sampler, belief)
+            moved = torch.where(open_, stepped, x)
             # Masked denoisers do not see the time, so the same canvas has the same logits: no pass is repeated.
             if not torch.equal(moved, x):
                 x, logits = moved, None

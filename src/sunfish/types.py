@@ -23,8 +23,8 @@ Past = Tensor  # [L, 2, B, H, M, D/H]: keys and values of the M remembered token
 class Proposal(NamedTuple):
     """What a sampler sees of one denoising step, from signal alpha_t to alpha_s > alpha_t."""
 
-    logits: Tensor  # [B, N, V] what the tokens were drawn from
-    confidence: Tensor  # [B, N] the probability with which each was drawn
+    logits: Tensor  # [B, N, V] what the model believes, before any temperature
+    confidence: Tensor  # [B, N] the probability of each drawn token in that belief
     open: Tensor  # [B, N] bool: not committed yet
     alpha_t: float
     alpha_s: float
@@ -128,10 +128,12 @@ class Process(Protocol):
         table: Tensor,
         rng: Streams,
         sampler: Sampler = ...,
+        belief: Tensor | None = None,
     ) -> State:
         """One reverse step from scalar time ``t`` to ``s < t``; every position is treated as free.
 
-        ``sampler`` chooses the positions that the step commits and reopens; at ``s = 0`` all are committed.
+        ``sampler`` chooses the positions that the step commits and reopens, judging by ``belief`` (the logits before
+        any temperature; None: ``logits``); at ``s = 0`` all are committed.
         """
         ...
 

@@ -30,7 +30,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--prompt-file", metavar="PATH", help="a file with one prompt on each line")
     parser.add_argument(
-        "--seq-len", type=int, metavar="N", help="most tokens of a text (the model's context)"
+        "--seq-len",
+        type=int,
+        metavar="N",
+        help="positions of a text, its start mark included (the model's context)",
     )
     parser.add_argument(
         "--mode", choices=("generate", "infill"), default="generate", help="write, or fill the gaps of --text"
@@ -71,7 +74,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="the same seed writes the same (%(default)s)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (%(default)s)")
     parser.add_argument("--cpu", action="store_true", help="the same as --device cpu")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -86,25 +89,30 @@ def run(arguments: argparse.Namespace) -> int:
             raise WrongUse(
                 '--mode infill needs --text with a gap, for example --text "The [MASK] fell asleep."'
             )
-        if len(arguments.prompt) > 1 or arguments.prompt_file or arguments.seq_len:
-            raise WrongUse("--mode infill takes one --prompt, no --prompt-file and no --seq_len")
+        for flag in ("prompt_file", "seq_len", "watch"):
+            if getattr(arguments, flag):
+                raise WrongUse(f"--mode infill takes no --{flag}")
+        if len(arguments.prompt) > 1 or arguments.best_of != 1:
+            raise WrongUse("--mode infill takes one --prompt and no --best_of")
         return run_infill(arguments, arguments.text, arguments.prompt[0] if arguments.prompt else "")
     if arguments.text is not None:
         raise WrongUse("--text belongs to --mode infill; a prompt is given with --prompt")
     prompts = prompts_of(arguments)
+    rows = [prompt for prompt in prompts for _ in range(arguments.num_samples)]
+    if arguments.best_of < 1:
+        raise WrongUse(f"best_of is {arguments.best_of}, but at least 1 text has to be drafted")
+    if arguments.best_of > 1 and not all(prompts):
+        raise WrongUse("--best_of needs a --prompt; without one no text answers it better than another")
+    if arguments.watch and len(rows) * arguments.best_of != 1:
+        raise WrongUse(f"--watch shows one text, but {len(rows) * arguments.best_of} were asked for")
     pipeline, settings, scale = open_pipeline(arguments, any(prompts))
     if pipeline is None:
         return 0
     limit = pipeline.model.config.context_length
-    length = arguments.seq_len or limit
+    length = limit if arguments.seq_len is None else arguments.seq_len
     if not 2 <= length <= limit:
         raise WrongUse(f"seq_len is {length}, but this model writes between 2 and {limit} tokens")
-    rows = [prompt for prompt in prompts for _ in range(arguments.num_samples)]
-    if arguments.best_of < 1:
-        raise WrongUse(f"best_of is {arguments.best_of}, but at least 1 text has to be drafted")
     if arguments.watch:
-        if len(rows) * arguments.best_of > 1:
-            raise WrongUse(f"--watch shows one text, but {len(rows) * arguments.best_of} were asked for")
         states = pipeline.stream(
             rows[0], guidance_scale=scale, seq_len=length, settings=settings, seed=arguments.seed
         )
@@ -121,7 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"allow more with --seq_len (this model writes up to {limit})" if length < limit
             else "that is all that this model can write; try another --seed, or a model of longer context"
         )  # fmt: skip
-        note(f"note: {cut} of {len(texts)} texts did not finish within {length} tokens; {more}")
+        note(f"note: {cut} of {len(texts)} texts did not finish within {length} positions; {more}")
     return 0
 
 
@@ -129,16 +137,24 @@ def run_infill(arguments: argparse.Namespace, text: str, prompt: str) -> int:
     """Fill the gaps of ``text``."""
     if "[MASK" not in text:
         raise WrongUse(f"the text {text[:40]!r} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]")
+    if arguments.sampler == "verified":
+        raise WrongUse(
+            "--sampler verified writes from left to right and fills no gap; use leftmost or another"
+        )
     pipeline, settings, scale = open_pipeline(arguments, bool(prompt))
     if pipeline is None:
         return 0
-    show(
-        pipeline.infill(
-            text, prompt=prompt, guidance_scale=scale, settings=settings, seed=arguments.seed,
-            num_samples=arguments.num_samples,
-        ),
-        arguments.json,
+    from sunfish.infill import infill, parse
+
+    try:
+        parse(text)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    texts = infill(
+        pipeline, text, prompt=prompt, guidance_scale=scale, settings=settings, seed=arguments.seed,
+        num_samples=arguments.num_samples,
     )  # fmt: skip
+    show(texts, arguments.json)
     return 0
 
 
@@ -161,15 +177,16 @@ def open_pipeline(
     if arguments.num_samples < 1:
         raise WrongUse(f"num_samples is {arguments.num_samples}, but it must be at least 1")
     scale = arguments.guidance_scale
+    guides = prompted or bool(arguments.negative_prompt)
     if scale is None:
-        scale = GUIDANCE if prompted else 0.0  # without a prompt both sides of guidance are the same
+        scale = GUIDANCE if guides else 0.0  # without a prompt both sides of guidance are the same
     if not 0 <= scale < float("inf"):
         raise WrongUse(f"guidance_scale is {scale}: give 0 (ignore the prompt), 1 (follow it) or more")
-    if not prompted and scale > 0:
+    if arguments.negative_prompt and scale <= 1:
+        raise WrongUse(f"--negative_prompt needs a --guidance_scale above 1; it is {scale:g}")
+    if not guides and scale > 0:
         note("note: guidance needs a prompt (--prompt); without one it changes nothing")
         scale = 0.0
-    if arguments.negative_prompt and scale <= 1:
-        raise WrongUse(f"--negative_prompt needs a prompt and a guidance_scale above 1; it is {scale:g}")
     from sunfish.checkpoint import read_about
     from sunfish.devices import choose_device
     from sunfish.pipeline import Pipeline
@@ -196,21 +213,22 @@ def watch(states: Iterator[Generated]) -> Generated:
     from rich.live import Live
     from rich.text import Text
 
-    console = Console(stderr=True, soft_wrap=True)
+    console = Console(stderr=True)
     if not console.is_terminal:
         for state in states:
             note(state.text)
         return state
     with Live(console=console, transient=True, refresh_per_second=20) as live:
         for state in states:
-            live.update(Text(state.text))
+            lines = Text(state.text).wrap(console, console.width)
+            live.update(Text("\n").join(lines[-max(1, console.height - 1) :]))
     return state
 
 
 def show(texts: list[Generated], as_json: bool) -> None:
     """The texts on stdout."""
     if as_json:
-        print_json([text._asdict() for text in texts])
+        print_json([{key: value for key, value in text._asdict().items() if key != "ids"} for text in texts])
         return
     for number, text in enumerate(texts, start=1):
         if len(texts) > 1:

@@ -16,7 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--measure", action="store_true", help="time real steps of each size that fits, seconds each"
     )
     how.add_argument("--quick", action="store_true", help="formulas only: no measurement at all")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -61,10 +61,12 @@ class MaskedProcess:
         table: Tensor,
         rng: Streams,
         sampler: Sampler = EXACT,
+        belief: Tensor | None = None,
     ) -> Tensor:
         """x_s ~ p(x_s | x_t), MDLM eq. 6 with x_0 drawn from the model: ``logits [B, N, V]``, ``x_t [B, N]``.
 
-        Which masked positions are revealed, the logits of exact samplers, guided or not, have no part in.
+        Which masked positions are revealed, the logits of exact samplers, guided or not, have no part in; the other
+        samplers judge by ``belief``, the model's logits before any temperature (``logits`` if it is not given).
         """
         mask_id = table.shape[0] - 1
         masked = x_t == mask_id
@@ -74,7 +76,11 @@ class MaskedProcess:
         alpha_t, alpha_s = (
             float(self.schedule.alpha(torch.tensor(time, dtype=torch.float64))) for time in (t, s)
         )
-        proposal = Proposal(logits, confidence, masked, alpha_t, alpha_s, rng)
+        if belief is None:
+            belief = logits
+        else:
+            confidence = torch.softmax(belief.double(), dim=-1).gather(-1, ids[..., None]).squeeze(-1)
+        proposal = Proposal(belief, confidence, masked, alpha_t, alpha_s, rng)
         x_s = torch.where(sampler.commit(proposal) & masked, ids, x_t)
         if sampler.reopen:
             x_s = torch.where(sampler.reopen(proposal) & ~masked, mask_id, x_s)

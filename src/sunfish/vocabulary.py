@@ -1,0 +1,52 @@
+"""Which ids a denoiser may write: those that its tokenizer has, less some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sunfish.types import Condition, Denoiser, Past, State
+
+
+class Writable:
+    """A denoiser whose logits ``[B, N, size]`` end where its tokenizer ends; ids in ``never`` have no probability.
+
+    A model may have more rows than its tokenizer has ids: the vocabulary of a size is fixed, a small corpus or
+    ``--tokenizer bytes`` does not fill it, and before training the spare rows are as likely as any.
+    """
+
+    def __init__(self, denoiser: Denoiser, size: int, never: Sequence[int] = ()) -> None:
+        self.denoiser = denoiser
+        self.size = size
+        self.never = list(never)
+
+    @property
+    def table(self) -> Tensor:
+        """The embeddings ``[V+1, E]`` of the denoiser, spare rows included."""
+        return self.denoiser.table
+
+    def __call__(
+        self,
+        x: State,
+        t: Tensor,
+        cond: Condition,
+        past: Past | None = None,
+        start: int = 0,
+        block_length: int = 0,
+    ) -> Tensor:
+        """Logits ``[B, N, size]``."""
+        return self._cut(self.denoiser(x, t, cond, past, start, block_length))
+
+    def remember(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
+        """The memory, and next-token logits ``[B, N, size]``."""
+        past, logits = self.denoiser.remember(ids, cond, past)
+        return past, self._cut(logits)
+
+    def _cut(self, logits: Tensor) -> Tensor:
+        logits = logits[..., : self.size]
+        if self.never:
+            never = torch.tensor(self.never, device=logits.device)
+            logits = logits.index_fill(-1, never, -torch.inf)
+        return logits
