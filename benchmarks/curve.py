@@ -20,16 +20,16 @@ def read(path: Path) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     """The training lines and the validation lines of one run; each validation with its minutes and tokens."""
     training: list[dict[str, float]] = []
     validation: list[dict[str, float]] = []
-    tokens, before = 0.0, 0.0
+    last: dict[str, float] = {"minutes": 0.0, "tokens": 0.0}
     with path.open(encoding="utf-8") as file:
         for line in map(json.loads, file):
             if "tokens_per_second" in line:
-                tokens += line["tokens_per_second"] * 60 * (line["minutes"] - before)
-                before = line["minutes"]
+                last = line
                 training.append(line)
             elif "validation/bound" in line:
                 figures = {key.removeprefix("validation/"): value for key, value in line.items()}
-                validation.append(figures | {"minutes": before, "tokens": tokens})
+                validation.append(figures | {"minutes": last["minutes"], "tokens": last["tokens"]})
+    validation = list({line["step"]: line for line in validation}.values())  # a resumed run repeats some
     if not training or not validation:
         raise SystemExit(f"{path} holds no training or no validation lines yet; train longer")
     return training, validation
@@ -74,14 +74,15 @@ def main() -> None:
         training, validation = read(path)
         speed = median(line["tokens_per_second"] for line in training)
         first = first or speed
-        print(f"{path.parent.name}: median {speed:,.0f} tokens/s, {speed / first:.2f} of the first run")
+        name = path.parent.name if path.parent.name not in runs else str(path.parent)
+        print(f"{name}: median {speed:,.0f} tokens/s, {speed / first:.2f} of the first run")
         print("  minutes     step    tokens    bound  short blocks  next token   prompt")
         for line in validation:
             print(
                 f"{line['minutes']:9.1f} {line['step']:8.0f} {line['tokens']:9,.0f} {line['bound']:8.3f} "
                 f"{line['block_bound']:13.3f} {line['next_token']:11.3f} {line['prompt_gain']:8.3f}"
             )
-        runs[path.parent.name] = validation
+        runs[name] = validation
     if arguments.plot:
         draw(runs, arguments.plot)
 

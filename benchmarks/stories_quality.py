@@ -55,7 +55,8 @@ def main() -> None:
     writer = Writer(arguments)
     prompts = [story(1, arguments.split, index).prompt for index in range(arguments.texts)]
     print(
-        f"{arguments.checkpoint}: {arguments.texts} prompts of the {arguments.split} split, {writer.settings}"
+        f"{arguments.checkpoint}: {arguments.texts} prompts of the {arguments.split} split, {writer.settings}, "
+        f"best of {arguments.best_of}"
     )
     print(
         ROW.format("guidance", "grammar %", "met %", "shuffled", "ratio", "finished%", "distinct%", "s/text")

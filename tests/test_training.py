@@ -202,3 +202,53 @@ def test_trackers_get_every_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         train(config(tmp_path, name="missing", max_steps=2, trackers=("wandb",)))
     with pytest.raises(ValueError, match="trackers has"):
         config(tmp_path, trackers=("paper",))
+
+
+def test_resuming_a_finished_run_leaves_its_checkpoint_alone(tmp_path: Path) -> None:
+    settings = config(tmp_path, name="done", max_steps=3)
+    last = train(settings)
+    before = (last / "config.json").stat()
+    assert train(settings, tmp_path / "ck/done/last.ckpt") == last
+    after = (last / "config.json").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("name", ["prompt_tokenizer.json", "tokenizer.json", "model.safetensors"])
+def test_a_checkpoint_that_lost_a_file_is_refused(tmp_path: Path, name: str) -> None:
+    last = train(config(tmp_path, name="whole", max_steps=1))
+    if name == "prompt_tokenizer.json":  # as a run with an hf: prompt encoder has it
+        about = json.loads((last / "config.json").read_text())
+        about["files"][name] = "0" * 64
+        (last / "config.json").write_text(json.dumps(about))
+    else:
+        (last / name).unlink()
+    with pytest.raises(ValueError, match=rf"{name} is missing or damaged"):
+        load_checkpoint(last)
+
+
+def test_a_checkpoint_with_another_shape_or_half_a_config_is_refused(tmp_path: Path) -> None:
+    last = train(config(tmp_path, name="edited", max_steps=1))
+    about = json.loads((last / "config.json").read_text())
+    width = about["config"]["model"]["n_embd"]
+    about["config"]["model"]["n_embd"] = 2 * width
+    (last / "config.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r"its weights do not fit its config.json"):
+        load_checkpoint(last)
+    del about["files"]
+    (last / "config.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=r"damaged \(no 'files'\)"):
+        load_checkpoint(last)
+
+
+def test_prompts_that_were_cut_inside_a_letter_can_be_sampled(tmp_path: Path) -> None:
+    """With bytes, and a vocabulary that the tokenizer does not fill: neither may end a run."""
+    path = tmp_path / "tales.jsonl"
+    record = {"prompt": "x" + "ü" * 20, "text": "Die Sonne scheint."}
+    path.write_text("".join(json.dumps(record | {"text": f"Tag {i}."}) + "\n" for i in range(60)))
+    settings = config(tmp_path, name="cut", max_steps=2, data=str(path), prompt_field="prompt", tokenizer="bytes",
+                      prompt_length=8, batch_size=4)  # fmt: skip
+    trainer = Trainer(settings)
+    assert trainer.prepared.tokenizer.size < settings.model.vocab_size
+    prompts = [prompt for prompt, _ in trainer.sample()]
+    assert prompts[0].startswith("xüü") and prompts[2] == ""
+    assert trainer.run().is_dir()

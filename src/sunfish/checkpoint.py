@@ -21,9 +21,7 @@ from sunfish.types import Process
 
 FORMAT = "sunfish-checkpoint-1"
 LAST, BEST = "last.ckpt", "best.ckpt"
-TRAIN_AFRESH = (
-    "Train afresh with ./start_training.sh; old files can be kept aside in checkpoints_old_architecture/."
-)
+TRAIN_AFRESH = "Move it to checkpoints_old_architecture/ and train afresh with ./start_training.sh."
 
 
 class Loaded(NamedTuple):
@@ -111,6 +109,9 @@ def read_about(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} has the format {found!r}, but this version of SunFish reads {FORMAT!r}. {TRAIN_AFRESH}"
         )
+    missing = [key for key in ("step", "config", "files") if key not in about]
+    if missing:
+        raise ValueError(f"{path / 'config.json'} is damaged (no {missing[0]!r}); use an earlier checkpoint")
     return about
 
 
@@ -118,7 +119,8 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu", verify: bool
     """Read a checkpoint for inference: nothing is unpickled; with ``verify`` the hashes are checked first."""
     about = read_about(path)
     if verify:
-        for name in ("model.safetensors", "tokenizer.json"):
+        optional = {"prompt_tokenizer.json"} & about["files"].keys()
+        for name in ("model.safetensors", "tokenizer.json", *optional):
             if not (path / name).is_file() or _hash(path / name) != about["files"].get(name):
                 raise ValueError(f"{path / name} is missing or damaged; use an earlier checkpoint")
     config = Config.from_dict(about["config"])
@@ -127,7 +129,10 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu", verify: bool
     except SafetensorError as why:
         raise ValueError(f"{path / 'model.safetensors'} cannot be read: {why}") from why
     model = Transformer(config.model, weights.get("prompt_encoder.frozen_table"))
-    wrong = model.load_state_dict(weights, strict=False)
+    try:
+        wrong = model.load_state_dict(weights, strict=False)
+    except RuntimeError as why:  # the same names with other shapes
+        raise ValueError(f"{path}: its weights do not fit its config.json: {why}. {TRAIN_AFRESH}") from why
     if wrong.missing_keys or wrong.unexpected_keys:
         raise ValueError(
             f"{path} holds the weights of another architecture: missing {wrong.missing_keys[:3]}, "

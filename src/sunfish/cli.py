@@ -96,7 +96,10 @@ def _report(error: Exception) -> int:
         return 128 + int(signum)
     if os.environ.get("SUNFISH_DEBUG") == "1":
         raise error
-    if not isinstance(error, (ValueError, OSError, ImportError, MemoryError)):
+    full = (
+        type(error).__name__ == "OutOfMemoryError"
+    )  # of a GPU; importing torch for its type would take seconds
+    if not full and not isinstance(error, (ValueError, OSError, ImportError, MemoryError)):
         raise error
     text = " ".join(str(error).split()) or type(error).__name__
     print(f"error: {text}", file=sys.stderr)

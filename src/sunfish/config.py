@@ -159,7 +159,7 @@ class TrainingConfig:
     checkpoints: str = "checkpoints"
     """Folder of the checkpoints."""
     device: str = "auto"
-    """auto (a GPU where there is one), cpu, cuda, mps."""
+    """auto (a GPU where there is one), cpu, cuda."""
     precision: str = "auto"
     """auto (bfloat16 where a probe finds it faster), float32, bfloat16."""
     threads: int = 0

@@ -13,13 +13,20 @@ def choose_device(name: str) -> torch.device:
     """``auto`` takes a GPU where there is one; a named device that is missing is a ``ValueError``."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
+    if name.split(":")[0] == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is 'cuda', but PyTorch sees no CUDA GPU here; use --device cpu or auto")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise ValueError("device is 'mps', but PyTorch sees no Apple GPU here; use --device cpu or auto")
-    if name.split(":")[0] not in ("cpu", "cuda", "mps"):
-        raise ValueError(f"device is {name!r}; the devices are: auto, cpu, cuda, mps")
-    return torch.device(name)
+    if name.split(":")[0] == "mps":
+        raise ValueError(
+            "device is 'mps', which lacks the float64 that exact draws need; use --device cpu or auto"
+        )
+    if name.split(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"device is {name!r}; the devices are: auto, cpu, cuda")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device is {name!r}, but there are {torch.cuda.device_count()} CUDA GPUs, counted from 0"
+        )
+    return device
 
 
 def set_threads(threads: int) -> int:

@@ -45,13 +45,15 @@ def validate(
     shortest = min(length or model.config.context_length for length in block_lengths)
     sums = dict.fromkeys(("bound", "block", "next", "shuffled"), 0.0)
     tokens = count = 0
-    for number, cpu_batch in enumerate(batches.in_order(texts, batch_size)):
-        batch = Batch(*(part.to(device) for part in cpu_batch))
+    right = batches.in_order(texts, batch_size)
+    wrong_prompts = batches.in_order(texts, batch_size, wrong_prompts=True)
+    for number, pair in enumerate(zip(right, wrong_prompts, strict=True)):
+        batch, other = (Batch(*(part.to(device) for part in one)) for one in pair)
         generator = generator_of("validation", seed, number)
         real = int((batch.lengths - 1).sum())
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             cond = model.encode(batch.prompt, batch.prompt_mask)
-            shuffled = model.encode(batch.prompt.roll(1, 0), batch.prompt_mask.roll(1, 0))
+            shuffled = model.encode(other.prompt, other.prompt_mask)
             t = block_times(batch, 0, 0.0, 1.0, generator)
             x_t = process.corrupt(batch.x0, t, model.table, Streams([generator]))
             whole = losses_at(model, process, batch, cond, x_t, t, 0, 0.5)

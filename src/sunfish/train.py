@@ -81,7 +81,7 @@ class Trainer:
         if settings.compile:
             for part in ("encode", "read", "canvas"):
                 setattr(self.model, part, torch.compile(getattr(self.model, part), dynamic=True))
-        self.step, self.seconds, self.best = 0, 0.0, math.inf
+        self.step, self.tokens, self.seconds, self.best = 0, 0, 0.0, math.inf
         if saved:
             self._restore(saved)
         end = self.prepared.tokenizer.end
@@ -95,11 +95,13 @@ class Trainer:
         for optimizer, state in zip(self.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.step, self.seconds, self.best = saved["step"], saved["seconds"], saved["best"]
+        self.tokens = saved["tokens"]
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run cannot work out again. Noise and data order follow from (seed, step)."""
         return {
             "step": self.step,
+            "tokens": self.tokens,
             "seconds": self.seconds,
             "best": self.best,
             "model": self.model.state_dict(),
@@ -143,6 +145,7 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         update_average(self.average, self.model, settings.ema_decay, self.step)
         self.step += 1
+        self.tokens += int(batch.lengths.sum())
         return losses, batch
 
     def validate(self) -> Validation:
@@ -157,14 +160,13 @@ class Trainer:
         """Two held-out prompts and no prompt, with what the averaged weights write for them."""
         split = self.prepared.split("validation")
         tokenizer, prompt_tokenizer = self.prepared.tokenizer, self.prepared.prompt_tokenizer
-        prompts = [prompt_tokenizer.decode(split.prompt(i).tolist()) for i in range(min(2, len(split)))] + [
-            ""
+        limit = self.config.model.prompt_length
+        prompts = [
+            _readable(prompt_tokenizer, split.prompt(i).tolist(), limit) for i in range(min(2, len(split)))
         ]
         pipeline = Pipeline(self.average, self.process, tokenizer, prompt_tokenizer)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            texts = pipeline.generate(
-                prompts, guidance_scale=1.5, settings=SamplingSettings(), seed=self.step
-            )
+            texts = pipeline.generate([*prompts, ""], settings=SamplingSettings(), seed=self.step)
         return [(text.prompt, text.text + ("" if text.finished else " …")) for text in texts]
 
     def save(self, best: bool = False) -> Path:
@@ -198,7 +200,7 @@ class Trainer:
                 f"{self.device} ({self.threads} threads, {str(self.dtype).removeprefix('torch.')}), from step {self.step}"
             )
             meter = _Meter()
-            saved_at = -1
+            saved_at = self.step if self.step else -1  # a resumed run begins with what is saved
             before_step = time.perf_counter()
             while self.progress() < 1 and self._stop is None:
                 begin = time.perf_counter()
@@ -213,11 +215,10 @@ class Trainer:
                     values = meter.flush() | {
                         "epoch": self.batches.epoch(self.step),
                         "minutes": self.seconds / 60,
+                        "tokens": self.tokens,
                     }
                     monitor.metrics(self.step, values)
                     monitor.progress(self.step, self.progress(), values, self._time_left())
-                if self.step % settings.sample_every == 0 or finished:
-                    monitor.samples(self.step, self.sample())
                 improved = False
                 if self.step % settings.eval_every == 0 or finished:
                     validation = self.validate()
@@ -230,6 +231,8 @@ class Trainer:
                 if self.step % settings.save_every == 0 or finished or improved:
                     self.save(improved)
                     saved_at = self.step
+                if self.step % settings.sample_every == 0 or finished:
+                    monitor.samples(self.step, self.sample())
             folder = (self.folder / LAST).resolve() if saved_at == self.step else self.save()
             if self._stop is not None and self.progress() < 1:
                 raise Interrupted(self._stop, self.folder / LAST)
@@ -249,6 +252,14 @@ class Trainer:
     def _time_left(self) -> str:
         progress = self.progress()
         return duration(self.seconds * (1 - progress) / progress) if progress > 0 else "no limit"
+
+
+def _readable(tokenizer: TextTokenizer, ids: list[int], limit: int) -> str:
+    """The prompt as text, cut until it has at most ``limit`` tokens again: a cut letter reads back as more tokens."""
+    text = tokenizer.decode(ids)
+    while len(tokenizer.encode(text)) > limit:
+        text = text[:-1]
+    return text
 
 
 class _Meter:

@@ -166,3 +166,28 @@ def test_a_batch_costs_little() -> None:
         batches.batch(step)
         times.append(time.perf_counter() - begin)
     assert sorted(times)[50] < 0.005  # 0.3 ms on an idle machine; the limit leaves room for a busy one
+
+
+def test_wrong_prompts_belong_to_other_rows_also_across_batches() -> None:
+    split = Split(21)
+    batches = Batches(split, 4, END, seed=0)
+    for size in (1, 4):
+        pairs = zip(batches.in_order(0, size), batches.in_order(0, size, wrong_prompts=True), strict=True)
+        for right, wrong in pairs:
+            assert torch.equal(right.x0, wrong.x0) and torch.equal(right.lengths, wrong.lengths)
+            # The prompts of this split are the number of their row.
+            assert not set((right.prompt[:, 0] - wrong.prompt[:, 0]).tolist()) & {0}
+
+
+def test_wrong_prompts_differ_where_rows_share_prompts() -> None:
+    class Two(Split):
+        def prompt(self, i: int) -> np.ndarray:
+            return np.array([1 + i % 2])
+
+    for batch, wrong in zip(
+        *(Batches(Two(10), 3, END, 0).in_order(0, 3, wrong_prompts=w) for w in (False, True)), strict=True
+    ):
+        assert (batch.prompt[:, 0] + wrong.prompt[:, 0] == 3).all()
+    Two.prompt = lambda self, i: np.array([5])  # nothing else to take
+    (batch,) = Batches(Two(3), 3, END, 0).in_order(0, 3, wrong_prompts=True)
+    assert (batch.prompt[:, 0] == 5).all()

@@ -57,16 +57,18 @@ class Batches:
         """How often the corpus was seen before ``step``."""
         return step * self.rows / len(self.split)
 
-    def in_order(self, limit: int, batch_size: int) -> Iterator[Batch]:
+    def in_order(self, limit: int, batch_size: int, wrong_prompts: bool = False) -> Iterator[Batch]:
         """The first ``limit`` rows (0: all), each exactly once, shortest first; for evaluation, on one rank.
 
-        The last batch may have fewer rows.
+        The last batch may have fewer rows. With ``wrong_prompts`` every row has the prompt of another row, the next one
+        whose prompt differs from its own (its own only where all prompts are the same).
         """
         count = min(limit, len(self.split)) if limit else len(self.split)
         rows = np.argsort(self.split.lengths[:count], kind="stable")
         for first in range(0, count, batch_size):
             chosen = rows[first : first + batch_size]
-            yield self._tensors(chosen, self._width(chosen))
+            others = np.array([self._other_prompt(row, rows) for row in chosen]) if wrong_prompts else chosen
+            yield self._tensors(chosen, self._width(chosen), others)
 
     def padding(self, steps: int) -> float:
         """Share of padded positions in the first ``steps`` global batches."""
@@ -116,9 +118,16 @@ class Batches:
         longest = int(self.split.lengths[rows].max())
         return min(-(-longest // ROW_MULTIPLE) * ROW_MULTIPLE, self.split.context_length)
 
-    def _tensors(self, rows: np.ndarray, width: int) -> Batch:
+    def _other_prompt(self, row: int, rows: np.ndarray) -> int:
+        own = self.split.prompt(int(row)).tolist()
+        at = int(np.flatnonzero(rows == row)[0])
+        around = np.concatenate([rows[at + 1 :], rows[:at]])
+        return next((int(r) for r in around if self.split.prompt(int(r)).tolist() != own), int(row))
+
+    def _tensors(self, rows: np.ndarray, width: int, prompts_of: np.ndarray | None = None) -> Batch:
+        """The batch of ``rows``, with the prompts of the rows ``prompts_of`` (their own by default)."""
         lengths = np.asarray(self.split.lengths[rows], np.int64)
-        prompts = [self.split.prompt(int(i)) for i in rows]
+        prompts = [self.split.prompt(int(i)) for i in (rows if prompts_of is None else prompts_of)]
         longest = max(1, max(len(p) for p in prompts))
         x0 = np.full((len(rows), width), self.end, np.int64)
         # Masked slots hold id 0, which every vocabulary has, also a prompt encoder's own.

@@ -48,7 +48,7 @@ def in_order(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int = 
             waiting.extend(pool.submit(_call, job) for job in islice(jobs, 1))
             yield result
     except BrokenProcessPool as error:
-        raise RuntimeError(
+        raise MemoryError(
             "a worker process of the preparation died, most often for lack of memory; "
             "close other programs or use fewer workers"
         ) from error
