@@ -15,9 +15,9 @@ import torch
 
 from sunfish.cli import COMMANDS, build_parser, main
 from sunfish.commands.flags import field_help, given_fields, kebab
-from sunfish.commands.sample import DEFAULTS
+from sunfish.commands.sample import DEFAULTS, GUIDANCE
 from sunfish.config import Config, preset
-from sunfish.sampling import SamplingSettings
+from sunfish.sampling import GUIDANCE_SCALE, SamplingSettings
 from tests.conftest import TINY, Workplace, python
 
 
@@ -61,6 +61,7 @@ def test_underscores_and_hyphens_are_one_flag_and_values_stay() -> None:
 
 def test_sampling_flags_have_the_defaults_of_the_sampler() -> None:
     assert dataclasses.asdict(SamplingSettings()) == DEFAULTS
+    assert GUIDANCE_SCALE == GUIDANCE
 
 
 def test_print_config_resolves_flags(capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +146,7 @@ def test_sample_without_and_with_prompts(trained: Workplace, capsys: pytest.Capt
     assert main([*common, "--num_samples", "2"]) == 0
     captured = capsys.readouterr()
     assert "--- 2 of 2" in captured.out
-    assert "did not finish within 12 tokens" in captured.err and "--seq_len" in captured.err
+    assert "did not finish within 12 positions" in captured.err and "--seq_len" in captured.err
     prompts = trained.folder / "prompts.txt"
     prompts.write_text("Write about dogs\n\nDescribe the ocean\n")
     flags = [

@@ -94,13 +94,12 @@ def test_damaged_files_are_errors(tmp_path: Path) -> None:
 
 
 def gpt2_folder() -> Path | None:
-    beside = Path(__file__).resolve().parents[2] / "shared"
-    folder = Path(os.environ.get("SUNFISH_SHARED", beside)) / "data" / "gpt2_bpe"
-    return folder if folder.is_dir() else None
+    folder = os.environ.get("SUNFISH_GPT2_VOCABULARY")
+    return Path(folder) if folder else None
 
 
 @pytest.mark.skipif(
-    gpt2_folder() is None, reason="GPT-2's vocabulary is not beside the project (SUNFISH_SHARED)"
+    gpt2_folder() is None, reason="set SUNFISH_GPT2_VOCABULARY to the folder of GPT-2's vocabulary"
 )
 def test_gpt2_vocabulary_gives_gpt2_ids() -> None:
     tokenizer = build_tokenizer(str(gpt2_folder()), 50_257, [])

@@ -72,7 +72,7 @@ def test_rows_are_texts_between_end_marks(make) -> None:
 @pytest.mark.parametrize("length", [1, 5, 6, 7, 8, 13, 14, 15, 16, 100])
 def test_windows_reassemble_to_the_document(length: int) -> None:
     ids = list(range(1, length + 1))
-    cut = windows(ids, end=0, context_length=8)
+    cut = windows(ids, context_length=8)
     rows = [[0, *ids[a:b], *([0] if b == length else [])] for a, b in cut]
     assert [i for row in rows for i in row if i] == ids
     assert all(3 <= len(row) <= 8 for row in rows)

@@ -91,10 +91,10 @@ def test_a_saved_tokenizer_is_the_same(tokenizer: TextTokenizer, tmp_path) -> No
 
 
 def test_batches_encode_like_single_texts(tokenizer: TextTokenizer) -> None:
-    assert tokenizer.encode_batch(SAMPLE) == [tokenizer.encode(t) for t in SAMPLE]
+    assert [e.ids for e in tokenizer.encodings(SAMPLE)] == [tokenizer.encode(t) for t in SAMPLE]
 
 
 def test_a_lone_surrogate_is_refused_by_name(tokenizer: TextTokenizer) -> None:
-    for call in (tokenizer.encode, lambda text: tokenizer.encode_batch(["fine", text])):
+    for call in (tokenizer.encode, lambda text: tokenizer.encodings(["fine", text])):
         with pytest.raises(ValueError, match=r"surrogate U\+D800|U\+DC80"):
             call("the \ud800")

@@ -47,7 +47,7 @@ class Rows:
     notes: SkipReport = field(default_factory=SkipReport)
 
 
-def windows(ids: list[int], end: int, context_length: int) -> list[tuple[int, int]]:
+def windows(ids: list[int], context_length: int) -> list[tuple[int, int]]:
     """The half-open ranges of ``ids`` that share a document: one if it fits with both marks, else several."""
     size = context_length - 1  # the start mark takes one position
     if len(ids) + 1 <= size:
@@ -95,7 +95,7 @@ class RowMaker:
         end = self.tokenizer.end
         if not ids:
             raise ValueError("the text has no tokens")
-        ranges = windows(ids, end, self.context_length)
+        ranges = windows(ids, self.context_length)
         pieces = [example.text]
         if len(ranges) > 1:
             # A window's text reaches to where the next one's first token begins, so bytes add up exactly.
