@@ -31,7 +31,7 @@ def pipeline(trained: Workplace) -> Pipeline:
 @pytest.mark.parametrize(
     "settings",
     [
-        SamplingSettings(),
+        SamplingSettings(sampler="leftmost", block_length=4),
         SamplingSettings(block_length=0, sampler="confidence", num_steps=5),
         SamplingSettings(block_length=8, sampler="remask:0.5", num_steps=6),
         SamplingSettings(block_length=4, sampler="verified"),
@@ -53,7 +53,7 @@ def test_a_stream_ends_with_the_text_and_shows_its_way(
 
 def test_a_call_is_one_text(pipeline: Pipeline) -> None:
     text = pipeline(PROMPT, guidance_scale=2, steps=3, seed=5, seq_len=20, temperature=0.9)
-    settings = SamplingSettings(num_steps=3, temperature=0.9)
+    settings = SamplingSettings(num_steps=3, sampler="leftmost", temperature=0.9)
     same = pipeline.generate([PROMPT], guidance_scale=2.0, seq_len=20, settings=settings, seed=5)
     assert text == same[0].text != pipeline(PROMPT, guidance_scale=2, steps=3, seed=6, seq_len=20)
 
@@ -133,7 +133,17 @@ def test_a_negative_prompt_without_effect_is_wrong_use(
 def test_watch_shows_the_states_and_prints_the_text(
     trained: Workplace, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["sample", str(trained.checkpoint), "--prompt", PROMPT, "--seq_len", "12", "--cpu"]
+    words = [
+        "sample",
+        str(trained.checkpoint),
+        "--prompt",
+        PROMPT,
+        "--seq_len",
+        "12",
+        "--num_steps",
+        "5",
+        "--cpu",
+    ]
     assert main(words) == 0
     text = capsys.readouterr().out
     assert main([*words, "--watch"]) == 0
@@ -175,7 +185,7 @@ def test_gaps_without_a_length_are_named(text: str) -> None:
 
 
 def test_infill_fills_every_gap_with_its_length(pipeline: Pipeline) -> None:
-    settings = SamplingSettings(num_steps=3, temperature=1.5)
+    settings = SamplingSettings(sampler="leftmost", num_steps=3, temperature=1.5)
     ends = 0
     for seed in range(5):
         (text,) = infill(pipeline, "The dog [MASK:3] and [MASK:2-4] home.", settings=settings, seed=seed)

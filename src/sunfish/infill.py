@@ -12,7 +12,7 @@ import torch
 from sunfish.pipeline import Generated, Pipeline
 from sunfish.randomness import Streams
 from sunfish.samplers import VERIFIED
-from sunfish.sampling import GUIDANCE_SCALE, SamplingSettings, generate
+from sunfish.sampling import GUIDANCE_SCALE, STEPPED, SamplingSettings, generate
 
 GAP = re.compile(r"\[MASK(?::([^\]]*))?\]")
 OPEN = range(1, 7)  # tokens; the lengths that are tried for a gap without a number
@@ -62,7 +62,7 @@ def infill(
     the causal memory finds likeliest per token is kept. The whole text is one block: ``block_length`` has no part in
     it. Raises ``ValueError`` for a text without gaps or longer than the context, and for the sampler ``verified``.
     """
-    settings = settings or SamplingSettings()
+    settings = settings or SamplingSettings(sampler=STEPPED)
     if settings.sampler == VERIFIED:
         raise ValueError(
             "sampler is 'verified', which writes from left to right and cannot fill a gap; use leftmost or another"

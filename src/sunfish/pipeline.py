@@ -15,7 +15,7 @@ from sunfish.guidance import Guided
 from sunfish.model.denoiser import Transformer
 from sunfish.randomness import Streams
 from sunfish.samplers import VERIFIED
-from sunfish.sampling import GUIDANCE_SCALE, SamplingSettings, Snapshot, snapshots
+from sunfish.sampling import GUIDANCE_SCALE, STEPPED, SamplingSettings, Snapshot, snapshots
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.types import Condition, Process
 from sunfish.verified import verified_snapshots
@@ -163,13 +163,18 @@ class Pipeline:
         prompt: str = "",
         *,
         guidance_scale: float = GUIDANCE_SCALE,
-        steps: int = SamplingSettings.num_steps,
+        steps: int | None = None,
         seed: int = 0,
         seq_len: int | None = None,
         **settings: Any,
     ) -> str:
-        """The text for one prompt; ``settings`` are further fields of ``SamplingSettings``, such as ``temperature``."""
-        chosen = SamplingSettings(num_steps=steps, **settings)
+        """The text for one prompt, in ``steps`` denoising steps a block if they are given.
+
+        ``settings`` are further fields of ``SamplingSettings``, such as ``temperature``.
+        """
+        if steps is not None:
+            settings = {"sampler": STEPPED, **settings, "num_steps": steps}
+        chosen = SamplingSettings(**settings)
         return self.generate(
             [prompt], guidance_scale=guidance_scale, seq_len=seq_len, settings=chosen, seed=seed
         )[0].text

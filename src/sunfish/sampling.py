@@ -15,7 +15,8 @@ from sunfish.samplers import VERIFIED, get_sampler
 from sunfish.schedules import time_grid
 from sunfish.types import Condition, Denoiser, Past, Process, State
 
-GUIDANCE_SCALE = 1.5  # where a prompt is given and no scale
+GUIDANCE_SCALE = 3.0  # where a prompt is given and no scale
+STEPPED = "leftmost"  # fills gaps, where verified cannot, and walks through as many steps as it is told
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,11 @@ class SamplingSettings:
     """How a text is drawn. ``num_steps`` denoising steps are walked in every block."""
 
     num_steps: int = 20
-    """Denoising steps of each block; more are slower and better, up to one token a step."""
-    block_length: int = 4
+    """Denoising steps of each block; more are slower and better, up to one token a step. verified needs none."""
+    block_length: int = 8
     """Positions that are denoised together; 0: the whole text is one block."""
-    sampler: str = "leftmost"
-    """leftmost: from left to right in each block; the others are in ``sunfish.samplers``: NAME or NAME:NUMBER."""
+    sampler: str = VERIFIED
+    """verified: the canvas drafts, the memory checks. The others are in ``sunfish.samplers``: NAME or NAME:NUMBER."""
     temperature: float = 0.5
     """Below 1 sharpens each token's distribution; 0 takes the likeliest token."""
     plausibility: float = 0.3

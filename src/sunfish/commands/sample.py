@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 # The defaults of sunfish.sampling.SamplingSettings, whose import would load torch; a test compares them.
 DEFAULTS: dict[str, Any] = {
-    "num_steps": 20, "block_length": 4, "sampler": "leftmost", "temperature": 0.5, "plausibility": 0.3,
+    "num_steps": 20, "block_length": 8, "sampler": "verified", "temperature": 0.5, "plausibility": 0.3,
     "negative_prompt": "",
 }  # fmt: skip
-GUIDANCE = 1.5
+GUIDANCE = 3.0
+STEPPED = "leftmost"  # where gaps are filled, or denoising steps are asked for
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -59,9 +60,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance-scale", type=float, metavar="FLOAT",
                         help=f"0 ignores the prompt, 1 follows it, above 1 insists ({GUIDANCE})")  # fmt: skip
     helps = {
-        "num_steps": "denoising steps of each block",
+        "num_steps": f"denoising steps of each block; takes --sampler {STEPPED} where none is given",
         "block_length": "tokens denoised together; 0: the whole text",
-        "sampler": "leftmost (reading order), verified (drafts, then checks), prefix:0.5, threshold:0.9, entropy:0.1 "
+        "sampler": "verified (drafts, then checks), leftmost (reading order), prefix:0.5, threshold:0.9, entropy:0.1 "
         "(several at once where sure), confidence, remask:0.05, first-hitting or ancestral (exact)",
         "temperature": "below 1 is safer, 0 takes the likeliest",
         "negative_prompt": "what guidance above 1 shall lead away from",
@@ -69,8 +70,8 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     }
     for name, default in DEFAULTS.items():
         flag, kind = "--" + name.replace("_", "-"), type(default)
-        text = f"{helps[name]} (%(default)s)" if default != "" else helps[name]
-        parser.add_argument(flag, type=kind, default=default, metavar=kind.__name__.upper(), help=text)
+        text = f"{helps[name]} ({default})" if default != "" else helps[name]
+        parser.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=text)
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="the same seed writes the same (%(default)s)"
     )
@@ -137,6 +138,9 @@ def run_infill(arguments: argparse.Namespace, text: str, prompt: str) -> int:
     """Fill the gaps of ``text``."""
     if "[MASK" not in text:
         raise WrongUse(f"the text {text[:40]!r} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]")
+    if arguments.block_length is not None:
+        raise WrongUse("gaps are filled in one block, the whole text; leave out --block_length")
+    arguments.sampler = arguments.sampler or STEPPED
     if arguments.sampler == "verified":
         raise WrongUse(
             "--sampler verified writes from left to right and fills no gap; use leftmost or another"
@@ -192,8 +196,15 @@ def open_pipeline(
     from sunfish.pipeline import Pipeline
     from sunfish.sampling import SamplingSettings
 
+    given = {name: value for name in DEFAULTS if (value := getattr(arguments, name)) is not None}
+    if "num_steps" in given:
+        given.setdefault("sampler", STEPPED)
+        if given["sampler"] == "verified":
+            raise WrongUse(
+                "--sampler verified has no denoising steps; leave out --num_steps or choose another"
+            )
     try:
-        settings = SamplingSettings(**{name: getattr(arguments, name) for name in DEFAULTS})
+        settings = SamplingSettings(**given)
     except ValueError as error:
         raise WrongUse(str(error)) from error
     path = Path(arguments.checkpoint)
