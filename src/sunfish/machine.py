@@ -22,15 +22,15 @@ from sunfish.randomness import generator_of
 from sunfish.sizes import describe, disk_needed, flops_per_token, readable, training_memory
 from sunfish.types import Batch
 
-# What a reader sees after so many tokens of training, whatever the size; rough, and meant to be corrected.
+# What a reader sees after so many tokens of training on the built-in stories, as tiny and small had it (docs/log.md).
 MILESTONES: tuple[tuple[float, str], ...] = (
-    (0.5e6, "common words and phrases"),
-    (1.5e6, "readable sentences, and prompts begin to be heard"),
-    (4e6, "mostly correct sentences about what the prompt asks"),
-    (10e6, "short stories that keep to their prompt"),
+    (0.2e6, "common words and phrases"),
+    (0.5e6, "readable sentences, and prompts begin to be heard"),
+    (1.5e6, "mostly correct sentences about what the prompt asks"),
+    (3.5e6, "short stories that keep to their prompt"),
 )
 # A size has come far enough when it has seen this many tokens; the largest such size is advised.
-ENOUGH_TOKENS = 4e6
+ENOUGH_TOKENS = 3.5e6
 TYPICAL_LENGTH, TYPICAL_PROMPT = 128, 16  # positions of a story and of its prompt, in the measurements
 PROBES = ("nano", "tiny")  # small enough to be measured anywhere
 
