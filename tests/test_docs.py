@@ -72,6 +72,17 @@ def test_a_documented_command(command: str, workplace: Path, monkeypatch: pytest
         pytest.fail(f"no test knows how to run {command!r}")
 
 
+def test_the_program_in_the_guide_runs(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    programs = re.findall(r"```python\n(.*?)```", (ROOT / "SAMPLING.md").read_text(encoding="utf-8"), re.S)
+    assert programs
+    for program in programs:
+        exec(compile(program, "SAMPLING.md", "exec"), {})
+    assert capsys.readouterr().out.strip()
+
+
 def test_the_guides_name_files_that_exist() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", (ROOT / page).read_text(encoding="utf-8")):
