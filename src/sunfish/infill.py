@@ -59,7 +59,7 @@ def infill(
     """Fill each gap of ``text`` ``num_samples`` times; all that is given comes back byte for byte.
 
     Where a length is open, one gap after the other is drafted at each of its lengths, and the draft whose text
-    the causal memory finds likeliest per token is kept. The whole text is one block: ``block_length`` has no part in
+    is the likeliest, by its exact log-likelihood as a whole, is kept. The whole text is one block: ``block_length`` has no part in
     it. Raises ``ValueError`` for a text without gaps or longer than the context, and for the sampler ``verified``.
     """
     settings = settings or SamplingSettings(sampler=STEPPED)
@@ -95,7 +95,7 @@ def _fill(
     seed: int,
     number: int,
 ) -> tuple[float, Generated]:
-    """One draft with gaps of these lengths: its mean log-likelihood per token, and the text."""
+    """One draft with gaps of these lengths: its log-likelihood, and the text."""
     tokenizer, end = pipeline.tokenizer, pipeline.tokenizer.end
     ids, free = [end], [False]
     spans: list[slice] = []
@@ -122,7 +122,7 @@ def _fill(
     rng = Streams.for_rows(seed, number, 1)
     whole = replace(settings, block_length=0)
     done = torch.cat(list(generate(guided, pipeline.process, cond, given, mask, rng, whole)), dim=1)
-    likelihood = pipeline.log_likelihood(done, pipeline.encode([prompt])) / (len(ids) - 1)
+    likelihood = pipeline.log_likelihood(done, pipeline.encode([prompt]))
     text = pieces[0]
     for span, piece in zip(spans, pieces[1:], strict=True):
         fill = tokenizer.decode(done[0, span].tolist())
