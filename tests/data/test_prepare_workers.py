@@ -46,5 +46,5 @@ def test_the_error_of_a_job_arrives(workers: int) -> None:
 
 
 def test_a_dead_worker_is_an_error_and_no_hang() -> None:
-    with pytest.raises(RuntimeError, match="worker process of the preparation died"):
+    with pytest.raises(MemoryError, match="worker process of the preparation died"):
         list(in_order(square, [1, 17, 3], 2))
