@@ -59,8 +59,9 @@ def infill(
     """Fill each gap of ``text`` ``num_samples`` times; all that is given comes back byte for byte.
 
     Where a length is open, one gap after the other is drafted at each of its lengths, and the draft whose text
-    is the likeliest, by its exact log-likelihood as a whole, is kept. The whole text is one block: ``block_length`` has no part in
-    it. Raises ``ValueError`` for a text without gaps or longer than the context, and for the sampler ``verified``.
+    is the likeliest, by its exact log-likelihood as a whole, is kept. The whole text is one block: ``block_length``
+    has no part in it. Raises ``ValueError`` for a text without gaps or longer than the context, and for the sampler
+    ``verified``.
     """
     settings = settings or SamplingSettings(sampler=STEPPED)
     if settings.sampler == VERIFIED:

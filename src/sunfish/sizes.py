@@ -45,12 +45,12 @@ def training_memory(config: Config, parameters: int | None = None, positions: in
 def sampling_memory(config: Config, texts: int = 1, parameters: int | None = None) -> float:
     """Estimated peak bytes while ``texts`` texts are written with guidance.
 
-    4 bytes a parameter + 4 bytes * 2 rows a text * (2 L context D for keys and values + 2 * 16 V for
+    4 bytes a parameter + 4 bytes * 2 rows a text * (2 (L + 1) context D for keys and values + 2 * 16 V for
     the logits of a block of 16, and as much again for their float64 copies).
     """
     m = config.model
     parameters = count_parameters(m) if parameters is None else parameters
-    memory = 2 * m.n_layer * m.context_length * m.n_embd
+    memory = 2 * (m.n_layer + 1) * m.context_length * m.n_embd
     logits = 2 * 16 * m.vocab_size * 2
     return PROGRAM + 4 * parameters + 4 * 2 * texts * (memory + logits)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from sunfish.randomness import Streams
 
 State = Tensor  # [B, N] token ids for the discrete processes, [B, N, E] vectors for the continuous ones
-Past = Tensor  # [L, 2, B, H, M, D/H]: keys and values of the M remembered tokens, of every layer
+Past = Tensor  # [L+1, 2, B, H, M, D/H]: keys and values of the M remembered tokens, of every layer and the pointer
 
 
 class Proposal(NamedTuple):
@@ -60,14 +60,14 @@ class Batch(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """What the denoiser cross-attends to: the encoded prompt as keys and values of every layer.
+    """What the denoiser cross-attends to: the encoded prompt as keys and values of every layer and of the pointer.
 
     Slot 0 is a learned null prompt, the same in training and sampling, and it is always visible. Encoding
     once per text and keeping keys and values means that no denoising step pays for the prompt again.
     """
 
-    keys: Tensor  # [L, B, H, 1+P, D/H]
-    values: Tensor  # [L, B, H, 1+P, D/H]
+    keys: Tensor  # [L+1, B, H, 1+P, D/H]
+    values: Tensor  # [L+1, B, H, 1+P, D/H]
     mask: Tensor  # [B, 1+P] bool; slot 0 is always True
 
     def drop(self, rows: Tensor) -> Condition:

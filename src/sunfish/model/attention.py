@@ -75,8 +75,8 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 
 def merge_heads(x: Tensor) -> Tensor:
-    """``[B, H, N, D/H]`` to ``[B, N, D]``."""
-    return x.transpose(1, 2).flatten(-2)
+    """``[..., H, N, D/H]`` to ``[..., N, D]``."""
+    return x.transpose(-3, -2).flatten(-2)
 
 
 def causal_mask(length: int, remembered: int, device: torch.device) -> Tensor | None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sunfish.config import ModelConfig
 from sunfish.model.attention import CrossAttention, Layer, canvas_mask, causal_mask, normalise, rotary_angles
 from sunfish.model.cross_entropy import linear_cross_entropy
+from sunfish.model.pointer import Pointer
 from sunfish.model.prompt import PromptEncoder
 from sunfish.types import Condition, Past
 
@@ -37,6 +38,7 @@ class Transformer(nn.Module):
         self.reading = nn.Parameter(torch.empty(config.n_embd))
         self.prompt_encoder = PromptEncoder(config, frozen_table)
         self.layers = nn.ModuleList(Layer(config, cross=True) for _ in range(config.n_layer))
+        self.pointer = Pointer(config)
         # A gain on the output: tied embeddings are small, and logits must be able to become sharp.
         self.output_gain = nn.Parameter(torch.ones(config.n_embd))
         cos, sin = rotary_angles(config.context_length, config.n_embd // config.n_head)
@@ -75,6 +77,7 @@ class Transformer(nn.Module):
             orthogonal, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
             values.copy_(orthogonal)
             attention.output.weight.copy_(COPY * orthogonal.T)
+        self.pointer.initialise()
         return self
 
     def encode(self, prompt: Tensor, mask: Tensor) -> Condition:
@@ -84,8 +87,8 @@ class Transformer(nn.Module):
     def read(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
         """Causal pass over clean ``ids [B, N]`` after ``past``: the grown memory, and hidden states ``[B, N, D]``."""
         start = 0 if past is None else past.shape[4]
-        x = self._embed(ids, start) + self.reading
-        hidden, own = self._layers(x, start, cond, past, causal_mask(ids.shape[1], start, ids.device))
+        mask = causal_mask(ids.shape[1], start, ids.device)
+        hidden, own = self._layers(ids, self.reading, start, cond, past, mask)
         return own if past is None else torch.cat([past, own.to(past.dtype)], dim=4), hidden
 
     def canvas(
@@ -96,7 +99,7 @@ class Transformer(nn.Module):
             past = past[..., :start, :] if start else None  # one block sees only what lies before it
         remembered = 0 if past is None else past.shape[4]
         mask = canvas_mask(x.shape[1], remembered, start, block_length, x.device)
-        return self._layers(self._embed(x, start), start, cond, past, mask)[0]
+        return self._layers(x, None, start, cond, past, mask)[0]
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
@@ -126,26 +129,34 @@ class Transformer(nn.Module):
     def _output(self, hidden: Tensor) -> Tensor:
         return normalise(hidden) * self.output_gain.to(hidden.dtype)
 
-    def _embed(self, ids: Tensor, start: int) -> Tensor:
+    def _layers(
+        self,
+        ids: Tensor,
+        mark: Tensor | None,
+        start: int,
+        cond: Condition,
+        past: Past | None,
+        mask: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Final hidden states ``[B, N, D]`` of ``ids [B, N]`` that begin at ``start``, and their keys and values."""
         end = start + ids.shape[1]
         if end > self.config.context_length:
             raise ValueError(
                 f"the text has {end} positions, but this model was built for context_length "
                 f"{self.config.context_length}; ask for a shorter text (--seq_len)"
             )
-        return self.table[ids] + self.position[start:end]
-
-    def _layers(
-        self, x: Tensor, start: int, cond: Condition, past: Past | None, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        angles = (self.cos[start : start + x.shape[1]], self.sin[start : start + x.shape[1]])
-        x = normalise(x)
+        tokens = self.table[ids]
+        x = tokens + self.position[start:end]
+        x = normalise(x if mark is None else x + mark)
+        angles = (self.cos[start:end], self.sin[start:end])
+        prompts = list(zip(cond.keys, cond.values, [cond.mask] * len(cond.keys), strict=True))
         memory = []
         for i, layer in enumerate(self.layers):
-            prompt = (cond.keys[i], cond.values[i], cond.mask)
-            x, own = layer(x, angles, prompt, None if past is None else past[i], mask)
+            x, own = layer(x, angles, prompts[i], None if past is None else past[i], mask)
             memory.append(own)
-        return x, torch.stack(memory)
+        hidden = ids == self.table.shape[0] - 1
+        x, own = self.pointer(x, tokens, hidden, prompts[-1], None if past is None else past[-1], mask)
+        return x, torch.stack([*memory, own])
 
 
 def count_parameters(config: ModelConfig) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
@@ -38,7 +39,7 @@ class PromptEncoder(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
 
     def forward(self, prompt: Tensor, mask: Tensor, table: Tensor) -> Condition:
-        """``prompt [B, P]`` ids, ``mask [B, P]`` bool, ``table [V+1, D]`` -> the condition of every layer.
+        """``prompt [B, P]`` ids, ``mask [B, P]`` bool, ``table [V+1, D]`` -> the condition of layers and pointer.
 
         Raises ``ValueError`` where the prompt is longer than the model's ``prompt_length``.
         """
@@ -60,7 +61,11 @@ class PromptEncoder(nn.Module):
         memory = torch.cat([self.null.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
         both = self.keys_values(normalise(memory)).unflatten(-1, (self.config.n_layer, 2, -1))
         layers = [both[:, :, i] for i in range(self.config.n_layer)]  # each [B, 1+P, 2, D]
-        keys = torch.stack([normalise(split_heads(kv[:, :, 0], self.config.n_head)) for kv in layers])
-        values = torch.stack([split_heads(kv[:, :, 1], self.config.n_head) for kv in layers])
+        heads = self.config.n_head
+        keys = [normalise(split_heads(kv[:, :, 0], heads)) for kv in layers]
+        values = [split_heads(kv[:, :, 1], heads) for kv in layers]
+        # The pointer's: where to point as the encoder understood it, what to copy as the table has it, null: nothing.
+        keys.append(split_heads(normalise(memory), heads).to(keys[0].dtype))
+        values.append(split_heads(F.pad(normalise(tokens), (0, 0, 1, 0)), heads).to(values[0].dtype))
         slots = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
-        return Condition(keys, values, slots)
+        return Condition(torch.stack(keys), torch.stack(values), slots)
