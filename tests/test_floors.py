@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("processes", "model", "tokenizers", "trackers"),
     ("data", "guidance", "vocabulary", "objective", "sampling", "optim", "card", "monitor", "sizes"),
     ("checkpoint", "evaluate", "machine", "verified"),
-    ("pipeline",),
+    ("pipeline", "distillation"),
     ("infill",),
     ("train",),
     ("commands",),

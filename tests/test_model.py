@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sunfish.config import ModelConfig, ProcessConfig, TrainingConfig
+from sunfish.config import ProcessConfig, TrainingConfig
 from sunfish.guidance import Guided
 from sunfish.model.attention import attend, canvas_mask, normalise
 from sunfish.model.cross_entropy import linear_cross_entropy
@@ -15,33 +15,7 @@ from sunfish.objective import block_times, losses_at, objective
 from sunfish.processes import build_process
 from sunfish.randomness import Streams, generator_of
 from sunfish.sampling import SamplingSettings, generate
-from sunfish.types import Batch
-
-CONFIG = ModelConfig(vocab_size=23, n_layer=2, n_head=2, n_embd=16, context_length=24, prompt_length=6)
-END = 0
-
-
-def model(dtype: torch.dtype = torch.float64) -> Transformer:
-    built = Transformer(CONFIG).initialise(generator_of("model"))
-    with torch.no_grad():  # outputs start at 0, which would hide every mistake in attention
-        for name, parameter in built.named_parameters():
-            if name.endswith((".output.weight", ".down.weight")):
-                parameter.normal_(0, 0.3, generator=generator_of(name))
-            if name == "output_gain":
-                parameter.fill_(0.7)
-    return built.to(dtype).eval()
-
-
-def batch(rows: int = 3, length: int = 16) -> Batch:
-    x0 = torch.randint(1, CONFIG.vocab_size, (rows, length), generator=generator_of("batch"))
-    x0[:, 0] = END
-    lengths = torch.tensor([length, length - 2, length - 5])[:rows]
-    for row, size in enumerate(lengths):
-        x0[row, size - 1 :] = END
-    prompt = torch.randint(1, CONFIG.vocab_size, (rows, 5), generator=generator_of("prompt"))
-    mask = torch.ones(rows, 5, dtype=torch.bool)
-    mask[1, 3:] = False
-    return Batch(x0, lengths, prompt, mask)
+from tests.helpers import CONFIG, END, batch, model
 
 
 def test_reading_is_causal_and_cached() -> None:
@@ -131,85 +105,6 @@ def test_padding_of_prompts_changes_nothing() -> None:
     _, one = m.remember(b.x0, m.encode(b.prompt, b.prompt_mask))
     _, two = m.remember(b.x0, m.encode(longer, mask))
     torch.testing.assert_close(one, two, atol=1e-10, rtol=0)
-
-
-@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 3.0])
-def test_guidance_formula_and_limits(scale: float) -> None:
-    m, b = model(), batch()
-    cond = m.encode(b.prompt, b.prompt_mask)
-    t = torch.ones(b.x0.shape)
-    c = torch.log_softmax(m(b.x0, t, cond), -1)
-    u = torch.log_softmax(m(b.x0, t, cond.drop(torch.ones(3, dtype=torch.bool))), -1)
-    guided = Guided(m, scale)(b.x0, t, cond)
-    torch.testing.assert_close(guided, torch.log_softmax(u + scale * (c - u), -1), atol=1e-10, rtol=0)
-    torch.testing.assert_close(guided.exp().sum(-1), torch.ones(3, 16, dtype=torch.float64))
-    if scale == 0:
-        torch.testing.assert_close(guided, u, atol=1e-10, rtol=0)
-    if scale == 1:
-        torch.testing.assert_close(guided, c, atol=1e-10, rtol=0)
-
-
-@pytest.mark.parametrize("scale", [-1.0, float("nan"), float("inf")])
-def test_bad_guidance_scale_is_named(scale: float) -> None:
-    with pytest.raises(ValueError, match="guidance_scale is"):
-        Guided(model(), scale)
-
-
-@pytest.mark.parametrize("scale", [0.5, 1.0, 1.5, 7.0])
-def test_plausibility_keeps_what_the_conditional_model_believes_in(scale: float) -> None:
-    """Above scale 1 the guided distribution is the plain one, cut to the plausible tokens and renormalised."""
-    m, b = model(), batch()
-    cond = m.encode(b.prompt, b.prompt_mask)
-    t = torch.ones(b.x0.shape)
-    p = torch.softmax(m(b.x0, t, cond), -1)
-    plain = Guided(m, scale)(b.x0, t, cond).exp()
-    kept = p >= 0.4 * p.max(-1, keepdim=True).values
-    assert 1 < kept.sum(-1).double().mean() < p.shape[-1]  # the test would say nothing if it kept one or all
-    expected = plain * kept / (plain * kept).sum(-1, keepdim=True) if scale > 1 else plain
-    got = Guided(m, scale, plausibility=0.4)(b.x0, t, cond).exp()
-    torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-9)
-
-
-@pytest.mark.parametrize("scale", [0.0, 1.0, 2.0])
-def test_negative_prompts_take_the_place_of_no_prompt(scale: float) -> None:
-    """Also where they are shorter or longer than the prompts: hidden positions change nothing."""
-    m, b = model(), batch()
-    t = torch.ones(b.x0.shape)
-    cond = m.encode(b.prompt, b.prompt_mask)
-    for length in (2, 6):
-        negative = m.encode(torch.full((3, length), 9), torch.ones(3, length, dtype=torch.bool))
-        c, n = (torch.log_softmax(m(b.x0, t, which), -1) for which in (cond, negative))
-        expected = torch.log_softmax(n + scale * (c - n), -1)
-        got = Guided(m, scale, negative=negative)(b.x0, t, cond)
-        torch.testing.assert_close(got, expected, atol=1e-10, rtol=0)
-        _, next_logits = Guided(m, scale, negative=negative).remember(b.x0, cond)
-        c, n = (torch.log_softmax(m.remember(b.x0, which)[1], -1) for which in (cond, negative))
-        expected = torch.log_softmax(n + scale * (c - n), -1)
-        torch.testing.assert_close(next_logits, expected, atol=1e-10, rtol=0)
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
-def test_bad_plausibility_is_named(share: float) -> None:
-    with pytest.raises(ValueError, match="plausibility is"):
-        Guided(model(), 2.0, share)
-    with pytest.raises(ValueError, match="plausibility is"):
-        SamplingSettings(plausibility=share)
-
-
-def test_guided_memory_has_both_halves() -> None:
-    """Guided sampling over blocks equals guidance computed from two separate unguided memories."""
-    m, b = model(), batch()
-    cond = m.encode(b.prompt, b.prompt_mask)
-    null = cond.drop(torch.ones(3, dtype=torch.bool))
-    guided = Guided(m, 2.5)
-    past, _ = guided.remember(b.x0[:, :8], cond)
-    x = torch.full_like(b.x0[:, 8:], CONFIG.vocab_size)
-    got = guided(x, torch.ones(x.shape), cond, past, 8)
-    past_c, _ = m.remember(b.x0[:, :8], cond)
-    past_u, _ = m.remember(b.x0[:, :8], null)
-    c = torch.log_softmax(m(x, torch.ones(x.shape), cond, past_c, 8), -1)
-    u = torch.log_softmax(m(x, torch.ones(x.shape), null, past_u, 8), -1)
-    torch.testing.assert_close(got, torch.log_softmax(u + 2.5 * (c - u), -1), atol=1e-10, rtol=0)
 
 
 def test_fused_cross_entropy_against_autograd() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ import torch.nn.functional as F
 from rich.console import Console
 
 from sunfish.cli import main
-from sunfish.commands.sample import watch
+from sunfish.commands.show import watch
 from sunfish.infill import infill, parse
 from sunfish.model.denoiser import Transformer
 from sunfish.pipeline import Generated, Pipeline
@@ -215,3 +217,64 @@ def test_ids_beyond_the_tokenizer_are_never_written(pipeline: Pipeline) -> None:
 def test_a_negative_prompt_that_would_lead_to_it_is_refused(pipeline: Pipeline, scale: float) -> None:
     with pytest.raises(ValueError, match="negative_prompt is 'dogs'"):
         pipeline.generate([PROMPT], guidance_scale=scale, settings=SamplingSettings(negative_prompt="dogs"))
+
+
+def test_a_picture_keeps_every_state(
+    trained: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    words = ["sample", str(trained.checkpoint), "--cpu", "--seq_len", "16", "--num_steps", "4"]
+    assert main([*words, "--gif", str(tmp_path / "way.gif")]) == 0
+    shown = capsys.readouterr()
+    states = list(
+        Pipeline.from_checkpoint(trained.checkpoint).stream(
+            guidance_scale=0.0,
+            seq_len=16,
+            settings=SamplingSettings(num_steps=4, sampler="leftmost"),
+            mask=" __",
+        )
+    )
+    with Image.open(tmp_path / "way.gif") as picture:
+        # Frames that look alike become one, which then stays for longer.
+        assert 1 < picture.n_frames <= len(states)
+        picture.seek(picture.n_frames - 1)
+        assert picture.info["duration"] >= 3000
+    assert shown.out == states[-1].text + "\n" and "way.gif" in shown.err
+    for flags, said in (
+        (["--gif", "way.mp4"], ".gif"),
+        (["--gif", "a.gif", "--num_samples", "2"], "one text"),
+    ):
+        assert main([*words, *flags]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_further_prompts_from_the_command_line(
+    trained: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The flag reaches the formula: the weights of two prompts may be swapped with the prompts."""
+    words = [
+        "sample",
+        str(trained.checkpoint),
+        "--cpu",
+        "--seq_len",
+        "12",
+        "--sampler",
+        "leftmost",
+        "--temperature",
+        "0",
+    ]
+    one, two = "Write about dogs", "Describe the ocean"
+    texts = []
+    for prompt, other, weight in ((one, two, "1"), (two, one, "1"), (one, two, "3")):
+        assert main([*words, "--prompt", prompt, "--also", other, weight, "--json"]) == 0
+        texts.append(json.loads(capsys.readouterr().out)[0]["text"])
+    assert texts[0] == texts[1]
+    for flags, said in (
+        (["--also", two, "1"], "beside a --prompt"),
+        (["--prompt", one, "--also", two, "none"], "has weight 'none'"),
+        (["--prompt", one, "--guidance-interval", "0.9", "0.1"], "guidance_interval is 0.9 0.1"),
+        (["--prompt", one, "--top-p", "0"], "top_p is 0"),
+    ):
+        assert main([*words, *flags]) == 2
+        assert said in capsys.readouterr().err

@@ -78,7 +78,8 @@ def test_guidance_checks_can_fail() -> None:
     code = (
         "import sys, test_cfg\nfrom sunfish.guidance import Guided\n"
         "both = lambda c: c.with_null()._replace(mask=__import__('torch').cat([c.mask, c.mask]))\n"
-        "Guided._condition = lambda self, c: both(c) if self._both else c\nsys.exit(test_cfg.main())"
+        "Guided._condition = lambda self, c, guides: both(c) if self._copies(guides) > 1 else c\n"
+        "sys.exit(test_cfg.main())"
     )
     result = python("-c", code)
     assert result.returncode == 1 and "FAILED" in result.stdout

@@ -1,6 +1,6 @@
 """The command line: which subcommands there are, how errors and signals become exit codes. Imports no torch.
 
-    sunfish train | sample | infill | data | tokenizer | sizes | doctor
+    sunfish train | sample | infill | distill-guidance | data | tokenizer | sizes | doctor
 
 Results go to stdout, logs to stderr. Exit codes: 0 done, 1 a failure, 2 wrong use, 130 SIGINT, 143 SIGTERM.
 """
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sunfish.commands import data, doctor, infill, sample, sizes, tokenizer, train
+from sunfish.commands import data, distill_guidance, doctor, infill, sample, sizes, tokenizer, train
 from sunfish.commands.flags import BaseConfig, Parser, WrongUse, kebab
 from sunfish.config import preset
 
@@ -22,6 +22,7 @@ COMMANDS = {
     "train": train,
     "sample": sample,
     "infill": infill,
+    "distill-guidance": distill_guidance,
     "data": data,
     "tokenizer": tokenizer,
     "sizes": sizes,
@@ -31,6 +32,7 @@ EXAMPLES = """examples:
   sunfish train --config tiny --max-minutes 20
   sunfish train --resume checkpoints/last.ckpt
   sunfish sample --prompt "Write a story about a robot" --guidance-scale 2
+  sunfish distill-guidance checkpoints/last.ckpt
   sunfish infill --text "The robot went to the [MASK] and fell asleep."
   sunfish doctor
 

@@ -31,6 +31,8 @@ class ModelConfig:
     """Transformer layers of the prompt encoder."""
     prompt_encoder: str = "learned"
     """learned: trained with the model, works offline. hf:NAME: frozen embeddings of a Hugging Face model."""
+    guidance_input: bool = False
+    """The guidance scale is an input, so that guided text costs one pass; sunfish distill-guidance sets it."""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "n_layer", "n_head", "n_embd", "prompt_length", "n_prompt_layer"):
@@ -134,6 +136,8 @@ class TrainingConfig:
     """Largest norm of the gradient."""
     ema_decay: float = 0.995
     """Decay of the running mean of the weights that samples and validation use; 0 turns it off."""
+    teacher: str = ""
+    """Checkpoint whose guided predictions are learned, instead of the data (sunfish distill-guidance)."""
     prompt_dropout: float = 0.1
     """Share of the texts whose prompt is replaced by the learned null prompt, which guidance needs."""
     next_token_weight: float = 0.5
@@ -182,6 +186,8 @@ class TrainingConfig:
                 f"mask_rate_min is {self.mask_rate_min} and mask_rate_max {self.mask_rate_max}: "
                 "they must satisfy 0 <= min < max <= 1"
             )
+        if self.teacher and self.prompt_dropout == 1:
+            raise ValueError("prompt_dropout is 1, but guidance cannot be learned without prompts")
         if not self.block_lengths or min(self.block_lengths) < 0:
             raise ValueError(
                 f"block_lengths is {self.block_lengths}: give lengths of at least 1, or 0 for the whole"
@@ -200,6 +206,13 @@ class Config:
     process: ProcessConfig = field(default_factory=ProcessConfig)
     corpus: DataConfig = field(default_factory=DataConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if bool(self.training.teacher) != self.model.guidance_input:
+            raise ValueError(
+                f"teacher is {self.training.teacher!r} and guidance_input is {self.model.guidance_input}: both or none "
+                "are set, which sunfish distill-guidance does"
+            )
 
     def with_fields(self, **values: Any) -> Config:
         """The same run with some fields changed, each named as its flag.
@@ -222,7 +235,7 @@ class Config:
     @staticmethod
     def from_dict(groups: Mapping[str, Mapping[str, Any]]) -> Config:
         """Read :meth:`to_dict` back; an unknown group or field is a ``ValueError``."""
-        config = Config()
+        config, found = Config(), {}
         for group, values in groups.items():
             if group not in {f.name for f in fields(config)}:
                 raise ValueError(f"the configuration has no group {group!r}")
@@ -232,8 +245,8 @@ class Config:
                     f"configuration group {group!r} has unknown fields: {', '.join(sorted(unknown))}"
                 )
             plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            config = replace(config, **{group: replace(getattr(config, group), **plain)})
-        return config
+            found[group] = replace(getattr(config, group), **plain)
+        return replace(config, **found)
 
 
 # One row a preset: what differs from micro, whose values are the defaults of the classes above.

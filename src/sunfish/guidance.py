@@ -3,11 +3,52 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from sunfish.types import Condition, Denoiser, Past, State
+
+LARGEST_LEARNED = 4.0  # scales from 0 up to this are taught to a network that takes the scale in
+
+
+class OnePass:
+    """A denoiser that takes the guidance scale in: what :class:`Guided` makes of two passes, learned, in one.
+
+    Meng et al. 2023, "On distillation of guided diffusion models" (arXiv:2210.03142). ``ValueError`` for a scale that
+    was not taught.
+    """
+
+    def __init__(self, denoiser: Denoiser, scale: float) -> None:
+        if not 0 <= scale <= LARGEST_LEARNED:
+            raise ValueError(
+                f"guidance_scale is {scale:g}, but this checkpoint learned guidance for scales from 0 to "
+                f"{LARGEST_LEARNED:g}; for others take the checkpoint that it was taught by"
+            )
+        self.denoiser = denoiser
+        self.scale = scale
+
+    @property
+    def table(self) -> Tensor:
+        """The embeddings ``[V+1, E]`` of the denoiser."""
+        return self.denoiser.table
+
+    def __call__(
+        self,
+        x: State,
+        t: Tensor,
+        cond: Condition,
+        past: Past | None = None,
+        start: int = 0,
+        block_length: int = 0,
+    ) -> Tensor:
+        """Logits ``[B, N, V]``."""
+        return self.denoiser(x, t, cond.at_scale(self.scale), past, start, block_length)
+
+    def remember(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
+        """The memory, and next-token logits."""
+        return self.denoiser.remember(ids, cond.at_scale(self.scale), past)
 
 
 class Guided:
@@ -23,6 +64,10 @@ class Guided:
     least that share of its likeliest token's probability can be drawn (the adaptive plausibility constraint of
     contrastive decoding, Li et al. 2023, arXiv:2210.15097, eq. 2). 0 is the plain formula.
     ``negative`` holds prompts to be steered away from, one a row; they take the place of "no prompt" in u.
+    ``also`` are further prompts with their weights (the first prompt has weight 1): c is then the weighted mean of the
+    log-probabilities, normalised, a product of experts (Liu et al. 2022, arXiv:2206.01714, eq. 11).
+    ``interval`` is the part of the denoising, from 0 (all noise) to 1, in which the canvas is guided; outside it is
+    plainly conditional, and costs so (Kynkaanniemi et al. 2024, arXiv:2404.07724). Reading is always guided.
     """
 
     def __init__(
@@ -31,15 +76,25 @@ class Guided:
         scale: float,
         plausibility: float = 0.0,
         negative: Condition | None = None,
+        also: Sequence[tuple[Condition, float]] = (),
+        interval: tuple[float, float] = (0.0, 1.0),
     ) -> None:
         if not math.isfinite(scale) or scale < 0:
             raise ValueError(f"guidance_scale is {scale}: give 0 (ignore the prompt), 1 (follow it) or more")
         if not 0 <= plausibility <= 1:
             raise ValueError(f"plausibility is {plausibility}: give a share from 0 (plain guidance) to 1")
+        for _, weight in also:
+            if not 0 < weight < math.inf:
+                raise ValueError(
+                    f"the weight of a further prompt is {weight}: give more than 0; what shall be avoided is a "
+                    "negative prompt"
+                )
         self.denoiser = denoiser
         self.scale = scale
         self.plausibility = plausibility
         self.negative = negative
+        self.also = tuple(also)
+        self.interval = interval
 
     @property
     def table(self) -> Tensor:
@@ -56,37 +111,51 @@ class Guided:
         block_length: int = 0,
     ) -> Tensor:
         """Guided log-probabilities ``[B, N, V]``; ``past`` is what :meth:`remember` returned."""
-        logits = self.denoiser(self._rows(x), self._rows(t), self._condition(cond), past, start, block_length)
-        return self._combine(logits)
+        guides = self.interval == (0.0, 1.0) or self._within(t)
+        copies = self._copies(guides)
+        if past is not None:
+            past = past[:, :, : copies * x.shape[0]]  # the unconditional rows are the last ones
+        rows, times = torch.cat([x] * copies), torch.cat([t] * copies)
+        logits = self.denoiser(rows, times, self._condition(cond, guides), past, start, block_length)
+        return self._combine(logits, guides)
 
     def remember(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
-        """Memory of both halves (twice the rows while guidance is on), and guided next-token log-probabilities."""
-        past, logits = self.denoiser.remember(self._rows(ids), self._condition(cond), past)
-        return past, self._combine(logits)
+        """Memory of all parts (twice the rows while guidance is on), and guided next-token log-probabilities."""
+        rows = torch.cat([ids] * self._copies(True))
+        past, logits = self.denoiser.remember(rows, self._condition(cond, True), past)
+        return past, self._combine(logits, True)
 
-    @property
-    def _both(self) -> bool:
-        return self.scale not in (0.0, 1.0)
+    def _within(self, t: Tensor) -> bool:
+        return self.interval[0] <= 1 - float(t.max()) <= self.interval[1]
 
-    def _rows(self, x: Tensor) -> Tensor:
-        return torch.cat([x, x]) if self._both else x
+    def _copies(self, guides: bool) -> int:
+        """How many rows each text takes: its prompts, and the unconditional one where it does not cancel out."""
+        if self.scale == 0:
+            return 1
+        return 1 + len(self.also) + (guides and self.scale != 1)
 
-    def _condition(self, cond: Condition) -> Condition:
-        if self._both:
-            return cond.with_null() if self.negative is None else cond.beside(self.negative)
-        if self.scale == 1:
-            return cond
-        if self.negative is not None:
-            return self.negative
-        return cond.drop(torch.ones(cond.mask.shape[0], dtype=torch.bool, device=cond.mask.device))
+    def _condition(self, cond: Condition, guides: bool) -> Condition:
+        everything = torch.ones(cond.mask.shape[0], dtype=torch.bool, device=cond.mask.device)
+        away = cond.drop(everything) if self.negative is None else self.negative
+        if self.scale == 0:
+            return away
+        for other, _ in self.also:
+            cond = cond.beside(other)
+        return cond.beside(away) if guides and self.scale != 1 else cond
 
-    def _combine(self, logits: Tensor) -> Tensor:
+    def _combine(self, logits: Tensor, guides: bool) -> Tensor:
         log_probabilities = torch.log_softmax(
             logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1
         )
-        if not self._both:
-            return log_probabilities
-        conditional, unconditional = log_probabilities.chunk(2)
+        parts = log_probabilities.chunk(self._copies(guides))
+        conditional = parts[0]
+        if self.also and self.scale > 0:
+            weights = [1.0, *(weight for _, weight in self.also)]
+            mixed = torch.stack([weight * part for weight, part in zip(weights, parts, strict=False)]).sum(0)
+            conditional = torch.log_softmax(mixed / sum(weights), dim=-1)
+        if not guides or self.scale in (0.0, 1.0):
+            return conditional
+        unconditional = parts[-1]
         guided = unconditional + self.scale * (conditional - unconditional)
         guided = guided.masked_fill(conditional == -torch.inf, -torch.inf)  # what can't be written stays so
         if self.plausibility and self.scale > 1:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from sunfish.checkpoint import load_checkpoint
-from sunfish.guidance import Guided
+from sunfish.guidance import Guided, OnePass
 from sunfish.model.denoiser import Transformer
 from sunfish.randomness import Streams
 from sunfish.samplers import VERIFIED
 from sunfish.sampling import GUIDANCE_SCALE, STEPPED, SamplingSettings, Snapshot, snapshots
 from sunfish.tokenizers.base import TextTokenizer
-from sunfish.types import Condition, Process
+from sunfish.types import Condition, Denoiser, Process
 from sunfish.verified import verified_snapshots
 from sunfish.vocabulary import Writable
 
@@ -79,8 +79,12 @@ class Pipeline:
 
     def guided(
         self, prompts: Sequence[str], scale: float, settings: SamplingSettings, never: Sequence[int] = ()
-    ) -> tuple[Guided, Condition]:
-        """The guided denoiser for these prompts, which writes no id in ``never``, and their condition."""
+    ) -> tuple[Denoiser, Condition]:
+        """The guided denoiser for these prompts, which writes no id in ``never``, and their condition.
+
+        A model that takes the scale in needs one pass, unless there are negative or further prompts. What it learned is
+        guidance at the usual plausibility.
+        """
         negative = None
         if settings.negative_prompt:
             if scale <= 1:
@@ -89,8 +93,18 @@ class Pipeline:
                     "it would not lead away from it; give a scale above 1"
                 )
             negative = self.encode([settings.negative_prompt] * len(prompts))
+        also = [(self.encode([other] * len(prompts)), weight) for other, weight in settings.also]
         writable = Writable(self.model, self.tokenizer.size, never)
-        return Guided(writable, scale, settings.plausibility, negative), self.encode(prompts)
+        interval = settings.guidance_interval
+        if self.model.config.guidance_input and scale not in (0, 1) and negative is None and not also:
+            if (interval, settings.plausibility) != ((0.0, 1.0), SamplingSettings.plausibility):
+                raise ValueError(
+                    f"this checkpoint learned its guidance with plausibility {SamplingSettings.plausibility} and "
+                    "without an interval; for others take the checkpoint that it was taught by"
+                )
+            return OnePass(writable, scale), self.encode(prompts)
+        guided = Guided(writable, scale, settings.plausibility, negative, also, interval)
+        return guided, self.encode(prompts)
 
     @torch.no_grad()
     def generate(

@@ -35,6 +35,12 @@ class SamplingSettings:
     """Under guidance above 1, tokens below this share of the likeliest one's probability are out; 0: none are."""
     negative_prompt: str = ""
     """What guidance above 1 shall lead away from, in place of no prompt."""
+    also: tuple[tuple[str, float], ...] = ()
+    """Further prompts with their weights, beside the first one, whose weight is 1."""
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
+    """The part of each block's denoising, 0 (all noise) to 1, in which guidance is on."""
+    top_p: float = 1.0
+    """Draw only among the likeliest tokens that together have this probability; 1: among all."""
 
     def __post_init__(self) -> None:
         if self.num_steps < 1:
@@ -49,20 +55,41 @@ class SamplingSettings:
             )
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature is {self.temperature}: give 0 (greedy) or more")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}: give a probability above 0, up to 1")
+        low, high = self.guidance_interval
+        if not 0 <= low < high <= 1:
+            raise ValueError(
+                f"guidance_interval is {low:g} {high:g}: give two numbers, 0 <= first < second <= 1"
+            )
+        if self.sampler == VERIFIED and (low, high) != (0, 1):
+            raise ValueError(
+                "guidance_interval needs denoising steps, and verified has none; choose another sampler, such as "
+                f"{STEPPED}"
+            )
         if not 0 <= self.plausibility <= 1:
             raise ValueError(
                 f"plausibility is {self.plausibility}: give a share from 0 (plain guidance) to 1"
             )
 
 
-def sharpen(logits: Tensor, temperature: float) -> Tensor:
-    """Logits ``[..., V]`` at another temperature; at 0 all the mass is on the likeliest token."""
-    if temperature == 1:
-        return logits
-    if temperature == 0:
+def sharpen(logits: Tensor, settings: SamplingSettings) -> Tensor:
+    """Logits ``[..., V]`` at the settings' temperature (0: all mass on the likeliest token), cut to their nucleus.
+
+    The nucleus (Holtzman et al. 2020, arXiv:1904.09751, eq. 3) is the smallest set of likeliest tokens whose
+    probability, after the temperature, reaches ``top_p``.
+    """
+    if settings.temperature == 0:
         best = logits.argmax(dim=-1, keepdim=True)
         return torch.full_like(logits, -torch.inf).scatter_(-1, best, 0.0)
-    return logits.double() / temperature
+    if settings.temperature != 1:
+        logits = logits.double() / settings.temperature
+    if settings.top_p < 1:
+        ordered, order = torch.softmax(logits.double(), dim=-1).sort(dim=-1, descending=True)
+        before = ordered.cumsum(dim=-1) - ordered
+        outside = torch.zeros_like(before, dtype=torch.bool).scatter(-1, order, before >= settings.top_p)
+        logits = logits.masked_fill(outside, -torch.inf)
+    return logits
 
 
 class Snapshot(NamedTuple):
@@ -128,7 +155,7 @@ def snapshots(
                 break
             if logits is None:
                 belief = denoiser(x, t * open_.float(), cond, past, start)
-                logits = sharpen(belief, settings.temperature)
+                logits = sharpen(belief, settings)
             stepped = process.step(logits, x, t, s, denoiser.table, block_rng, sampler, belief)
             moved = torch.where(open_, stepped, x)
             # Masked denoisers do not see the time, so the same canvas has the same logits: no pass is repeated.

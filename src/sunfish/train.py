@@ -23,6 +23,7 @@ from sunfish.data.open import open_source
 from sunfish.data.prepare import prepare
 from sunfish.data.prepared import Prepared, report
 from sunfish.devices import choose_device, choose_precision, set_threads
+from sunfish.distillation import Distillation
 from sunfish.evaluate import Validation, validate
 from sunfish.model.denoiser import Transformer
 from sunfish.model.pretrained_prompts import load_pretrained_prompts
@@ -76,6 +77,9 @@ class Trainer:
             generator_of("initialisation", settings.seed)
         )
         self.model.to(self.device)
+        self.objective = objective
+        if settings.teacher:
+            self.objective = Distillation.start(Path(settings.teacher), self.model, self.prepared.tokenizer)
         self.optimizers = build_optimizers(self.model, settings, config.model.n_embd, self.dtype)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         if settings.compile:
@@ -123,7 +127,7 @@ class Trainer:
         batch = Batch(*(part.to(self.device) for part in self.batches.batch(self.step)))
         block_length = settings.block_lengths[self.step % len(settings.block_lengths)]
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            losses = objective(self.model, self.process, batch, generator, block_length, settings)
+            losses = self.objective(self.model, self.process, batch, generator, block_length, settings)
         losses.total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.gradient_clip or math.inf)
         if not math.isfinite(float(norm)) or not math.isfinite(losses.total.item()):

@@ -69,6 +69,11 @@ class Condition(NamedTuple):
     keys: Tensor  # [L+1, B, H, 1+P, D/H]
     values: Tensor  # [L+1, B, H, 1+P, D/H]
     mask: Tensor  # [B, 1+P] bool; slot 0 is always True
+    scale: Tensor | None = None  # [B] guidance scale, for networks that were taught to take it in; None: 1
+
+    def at_scale(self, scale: float) -> Condition:
+        """The same prompts, with the guidance scale as an input."""
+        return self._replace(scale=torch.full((self.mask.shape[0],), scale, device=self.mask.device))
 
     def drop(self, rows: Tensor) -> Condition:
         """Hide the prompt of the rows where ``rows [B]`` is True, so that only the null slot stays visible."""
@@ -85,10 +90,19 @@ class Condition(NamedTuple):
         """The rows of this condition, then those of ``other``; the shorter one gets hidden prompt positions."""
         longest = max(self.mask.shape[1], other.mask.shape[1])
         one, two = self._padded(longest), other._padded(longest)
+        scale = None
+        if self.scale is not None or other.scale is not None:
+            scale = torch.cat(
+                [
+                    c.mask.new_ones(len(c.mask), dtype=torch.float32) if c.scale is None else c.scale
+                    for c in (self, other)
+                ]
+            )
         return Condition(
             torch.cat([one.keys, two.keys], dim=1),
             torch.cat([one.values, two.values], dim=1),
             torch.cat([one.mask, two.mask], dim=0),
+            scale,
         )
 
     def _padded(self, length: int) -> Condition:
@@ -96,7 +110,7 @@ class Condition(NamedTuple):
         if not extra:
             return self
         keys, values = (F.pad(part, (0, 0, 0, extra)) for part in (self.keys, self.values))
-        return Condition(keys, values, F.pad(self.mask, (0, extra), value=False))
+        return Condition(keys, values, F.pad(self.mask, (0, extra), value=False), self.scale)
 
 
 @runtime_checkable

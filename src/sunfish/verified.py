@@ -43,12 +43,12 @@ def verified_snapshots(
         if drafted:
             canvas = torch.cat([newest, torch.full_like(newest, mask_id).expand(1, drafted)], dim=1)
             logits = denoiser(canvas, (canvas == mask_id).float(), cond, past, start)[:, 1:]
-            logits = sharpen(logits, settings.temperature)
+            logits = sharpen(logits, settings)
             draft, _ = draw_categorical(logits, rng.uniform(1, drafted, device=canvas.device))
             yield Snapshot(written, draft, False)
             draft_probabilities = torch.softmax(logits.double(), dim=-1)
         past, logits = denoiser.remember(torch.cat([newest, draft], dim=1), cond, past)
-        target = torch.softmax(sharpen(logits, settings.temperature).double(), dim=-1)
+        target = torch.softmax(sharpen(logits, settings).double(), dim=-1)
         tokens = judge(draft, draft_probabilities, target, rng)[:, : length - written]
         if end is not None and bool((tokens == end).any()):
             tokens = tokens[:, : int((tokens == end).int().argmax()) + 1]

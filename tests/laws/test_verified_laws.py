@@ -59,30 +59,38 @@ class Tables:
         return grown, torch.stack([torch.stack(row) for row in rows])
 
 
-def autoregressive(guided: Guided, temperature: float) -> torch.Tensor:
+def autoregressive(guided: Guided, settings: SamplingSettings) -> torch.Tensor:
     """The probability of every text of N - 1 tokens after the start mark, by enumeration."""
     texts = torch.tensor(list(itertools.product(range(V), repeat=N - 1)))
     probabilities = []
     for text in texts:
         ids = torch.cat([torch.zeros(1, dtype=torch.long), text])[None]
         _, logits = guided.remember(ids[:, :-1], PROMPT)
-        chosen = torch.log_softmax(sharpen(logits, temperature), -1).gather(-1, ids[:, 1:, None])
+        chosen = torch.log_softmax(sharpen(logits, settings), -1).gather(-1, ids[:, 1:, None])
         probabilities.append(math.exp(float(chosen.sum())))
     return torch.tensor(probabilities, dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
-    "block_length,scale,plausibility,temperature",
-    [(1, 1.0, 0.0, 1.0), (2, 1.0, 0.0, 1.0), (4, 2.0, 0.0, 0.8), (9, 1.5, 0.3, 1.0), (3, 0.0, 0.0, 0.5)],
+    "block_length,scale,plausibility,temperature,top_p",
+    [
+        (1, 1.0, 0.0, 1.0, 1.0),
+        (2, 1.0, 0.0, 1.0, 1.0),
+        (4, 2.0, 0.0, 0.8, 1.0),
+        (9, 1.5, 0.3, 1.0, 1.0),
+        (3, 0.0, 0.0, 0.5, 0.7),
+    ],
 )
 def test_the_distribution_is_the_autoregressive_one(
-    block_length: int, scale: float, plausibility: float, temperature: float
+    block_length: int, scale: float, plausibility: float, temperature: float, top_p: float
 ) -> None:
     tables = Tables()
     guided = Guided(tables, scale, plausibility)
-    expected = autoregressive(guided, temperature)
+    settings = SamplingSettings(
+        block_length=block_length, sampler="verified", temperature=temperature, top_p=top_p
+    )
+    expected = autoregressive(guided, settings)
     assert expected.sum() == pytest.approx(1, abs=1e-9)
-    settings = SamplingSettings(block_length=block_length, sampler="verified", temperature=temperature)
     runs, rng = 1500, Streams([generator_of("verified", block_length, str(scale))])
     counts = torch.zeros(V ** (N - 1), dtype=torch.float64)
     start = torch.zeros(1, 1, dtype=torch.long)

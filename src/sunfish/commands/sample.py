@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sunfish.commands.flags import WrongUse, note, print_config, print_json
+from sunfish.commands.flags import WrongUse, note, print_config
+from sunfish.commands.show import save_gif, show, watch
 from sunfish.config import Config
 
 if TYPE_CHECKING:
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 # The defaults of sunfish.sampling.SamplingSettings, whose import would load torch; a test compares them.
 DEFAULTS: dict[str, Any] = {
     "num_steps": 20, "block_length": 8, "sampler": "verified", "temperature": 0.5, "plausibility": 0.3,
-    "negative_prompt": "",
+    "negative_prompt": "", "also": (), "guidance_interval": (0.0, 1.0), "top_p": 1.0,
 }  # fmt: skip
 GUIDANCE = 3.0
+TERMINAL_MASK, GIF_MASK = "▒", " __"  # the picture's font has no shades
 STEPPED = "leftmost"  # where gaps are filled, or denoising steps are asked for
 
 
@@ -46,6 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--watch", action="store_true", help="show one text as it condenses out of the masks, step by step"
     )
+    parser.add_argument("--gif", metavar="PATH", help="keep what --watch shows as an animated picture")
     parser.add_argument("--text", metavar="TEXT", help="for --mode infill: a text with [MASK] or [MASK:5]")
 
 
@@ -66,12 +69,22 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         "(several at once where sure), confidence, remask:0.05, first-hitting or ancestral (exact)",
         "temperature": "below 1 is safer, 0 takes the likeliest",
         "negative_prompt": "what guidance above 1 shall lead away from",
+        "also": "a further prompt and its weight beside --prompt, whose weight is 1; repeatable",
+        "guidance_interval": "the part of the denoising, from 0 (all noise) to 1, in which guidance is on",
+        "top_p": "draw only among the likeliest tokens that together have this probability",
         "plausibility": "guidance may only choose tokens of this share of the likeliest one's probability; 0: any",
     }
     for name, default in DEFAULTS.items():
         flag, kind = "--" + name.replace("_", "-"), type(default)
-        text = f"{helps[name]} ({default})" if default != "" else helps[name]
-        parser.add_argument(flag, type=kind, metavar=kind.__name__.upper(), help=text)
+        text = f"{helps[name]} ({default})" if default not in ("", ()) else helps[name]
+        options: dict[str, Any]
+        if name == "also":
+            options = {"action": "append", "nargs": 2, "metavar": ("TEXT", "WEIGHT")}
+        elif name == "guidance_interval":
+            options = {"type": float, "nargs": 2, "metavar": ("FROM", "TO")}
+        else:
+            options = {"type": kind, "metavar": kind.__name__.upper()}
+        parser.add_argument(flag, help=text, **options)
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="the same seed writes the same (%(default)s)"
     )
@@ -90,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise WrongUse(
                 '--mode infill needs --text with a gap, for example --text "The [MASK] fell asleep."'
             )
-        for flag in ("prompt_file", "seq_len", "watch"):
+        for flag in ("prompt_file", "seq_len", "watch", "gif"):
             if getattr(arguments, flag):
                 raise WrongUse(f"--mode infill takes no --{flag}")
         if len(arguments.prompt) > 1 or arguments.best_of != 1:
@@ -104,8 +117,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise WrongUse(f"best_of is {arguments.best_of}, but at least 1 text has to be drafted")
     if arguments.best_of > 1 and not all(prompts):
         raise WrongUse("--best_of needs a --prompt; without one no text answers it better than another")
-    if arguments.watch and len(rows) * arguments.best_of != 1:
-        raise WrongUse(f"--watch shows one text, but {len(rows) * arguments.best_of} were asked for")
+    for flag in ("watch", "gif"):
+        if getattr(arguments, flag) and len(rows) * arguments.best_of != 1:
+            raise WrongUse(f"--{flag} shows one text, but {len(rows) * arguments.best_of} were asked for")
+    if arguments.gif and Path(arguments.gif).suffix.lower() != ".gif":
+        raise WrongUse(f"--gif is {arguments.gif!r}; give a file name that ends in .gif")
     pipeline, settings, scale = open_pipeline(arguments, any(prompts))
     if pipeline is None:
         return 0
@@ -113,11 +129,16 @@ def run(arguments: argparse.Namespace) -> int:
     length = limit if arguments.seq_len is None else arguments.seq_len
     if not 2 <= length <= limit:
         raise WrongUse(f"seq_len is {length}, but this model writes between 2 and {limit} tokens")
-    if arguments.watch:
-        states = pipeline.stream(
-            rows[0], guidance_scale=scale, seq_len=length, settings=settings, seed=arguments.seed
-        )
-        texts = [watch(states)]
+    if arguments.watch or arguments.gif:
+        states: Iterable[Generated] = pipeline.stream(
+            rows[0], guidance_scale=scale, seq_len=length, settings=settings, seed=arguments.seed,
+            mask=GIF_MASK if arguments.gif else TERMINAL_MASK,
+        )  # fmt: skip
+        if arguments.gif:
+            states = list(states)
+            save_gif(states, Path(arguments.gif))
+            note(f"wrote {arguments.gif}")
+        texts = [watch(states) if arguments.watch else list(states)[-1]]
     else:
         texts = pipeline.generate(
             rows, guidance_scale=scale, seq_len=length, settings=settings, seed=arguments.seed,
@@ -197,6 +218,13 @@ def open_pipeline(
     from sunfish.sampling import SamplingSettings
 
     given = {name: value for name in DEFAULTS if (value := getattr(arguments, name)) is not None}
+    if arguments.also:
+        if not prompted:
+            raise WrongUse("--also stands beside a --prompt; give one")
+        given["also"] = tuple((text, weight_of(text, weight)) for text, weight in arguments.also)
+    if arguments.guidance_interval:
+        given["guidance_interval"] = tuple(arguments.guidance_interval)
+        given.setdefault("sampler", STEPPED)  # verified has no denoising steps
     if "num_steps" in given:
         given.setdefault("sampler", STEPPED)
         if given["sampler"] == "verified":
@@ -218,31 +246,12 @@ def open_pipeline(
     )
 
 
-def watch(states: Iterator[Generated]) -> Generated:
-    """Draw every state on stderr, in place on a terminal and else a line each; returns the last."""
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        for state in states:
-            note(state.text)
-        return state
-    with Live(console=console, transient=True, refresh_per_second=20) as live:
-        for state in states:
-            lines = Text(state.text).wrap(console, console.width)
-            live.update(Text("\n").join(lines[-max(1, console.height - 1) :]))
-    return state
-
-
-def show(texts: list[Generated], as_json: bool) -> None:
-    """The texts on stdout."""
-    if as_json:
-        print_json([{key: value for key, value in text._asdict().items() if key != "ids"} for text in texts])
-        return
-    for number, text in enumerate(texts, start=1):
-        if len(texts) > 1:
-            head = f"--- {number} of {len(texts)}" + (f": {text.prompt}" if text.prompt else "")
-            print(head if number == 1 else f"\n{head}")
-        print(text.text)
+def weight_of(text: str, weight: str) -> float:
+    """The weight of the further prompt ``text``; ``WrongUse`` where it is none."""
+    try:
+        number = float(weight)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise WrongUse(f"--also {text[:40]!r} has weight {weight!r}; give a number above 0, such as 0.5")
+    return number

@@ -13,6 +13,7 @@ from sunfish.model.pointer import Pointer
 from sunfish.model.prompt import PromptEncoder
 from sunfish.types import Condition, Past
 
+SCALE_FREQUENCIES = (0.25, 0.5, 1.0, 2.0)  # radians for each unit of guidance scale
 COPY = 1.0  # how much of the prompt's mean token each layer adds at the start
 
 
@@ -39,6 +40,8 @@ class Transformer(nn.Module):
         self.prompt_encoder = PromptEncoder(config, frozen_table)
         self.layers = nn.ModuleList(Layer(config, cross=True) for _ in range(config.n_layer))
         self.pointer = Pointer(config)
+        width = 2 * len(SCALE_FREQUENCIES)
+        self.guidance = nn.Linear(width, config.n_embd, bias=False) if config.guidance_input else None
         # A gain on the output: tied embeddings are small, and logits must be able to become sharp.
         self.output_gain = nn.Parameter(torch.ones(config.n_embd))
         cos, sin = rotary_angles(config.context_length, config.n_embd // config.n_head)
@@ -64,7 +67,7 @@ class Transformer(nn.Module):
                 parameter.fill_(1.0)
             elif name == "table" or name.endswith("null"):
                 parameter.normal_(0.0, 1.0, generator=generator)
-            elif name.endswith((".output.weight", ".down.weight")):
+            elif name.endswith((".output.weight", ".down.weight", "guidance.weight")):
                 parameter.zero_()
             elif name.endswith("weight"):
                 parameter.normal_(0.0, parameter.shape[1] ** -0.5, generator=generator)
@@ -147,7 +150,10 @@ class Transformer(nn.Module):
             )
         tokens = self.table[ids]
         x = tokens + self.position[start:end]
-        x = normalise(x if mark is None else x + mark)
+        x = x if mark is None else x + mark
+        if self.guidance is not None:
+            x = x + self.guidance(scale_features(cond))[:, None, :]
+        x = normalise(x)
         angles = (self.cos[start:end], self.sin[start:end])
         prompts = list(zip(cond.keys, cond.values, [cond.mask] * len(cond.keys), strict=True))
         memory = []
@@ -157,6 +163,13 @@ class Transformer(nn.Module):
         hidden = ids == self.table.shape[0] - 1
         x, own = self.pointer(x, tokens, hidden, prompts[-1], None if past is None else past[-1], mask)
         return x, torch.stack([*memory, own])
+
+
+def scale_features(cond: Condition) -> Tensor:
+    """Sines and cosines ``[B, 2F]`` of each row's guidance scale, for a network that takes it in (Meng et al. 2023)."""
+    scale = cond.mask.new_ones(len(cond.mask), dtype=cond.keys.dtype) if cond.scale is None else cond.scale
+    angle = scale.to(cond.keys.dtype)[:, None] * scale.new_tensor(SCALE_FREQUENCIES, dtype=cond.keys.dtype)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
 def count_parameters(config: ModelConfig) -> int:

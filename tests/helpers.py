@@ -1,0 +1,36 @@
+"""A tiny model with weights that hide no mistake, and a batch for it."""
+
+from __future__ import annotations
+
+import torch
+
+from sunfish.config import ModelConfig
+from sunfish.model.denoiser import Transformer
+from sunfish.randomness import generator_of
+from sunfish.types import Batch
+
+CONFIG = ModelConfig(vocab_size=23, n_layer=2, n_head=2, n_embd=16, context_length=24, prompt_length=6)
+END = 0
+
+
+def model(dtype: torch.dtype = torch.float64) -> Transformer:
+    built = Transformer(CONFIG).initialise(generator_of("model"))
+    with torch.no_grad():  # outputs start at 0, which would hide every mistake in attention
+        for name, parameter in built.named_parameters():
+            if name.endswith((".output.weight", ".down.weight", "pointer.key.weight")):
+                parameter.normal_(0, 0.3, generator=generator_of(name))
+            if name == "output_gain":
+                parameter.fill_(0.7)
+    return built.to(dtype).eval()
+
+
+def batch(rows: int = 3, length: int = 16) -> Batch:
+    x0 = torch.randint(1, CONFIG.vocab_size, (rows, length), generator=generator_of("batch"))
+    x0[:, 0] = END
+    lengths = torch.tensor([length, length - 2, length - 5])[:rows]
+    for row, size in enumerate(lengths):
+        x0[row, size - 1 :] = END
+    prompt = torch.randint(1, CONFIG.vocab_size, (rows, 5), generator=generator_of("prompt"))
+    mask = torch.ones(rows, 5, dtype=torch.bool)
+    mask[1, 3:] = False
+    return Batch(x0, lengths, prompt, mask)
