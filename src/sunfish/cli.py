@@ -1,6 +1,6 @@
 """The command line: which subcommands there are, how errors and signals become exit codes. Imports no torch.
 
-    sunfish train | sample | infill | distill-guidance | data | tokenizer | sizes | doctor
+    sunfish train | sample | infill | distill-guidance | bench | data | tokenizer | sizes | doctor
 
 Results go to stdout, logs to stderr. Exit codes: 0 done, 1 a failure, 2 wrong use, 130 SIGINT, 143 SIGTERM.
 """
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from sunfish.commands import data, distill_guidance, doctor, infill, sample, sizes, tokenizer, train
+from sunfish.commands import bench, data, distill_guidance, doctor, infill, sample, sizes, tokenizer, train
 from sunfish.commands.flags import BaseConfig, Parser, WrongUse, kebab
 from sunfish.config import preset
 
@@ -23,6 +23,7 @@ COMMANDS = {
     "sample": sample,
     "infill": infill,
     "distill-guidance": distill_guidance,
+    "bench": bench,
     "data": data,
     "tokenizer": tokenizer,
     "sizes": sizes,
@@ -33,6 +34,7 @@ EXAMPLES = """examples:
   sunfish train --resume checkpoints/last.ckpt
   sunfish sample --prompt "Write a story about a robot" --guidance-scale 2
   sunfish distill-guidance checkpoints/last.ckpt
+  sunfish bench sample checkpoints/last.ckpt
   sunfish infill --text "The robot went to the [MASK] and fell asleep."
   sunfish doctor
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor
 
 from sunfish.checkpoint import load_checkpoint
+from sunfish.generation import Generation, read_generation
 from sunfish.guidance import Guided, OnePass
 from sunfish.model.denoiser import Transformer
 from sunfish.randomness import Streams
 from sunfish.samplers import VERIFIED
-from sunfish.sampling import GUIDANCE_SCALE, STEPPED, SamplingSettings, Snapshot, snapshots
+from sunfish.sampling import STEPPED, SamplingSettings, Snapshot, snapshots
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.types import Condition, Denoiser, Process
 from sunfish.verified import verified_snapshots
@@ -41,17 +43,20 @@ class Pipeline:
         process: Process,
         tokenizer: TextTokenizer,
         prompt_tokenizer: TextTokenizer | None = None,
+        generation: Generation = Generation(),  # noqa: B008 - immutable
     ) -> None:
+        """``generation`` is how it writes where a call does not say otherwise."""
         self.model = model
         self.process = process
         self.tokenizer = tokenizer
         self.prompt_tokenizer = prompt_tokenizer or tokenizer
+        self.generation = generation
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, device: str | torch.device = "cpu") -> Pipeline:
-        """Load a checkpoint folder. ``ValueError`` for anything that is none."""
-        loaded = load_checkpoint(Path(path), device)
-        return cls(loaded.model, loaded.process, loaded.tokenizer, loaded.prompt_tokenizer)
+        """Load a checkpoint folder, with the settings that suit it. ``ValueError`` for anything that is none."""
+        loaded, generation = load_checkpoint(Path(path), device), read_generation(Path(path))
+        return cls(loaded.model, loaded.process, loaded.tokenizer, loaded.prompt_tokenizer, generation)
 
     @property
     def device(self) -> torch.device:
@@ -111,7 +116,7 @@ class Pipeline:
         self,
         prompts: Sequence[str],
         *,
-        guidance_scale: float = GUIDANCE_SCALE,
+        guidance_scale: float | None = None,
         seq_len: int | None = None,
         settings: SamplingSettings | None = None,
         seed: int = 0,
@@ -136,7 +141,7 @@ class Pipeline:
             groups = [drafts[i : i + best_of] for i in range(0, len(drafts), best_of)]
             return [max(group, key=lambda text: (text.finished, self.fit(text))) for group in groups]
         length = self._length(seq_len)
-        settings = settings or SamplingSettings()
+        settings, guidance_scale = self._usual(settings, guidance_scale)
         texts: list[Generated] = []
         size = 1 if settings.sampler == VERIFIED else batch_size
         for first in range(0, len(prompts), size):
@@ -150,7 +155,7 @@ class Pipeline:
         self,
         prompt: str = "",
         *,
-        guidance_scale: float = GUIDANCE_SCALE,
+        guidance_scale: float | None = None,
         seq_len: int | None = None,
         settings: SamplingSettings | None = None,
         seed: int = 0,
@@ -160,7 +165,8 @@ class Pipeline:
 
         The last one is what :meth:`generate` returns for the same arguments.
         """
-        length, settings = self._length(seq_len), settings or SamplingSettings()
+        length = self._length(seq_len)
+        settings, guidance_scale = self._usual(settings, guidance_scale)
         written: list[int] = []
         shown = None
         for state in self._snapshots([prompt], guidance_scale, length, settings, seed, 0):
@@ -176,7 +182,7 @@ class Pipeline:
         self,
         prompt: str = "",
         *,
-        guidance_scale: float = GUIDANCE_SCALE,
+        guidance_scale: float | None = None,
         steps: int | None = None,
         seed: int = 0,
         seq_len: int | None = None,
@@ -188,7 +194,7 @@ class Pipeline:
         """
         if steps is not None:
             settings = {"sampler": STEPPED, **settings, "num_steps": steps}
-        chosen = SamplingSettings(**settings)
+        chosen = replace(self.generation.settings, **settings)
         return self.generate(
             [prompt], guidance_scale=guidance_scale, seq_len=seq_len, settings=chosen, seed=seed
         )[0].text
@@ -231,6 +237,13 @@ class Pipeline:
         free = torch.ones_like(given, dtype=torch.bool)
         free[:, 0] = False
         return snapshots(guided, self.process, cond, given, free, rng, settings, end)
+
+    def _usual(
+        self, settings: SamplingSettings | None, guidance_scale: float | None
+    ) -> tuple[SamplingSettings, float]:
+        """What is given, and the checkpoint's own where nothing is."""
+        scale = self.generation.guidance_scale if guidance_scale is None else guidance_scale
+        return settings or self.generation.settings, scale
 
     def _length(self, seq_len: int | None) -> int:
         limit = self.model.config.context_length

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         else:
             options = {"type": kind, "metavar": kind.__name__.upper()}
         parser.add_argument(flag, help=text, **options)
+    parser.add_argument(
+        "--fast", action="store_true", help="the setting for under a second that sunfish bench found"
+    )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="the same seed writes the same (%(default)s)"
     )
@@ -187,12 +191,16 @@ def prompts_of(arguments: argparse.Namespace) -> list[str]:
     """The prompts in their order; a single empty one where none is given."""
     prompts = list(arguments.prompt)
     if arguments.prompt_file:
-        lines = Path(arguments.prompt_file).read_text(encoding="utf-8").splitlines()
-        found = [line.strip() for line in lines if line.strip()]
-        if not found:
-            raise ValueError(f"{arguments.prompt_file} holds no prompt; write one on each line")
-        prompts += found
+        prompts += read_prompts(Path(arguments.prompt_file))
     return prompts or [""]
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The lines of ``path`` that are not blank. ``ValueError`` where there is none."""
+    found = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not found:
+        raise ValueError(f"{path} holds no prompt; write one on each line")
+    return found
 
 
 def open_pipeline(
@@ -203,8 +211,14 @@ def open_pipeline(
         raise WrongUse(f"num_samples is {arguments.num_samples}, but it must be at least 1")
     scale = arguments.guidance_scale
     guides = prompted or bool(arguments.negative_prompt)
+    from sunfish.generation import BEST, FAST, read_generation
+
+    path = Path(arguments.checkpoint)
+    usual = read_generation(path, FAST if arguments.fast else BEST)
     if scale is None:
-        scale = GUIDANCE if guides else 0.0  # without a prompt both sides of guidance are the same
+        scale = (
+            usual.guidance_scale if guides else 0.0
+        )  # without a prompt both sides of guidance are the same
     if not 0 <= scale < float("inf"):
         raise WrongUse(f"guidance_scale is {scale}: give 0 (ignore the prompt), 1 (follow it) or more")
     if arguments.negative_prompt and scale <= 1:
@@ -215,7 +229,6 @@ def open_pipeline(
     from sunfish.checkpoint import read_about
     from sunfish.devices import choose_device
     from sunfish.pipeline import Pipeline
-    from sunfish.sampling import SamplingSettings
 
     given = {name: value for name in DEFAULTS if (value := getattr(arguments, name)) is not None}
     if arguments.also:
@@ -225,17 +238,17 @@ def open_pipeline(
     if arguments.guidance_interval:
         given["guidance_interval"] = tuple(arguments.guidance_interval)
         given.setdefault("sampler", STEPPED)  # verified has no denoising steps
-    if "num_steps" in given:
-        given.setdefault("sampler", STEPPED)
-        if given["sampler"] == "verified":
+    if "num_steps" in given and given.get("sampler", usual.settings.sampler) == "verified":
+        if "sampler" not in given:
+            given["sampler"] = STEPPED
+        else:
             raise WrongUse(
                 "--sampler verified has no denoising steps; leave out --num_steps or choose another"
             )
     try:
-        settings = SamplingSettings(**given)
+        settings = replace(usual.settings, **given)
     except ValueError as error:
         raise WrongUse(str(error)) from error
-    path = Path(arguments.checkpoint)
     if arguments.print_config:
         print_config(Config.from_dict(read_about(path)["config"]))
         return None, settings, scale
