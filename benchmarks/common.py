@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -20,6 +22,30 @@ def share(values: list[bool]) -> float:
 def ratio(figure: float, peer: float) -> str:
     """``figure / peer`` for a table; a dash where the peer is 0."""
     return f"{figure / peer:.1f}" if peer else "-"
+
+
+def nats(judge: Pipeline, texts: list[Generated]) -> float:
+    """Mean negative log-likelihood of a token, its prompt given, by the judge's memory."""
+    total, tokens, end = 0.0, 0, judge.tokenizer.end
+    for text in texts:
+        ids = judge.tokenizer.encode(text.text)[: judge.model.config.context_length - 2]
+        row = torch.tensor([[end, *ids, *[end] * text.finished]])
+        total -= float(judge.log_likelihood(row, judge.encode([text.prompt])))
+        tokens += row.shape[1] - 1
+    return total / max(1, tokens)
+
+
+def entropy(texts: list[Generated]) -> float:
+    """Bits of the distribution of single tokens over all texts."""
+    counts = Counter(token for text in texts for token in text.ids)
+    total = sum(counts.values())
+    return -sum(n / total * math.log2(n / total) for n in counts.values())
+
+
+def distinct(texts: list[Generated], n: int = 3) -> float:
+    """Percentage of n-grams, over all texts, that differ from the others."""
+    grams = [tuple(text.ids[i : i + n]) for text in texts for i in range(len(text.ids) - n + 1)]
+    return 100 * len(set(grams)) / max(1, len(grams))
 
 
 def add_sampling_flags(parser: argparse.ArgumentParser) -> None:

@@ -1,52 +1,71 @@
-"""Tokens a second of each sampler against a cached Llama of the transformers library, and what the text is like.
+"""Tokens a second of each sampler against a cached Llama of the transformers library, and what the texts are like.
 
-    ./run.sh benchmarks/sampling_speed.py checkpoints/small/last.ckpt --texts 40 --guidance 1
+    ./run.sh benchmarks/sampling_speed.py checkpoints/tiny/last.ckpt --llama llama-tiny --judge OTHER_CHECKPOINT
 
-The peer is a ``LlamaForCausalLM`` of the checkpoint's depth, width and vocabulary, its feed-forward widened until it
-has as many parameters, in bfloat16 and float32 with its key/value cache; its weights are random, since speed does not
-depend on them, and it writes as many tokens as the first sampler's texts have. Needs ``pip install 'sunfish[hf]'``.
-Texts are written one at a time (batch 1) for prompts of the held-out split; the oracle of the built-in stories
-judges them. Ratios are to the faster peer, in the same run.
+The peer is what benchmarks/llama.py trained: a ``LlamaForCausalLM`` of the checkpoint's size, on the same texts for the
+same minutes, with its key/value cache in bfloat16 and float32; without ``--llama`` it has random weights and only its
+speed is told. Texts are written one at a time (batch 1) for held-out prompts, in one run on one machine. They are judged
+by the oracle of the built-in stories and by ``--judge``, another checkpoint, whose memory says exactly how likely each
+text is given its prompt (nats a token; the smaller, the likelier). Since a likelier text may just be a duller one, the
+entropy of the tokens (bits of the unigram distribution over all texts) and the share of distinct trigrams stand beside
+it. Ratios are to the faster peer.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 import torch
-from common import share
+from common import distinct, entropy, nats, share
+from llama import build
 
+from sunfish.checkpoint import load_checkpoint
 from sunfish.data.stories import story
 from sunfish.data.stories.oracle import check, grammatical
 from sunfish.devices import set_threads
-from sunfish.pipeline import Pipeline
+from sunfish.pipeline import Generated, Pipeline
 from sunfish.sampling import SamplingSettings
 
 SAMPLERS = (
     "leftmost/4", "verified/1", "verified/4", "verified/8", "verified/16", "prefix:0.8/8", "threshold:0.9/8",
     "entropy:0.1/8", "confidence/8",
 )  # fmt: skip
+Write = Callable[[str, int], Generated]
+ROW = "{:<24} {:>8} {:>6} {:>7} {:>9} {:>6} {:>9} {:>6} {:>8} {:>9}"
 
 
-def llama(pipeline: Pipeline, dtype: torch.dtype):
-    """A peer of the same size as the pipeline's model."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+def of_peer(model: Any, pipeline: Pipeline, temperature: float) -> Write:
+    """How the peer writes: prompt, end mark, then tokens until the end mark."""
+    end, limit = pipeline.tokenizer.end, pipeline.model.config.context_length
+    size = pipeline.tokenizer.size
 
-    config = pipeline.model.config
-    total = sum(parameter.numel() for parameter in pipeline.model.parameters())
-    attention = 4 * config.n_embd**2 * config.n_layer
-    hidden = (total - config.vocab_size * config.n_embd - attention) // (3 * config.n_embd * config.n_layer)
-    peer = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=config.vocab_size, hidden_size=config.n_embd, intermediate_size=hidden,
-            num_hidden_layers=config.n_layer, num_attention_heads=config.n_head, tie_word_embeddings=True,
-            max_position_embeddings=2 * config.context_length, eos_token_id=None, bos_token_id=0, pad_token_id=0,
-        )
-    )  # fmt: skip
-    return peer.to(dtype).eval(), sum(parameter.numel() for parameter in peer.parameters()) / total
+    def write(prompt: str, seed: int) -> Generated:
+        torch.manual_seed(seed)
+        ids = torch.tensor([[*pipeline.tokenizer.encode(prompt), end]])
+        with torch.no_grad():
+            row = model.generate(
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=limit - 1, do_sample=True, top_k=0,
+                temperature=temperature, use_cache=True, eos_token_id=end, pad_token_id=end,
+                suppress_tokens=list(range(size, model.config.vocab_size)) or None,
+            )[0, ids.shape[1] :].tolist()  # fmt: skip
+        finished = end in row
+        kept = row[: row.index(end)] if finished else row
+        return Generated(pipeline.tokenizer.decode(kept), prompt, finished, len(kept), kept)
+
+    return write
+
+
+def of_sampler(pipeline: Pipeline, name: str, temperature: float, guidance: float) -> Write:
+    """How a sampler NAME/BLOCK_LENGTH writes."""
+    sampler, block = name.rsplit("/", 1)
+    settings = SamplingSettings(sampler=sampler, block_length=int(block), temperature=temperature)
+    return lambda prompt, seed: pipeline.generate(
+        [prompt], guidance_scale=guidance, settings=settings, seed=seed
+    )[0]
 
 
 def main() -> None:
@@ -55,62 +74,73 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--texts", type=int, default=40)
+    parser.add_argument("--llama", type=Path, help="what benchmarks/llama.py saved")
+    parser.add_argument("--judge", type=Path, help="another checkpoint, trained apart")
+    parser.add_argument("--texts", type=int, default=60)
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--temperature", type=float, default=0.5)
+    parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS, metavar="SAMPLER/BLOCK_LENGTH")
     arguments = parser.parse_args()
-    threads = set_threads(0)
-    pipeline = Pipeline.from_checkpoint(arguments.checkpoint)
+    threads = set_threads(arguments.threads)
+    loaded, pipeline = load_checkpoint(arguments.checkpoint), Pipeline.from_checkpoint(arguments.checkpoint)
+    judge = Pipeline.from_checkpoint(arguments.judge) if arguments.judge else None
     prompts = [story(1, "test", index).prompt for index in range(arguments.texts)]
-
-    def write(name: str, count: int = arguments.texts) -> tuple[list, float]:
-        sampler, block = name.rsplit("/", 1)
-        settings = SamplingSettings(
-            sampler=sampler, block_length=int(block), temperature=arguments.temperature
-        )
-        begin = time.perf_counter()
-        texts = pipeline.generate(
-            prompts[:count], guidance_scale=arguments.guidance, settings=settings, batch_size=1
-        )
-        return texts, time.perf_counter() - begin
-
-    some = write(arguments.samplers[0], 4)[0]
-    length = sum(text.tokens for text in some) // len(some)
-    fastest = 0.0
-    for dtype in (torch.bfloat16, torch.float32):
-        peer, size = llama(pipeline, dtype)
-        start = torch.zeros(1, 16, dtype=torch.long)  # a prompt of ordinary length
-        rates = []
-        for tokens in (8, *[length] * 7):  # the first to warm up
-            begin = time.perf_counter()
-            with torch.no_grad():
-                peer.generate(
-                    start, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=True, use_cache=True
-                )
-            rates.append(tokens / (time.perf_counter() - begin))
-        rate = median(rates[1:])
-        fastest = max(fastest, rate)
-        name = str(dtype).removeprefix("torch.")
-        print(
-            f"transformers Llama, {size:.2f} of the parameters, {name}, cached: {rate:.0f} tokens/s (median of 7 texts)"
-        )
-    print(f"{arguments.checkpoint}: {threads} threads, batch 1, guidance {arguments.guidance:g}")
+    peer = build(loaded).eval()
+    if arguments.llama:
+        peer = type(peer).from_pretrained(arguments.llama, dtype=torch.float32).eval()
+    own = sum(p.numel() for p in loaded.model.parameters())
+    share_of_size = sum(p.numel() for p in peer.parameters()) / own
     print(
-        f"{'sampler/block':<18} {'tokens/s':>9} {'ratio':>6} {'s/text':>7} {'grammar %':>10} {'met %':>6} "
-        f"{'finished %':>11}"
+        f"{arguments.checkpoint}: {own:,} parameters, the peer has {share_of_size:.2f} of them; {threads} threads, "
+        f"batch 1, guidance {arguments.guidance:g}, temperature {arguments.temperature:g}, {arguments.texts} prompts"
     )
-    for name in arguments.samplers:
-        texts, seconds = write(name)
-        rate = sum(text.tokens for text in texts) / seconds
+    print(
+        ROW.format(
+            "",
+            "tokens/s",
+            "ratio",
+            "s/text",
+            "grammar %",
+            "met %",
+            "finished%",
+            "judge",
+            "entropy",
+            "distinct3",
+        )
+    )
+
+    fastest = 0.0
+
+    def row(name: str, write: Write, is_peer: bool = False) -> None:
+        nonlocal fastest
+        write(prompts[0], 0)  # what is set up once is not timed
+        texts, begin = [], time.perf_counter()
+        for number, prompt in enumerate(prompts):
+            texts.append(write(prompt, number))
+        seconds = time.perf_counter() - begin
+        rate = sum(text.tokens + text.finished for text in texts) / seconds
+        fastest = max(fastest, rate) if is_peer else fastest
+        trained = not is_peer or arguments.llama
         good = share([ok for text in texts for _, ok in grammatical(text.text)])
         met = share([ok for text in texts for ok in check(text.prompt, text.text).values()])
-        finished = share([text.finished for text in texts])
+        figures = [f"{good:.1f}", f"{met:.1f}", f"{share([text.finished for text in texts]):.0f}"]
+        figures += [
+            f"{nats(judge, texts):.3f}" if judge else "-",
+            f"{entropy(texts):.2f}",
+            f"{distinct(texts):.0f}",
+        ]
+        figures = figures if trained else ["-"] * len(figures)
         print(
-            f"{name:<18} {rate:9.0f} {rate / fastest:6.2f} {seconds / len(texts):7.2f} {good:10.1f} {met:6.1f} "
-            f"{finished:11.0f}",
+            ROW.format(name, f"{rate:.0f}", f"{rate / fastest:.2f}", f"{seconds / len(texts):.2f}", *figures),
             flush=True,
         )
+
+    for dtype in (torch.float32, torch.bfloat16):
+        name = f"Llama {str(dtype).removeprefix('torch.')}"
+        row(name, of_peer(peer.to(dtype), pipeline, arguments.temperature), is_peer=True)
+    for name in arguments.samplers:
+        row(name, of_sampler(pipeline, name, arguments.temperature, arguments.guidance))
 
 
 if __name__ == "__main__":

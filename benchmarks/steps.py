@@ -1,0 +1,158 @@
+"""Quality over the number of denoising steps, for each sampler: how few will do.
+
+    ./run.sh benchmarks/steps.py checkpoints/small/last.ckpt --judge checkpoints/tiny/last.ckpt --plot steps.png
+
+Every sampler writes the same held-out prompts with 4 to 128 denoising steps a block; at ``--block_length 0`` the block is the
+whole text. For each it prints the passes through the network for a text (canvas and reading), seconds, grammar and
+adherence by the oracle, nats a token by the memory of ``--judge`` (another checkpoint) beside the entropy of the tokens, and
+distinct 1-, 2- and 3-grams. The last column is the quality (grammar times adherence) as a ratio to the same sampler
+with the most steps; for ``verified``, which takes no steps, to the best of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from common import distinct, entropy, nats, share
+
+from sunfish.data.stories import story
+from sunfish.data.stories.oracle import check, grammatical
+from sunfish.devices import choose_precision, set_threads
+from sunfish.pipeline import Pipeline
+from sunfish.sampling import SamplingSettings
+
+SAMPLERS = (
+    "leftmost",
+    "confidence",
+    "first-hitting",
+    "entropy:0.1",
+    "threshold:0.9",
+    "prefix:0.5",
+    "remask:0.05",
+)
+ROW = "{:<16} {:>5} {:>7} {:>7} {:>9} {:>6} {:>6} {:>7} {:>14} {:>7}"
+
+
+class Counted:
+    """A pipeline that counts the passes of its network."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self.pipeline = Pipeline.from_checkpoint(checkpoint)
+        self.passes = 0
+        for name in ("canvas", "read"):
+            self._count(name)
+
+    def _count(self, name: str) -> None:
+        run = getattr(self.pipeline.model, name)
+
+        def counted(*values, **named):  # type: ignore[no-untyped-def]
+            self.passes += 1
+            return run(*values, **named)
+
+        setattr(self.pipeline.model, name, counted)
+
+
+def main() -> None:
+    """Parse, sweep, print, plot."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--judge", type=Path)
+    parser.add_argument("--texts", type=int, default=40)
+    parser.add_argument("--steps", type=int, nargs="+", default=[4, 8, 16, 32, 64, 128])
+    parser.add_argument("--samplers", nargs="+", default=SAMPLERS)
+    parser.add_argument("--block_length", type=int, default=0)
+    parser.add_argument("--temperature", type=float, default=SamplingSettings.temperature)
+    parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--plot", type=Path)
+    arguments = parser.parse_args()
+    set_threads(arguments.threads)
+    dtype = choose_precision("auto", torch.device("cpu"))
+    counted = Counted(arguments.checkpoint)
+    judge = Pipeline.from_checkpoint(arguments.judge) if arguments.judge else None
+    prompts = [story(1, "test", index).prompt for index in range(arguments.texts)]
+    print(
+        f"{arguments.checkpoint}: block length {arguments.block_length or 'of the whole text'}, guidance "
+        f"{arguments.guidance:g}, temperature {arguments.temperature:g}, {arguments.texts} prompts, batches of 20"
+    )
+    print(
+        ROW.format(
+            "sampler",
+            "steps",
+            "passes",
+            "s/text",
+            "grammar %",
+            "met %",
+            "judge",
+            "entropy",
+            "distinct 1-3",
+            "ratio",
+        )
+    )
+
+    def measure(settings: SamplingSettings) -> tuple[float, list[str]]:
+        counted.passes, begin = 0, time.perf_counter()
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            texts = counted.pipeline.generate(
+                prompts, guidance_scale=arguments.guidance, settings=settings, batch_size=20
+            )
+        seconds = (time.perf_counter() - begin) / len(texts)
+        batches = len(texts) if settings.sampler == "verified" else -(-len(texts) // 20)
+        good = share([ok for text in texts for _, ok in grammatical(text.text)])
+        met = share([ok for text in texts for ok in check(text.prompt, text.text).values()])
+        figures = [
+            f"{counted.passes / batches:.0f}", f"{seconds:.2f}", f"{good:.1f}", f"{met:.1f}",
+            f"{nats(judge, texts):.2f}" if judge else "-", f"{entropy(texts):.2f}",
+            " ".join(f"{distinct(texts, n):.0f}" for n in (1, 2, 3)),
+        ]  # fmt: skip
+        return good * met / 1e4, figures
+
+    qualities: dict[str, dict[int, float]] = {}
+    best = 0.0
+    for sampler in arguments.samplers:
+        found = qualities[sampler] = {}
+        for steps in sorted(arguments.steps, reverse=True):
+            settings = SamplingSettings(
+                num_steps=steps,
+                sampler=sampler,
+                block_length=arguments.block_length,
+                temperature=arguments.temperature,
+            )
+            found[steps], figures = measure(settings)
+            most = found[max(arguments.steps)]
+            ratio = f"{found[steps] / most:.3f}" if most else "-"
+            best = max(best, found[steps])
+            print(ROW.format(sampler, steps, *figures, ratio), flush=True)
+    quality, figures = measure(SamplingSettings(temperature=arguments.temperature))
+    print(ROW.format("verified", "-", *figures, f"{quality / best:.3f}" if best else "-"))
+    if arguments.plot:
+        draw(qualities, quality, arguments.plot)
+
+
+def draw(qualities: dict[str, dict[int, float]], verified: float, path: Path) -> None:
+    """Quality over steps, a line a sampler."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.2))
+    for sampler, found in qualities.items():
+        axes.plot(sorted(found), [100 * found[steps] for steps in sorted(found)], marker="o", label=sampler)
+    axes.axhline(100 * verified, color="black", linestyle="--", label="verified (no steps)")
+    axes.set(xlabel="denoising steps a block", ylabel="grammar x adherence, %", ylim=(0, 102))
+    axes.set_xscale("log", base=2)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+if __name__ == "__main__":
+    main()
