@@ -2,9 +2,9 @@
 
     ./run.sh benchmarks/steps.py checkpoints/small/last.ckpt --judge checkpoints/tiny/last.ckpt --plot steps.png
 
-Every sampler writes the same held-out prompts with 4 to 128 denoising steps a block; at ``--block_length 0`` the block is the
-whole text. For each it prints the passes through the network for a text (canvas and reading), seconds, grammar and
-adherence by the oracle, nats a token by the memory of ``--judge`` (another checkpoint) beside the entropy of the tokens, and
+Every sampler writes the same held-out prompts with 4 to 128 denoising steps a block; at ``--block_length 0`` the block is
+the whole text. For each it prints the passes through the network for a text (canvas and reading), seconds, grammar
+and adherence by the oracle, nats a token by the memory of ``--judge`` (another checkpoint) beside the entropy, and
 distinct 1-, 2- and 3-grams. The last column is the quality (grammar times adherence) as a ratio to the same sampler
 with the most steps; for ``verified``, which takes no steps, to the best of all.
 """

@@ -14,7 +14,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("config", "cores", "schedules", "randomness"),
     ("devices",),
     ("types",),
-    ("samplers",),
+    ("samplers", "revision"),
     ("processes", "model", "tokenizers", "trackers"),
     ("data", "guidance", "vocabulary", "objective", "sampling", "optim", "card", "monitor", "sizes"),
     ("checkpoint", "evaluate", "machine", "verified", "generation"),

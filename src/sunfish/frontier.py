@@ -20,6 +20,7 @@ WAYS = (
     {"block_length": 4}, {"block_length": 8}, {"block_length": 16},
     {"sampler": "leftmost", "block_length": 4, "num_steps": 4},
     {"sampler": "leftmost", "block_length": 4, "num_steps": 2},
+    {"sampler": "leftmost", "block_length": 8, "num_steps": 2, "revisions": 4},
     {"sampler": "prefix:0.5", "block_length": 8, "num_steps": 8},
     {"sampler": "threshold:0.9", "block_length": 8, "num_steps": 8},
     {"sampler": "entropy:0.1", "block_length": 8, "num_steps": 8},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sunfish.randomness import Streams
+from sunfish.revision import Reader, revised
 from sunfish.samplers import VERIFIED, get_sampler
 from sunfish.schedules import time_grid
 from sunfish.types import Condition, Denoiser, Past, Process, State
@@ -39,6 +41,8 @@ class SamplingSettings:
     """Further prompts with their weights, beside the first one, whose weight is 1."""
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     """The part of each block's denoising, 0 (all noise) to 1, in which guidance is on."""
+    revisions: int = 0
+    """Rounds in which the memory reads each block and the canvas writes anew what it finds unlikely."""
     top_p: float = 1.0
     """Draw only among the likeliest tokens that together have this probability; 1: among all."""
 
@@ -55,6 +59,12 @@ class SamplingSettings:
             )
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature is {self.temperature}: give 0 (greedy) or more")
+        if self.revisions < 0:
+            raise ValueError(f"revisions is {self.revisions}, but it must not be negative")
+        if self.revisions and self.sampler == VERIFIED:
+            raise ValueError(
+                "revisions is for the samplers of the canvas; verified reads every token already"
+            )
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is {self.top_p}: give a probability above 0, up to 1")
         low, high = self.guidance_interval
@@ -141,6 +151,7 @@ def snapshots(
     grid = time_grid(settings.num_steps)
     sampler = get_sampler(settings.sampler)
     past: Past | None = None
+    last: Tensor | None = None  # what the memory expects at the block's first position
     ended = torch.zeros(given.shape[0], dtype=torch.bool, device=given.device)
     for start in range(0, length, block):
         known, open_ = given[:, start : start + block], free[:, start : start + block]
@@ -167,10 +178,17 @@ def snapshots(
                 ):
                     break
         ids = process.decode(x, denoiser.table)
+        if settings.revisions and bool(open_.any()):
+            reader = Reader(denoiser, cond, past, last)
+            sharp = partial(sharpen, settings=settings)
+            for version in revised(reader, process, ids, open_, start, settings.revisions, sharp, block_rng):
+                ids = version
+                yield Snapshot(start, ids, False)
         yield Snapshot(start, ids, True)
         if end is not None:
             ended = ended | (ids[:, 1:] if start == 0 else ids).eq(end).any(dim=1)
             if bool(ended.all()):
                 return
         if start + block < length:
-            past, _ = denoiser.remember(ids, cond, past)
+            past, logits = denoiser.remember(ids, cond, past)
+            last = logits[:, -1:]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sunfish.frontier import Point
     from sunfish.generation import Generation
 
-ROW = "{:<34} {:>8} {:>8} {:>8}  {}"
+ROW = "{:<52} {:>8} {:>8} {:>8}  {}"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _label(way: Generation) -> str:
     settings = way.settings
     steps = "" if settings.sampler == "verified" else f", {settings.num_steps} steps"
+    steps += f", {settings.revisions} revisions" if settings.revisions else ""
     return f"{settings.sampler}/{settings.block_length}{steps}, guidance {way.guidance_scale:g}"
 
 
