@@ -31,6 +31,8 @@ class ModelConfig:
     """Transformer layers of the prompt encoder."""
     prompt_encoder: str = "learned"
     """learned: trained with the model, works offline. hf:NAME: frozen embeddings of a Hugging Face model."""
+    time_input: bool = False
+    """The canvas is told the time of each token. Set by itself for processes that need it (uniform)."""
     guidance_input: bool = False
     """The guidance scale is an input, so that guided text costs one pass; sunfish distill-guidance sets it."""
 
@@ -66,7 +68,7 @@ class ProcessConfig:
     """Which forward corruption the model learns to undo."""
 
     process: str = "masked"
-    """masked: absorbing-state diffusion (MDLM, LLaDA) with its proven bound."""
+    """masked: absorbing-state diffusion (MDLM, LLaDA). uniform: noise is random tokens (UDLM). Bounds are proven."""
     schedule: str = "log-linear"
     """alpha(t), the share of tokens still clean at time t: log-linear (1 - t) or cosine."""
 
@@ -208,6 +210,10 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
+        if self.process.process != "masked":  # a mask shows by itself what is noise; a random token does not
+            object.__setattr__(self, "model", replace(self.model, time_input=True))
+        elif self.model.time_input:
+            raise ValueError("time_input is True, but process masked has no use for it; leave it out")
         if bool(self.training.teacher) != self.model.guidance_input:
             raise ValueError(
                 f"teacher is {self.training.teacher!r} and guidance_input is {self.model.guidance_input}: both or none "

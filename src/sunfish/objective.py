@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from sunfish.config import TrainingConfig
 from sunfish.model.denoiser import Transformer
@@ -85,11 +87,39 @@ def losses_at(
         )
         next_token = summed / tokens
     if next_token_weight < 1:
-        hidden = model.canvas(x_t, cond, None if whole else past, 0, block_length)
+        hidden = model.canvas(x_t, t, cond, None if whole else past, 0, block_length)
         scored = process.scored(x_t, t, model.table)
-        weights = process.weight(x_t[scored], t[scored], model.table)
-        summed, losses = model.cross_entropy(hidden[scored], batch.x0[scored], weights)
+        summed, losses = canvas_losses(
+            model, process, hidden[scored], batch.x0[scored], x_t[scored], t[scored]
+        )
         bound = summed / tokens
         cross_entropy = losses.mean() if losses.numel() else zero
     total = (1 - next_token_weight) * bound + next_token_weight * next_token
     return Losses(total, bound.detach(), cross_entropy.detach(), next_token.detach())
+
+
+CHUNK = 512  # positions whose logits are in memory at a time
+
+
+def canvas_losses(
+    model: Transformer, process: Process, hidden: Tensor, x0: Tensor, x_t: Tensor, t: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The bound's sum over M scored positions, and their cross-entropies ``[M]`` without a gradient."""
+    weights = process.weight(x_t, t, model.table)
+    if weights is not None:
+        return model.cross_entropy(hidden, x0, weights)
+
+    def losses_of(hidden: Tensor, x0: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        logits = model.head(hidden).float()
+        with torch.no_grad():
+            cross_entropy = F.cross_entropy(logits, x0, reduction="none")
+        return process.loss(logits, x0, x_t, t).sum(), cross_entropy
+
+    summed, found = hidden.new_zeros((), dtype=torch.float32), []
+    for begin in range(0, len(x0), CHUNK):
+        rows = slice(begin, begin + CHUNK)
+        parts = (hidden[rows], x0[rows], x_t[rows], t[rows])
+        one, cross_entropy = checkpoint(losses_of, *parts, use_reentrant=False)
+        summed = summed + one
+        found.append(cross_entropy)
+    return summed, torch.cat(found) if found else summed.new_zeros(0)

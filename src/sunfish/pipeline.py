@@ -232,7 +232,7 @@ class Pipeline:
         given = torch.full((len(prompts), length), end, device=self.device)
         if settings.sampler == VERIFIED:
             start = given[:, :1]
-            rest = verified_snapshots(guided, cond, start, length, rng, settings, end)
+            rest = verified_snapshots(guided, self.process, cond, start, length, rng, settings, end)
             return chain([Snapshot(0, start, True)], rest)
         free = torch.ones_like(given, dtype=torch.bool)
         free[:, 0] = False

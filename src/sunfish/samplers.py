@@ -125,6 +125,7 @@ SAMPLERS: dict[str, Kind] = {
 
 
 EXACT = Sampler(ancestral)
+ANCESTRAL = "ancestral"
 VERIFIED = "verified"  # not a choice of positions but another loop: sunfish.verified
 
 

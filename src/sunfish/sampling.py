@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sunfish.randomness import Streams
 from sunfish.revision import Reader, revised
-from sunfish.samplers import VERIFIED, get_sampler
+from sunfish.samplers import ANCESTRAL, VERIFIED, get_sampler
 from sunfish.schedules import time_grid
 from sunfish.types import Condition, Denoiser, Past, Process, State
 
@@ -150,6 +150,11 @@ def snapshots(
     block = settings.block_length or length
     grid = time_grid(settings.num_steps)
     sampler = get_sampler(settings.sampler)
+    if not process.masks and settings.sampler != ANCESTRAL:
+        raise ValueError(
+            f"sampler is {settings.sampler!r}, which chooses among masked positions, but this model's noise is no mask; "
+            f"use {ANCESTRAL} or {VERIFIED}"
+        )
     past: Past | None = None
     last: Tensor | None = None  # what the memory expects at the block's first position
     ended = torch.zeros(given.shape[0], dtype=torch.bool, device=given.device)
@@ -164,17 +169,19 @@ def snapshots(
         for t, s in pairwise(grid):
             if not bool(open_.any()):
                 break
-            if logits is None:
+            if logits is None or process.sees_time:
                 belief = denoiser(x, t * open_.float(), cond, past, start)
                 logits = sharpen(belief, settings)
             stepped = process.step(logits, x, t, s, denoiser.table, block_rng, sampler, belief)
             moved = torch.where(open_, stepped, x)
-            # Masked denoisers do not see the time, so the same canvas has the same logits: no pass is repeated.
+            # Where the time is not seen, the same canvas has the same logits: no pass is repeated.
             if not torch.equal(moved, x):
                 x, logits = moved, None
                 yield Snapshot(start, x, False)
-                if sampler.reopen is None and not bool(
-                    process.scored(x, open_.float(), denoiser.table).any()
+                if (
+                    process.masks
+                    and sampler.reopen is None
+                    and not bool(process.scored(x, open_.float(), denoiser.table).any())
                 ):
                     break
         ids = process.decode(x, denoiser.table)

@@ -117,6 +117,16 @@ class Condition(NamedTuple):
 class Process(Protocol):
     """A forward corruption q(x_t | x_0) with its loss and its reverse step."""
 
+    @property
+    def masks(self) -> bool:
+        """Whether noise is the mask, so that a position is either open or committed; samplers choose among these."""
+        ...
+
+    @property
+    def sees_time(self) -> bool:
+        """Whether the prediction depends on the time and not only on the state."""
+        ...
+
     def corrupt(self, x0: Tensor, t: Tensor, table: Tensor, rng: Streams) -> State:
         """Draw x_t ~ q(x_t | x_0). ``x0 [B, N]`` ids, ``t [B, N]`` times, ``table [V+1, E]`` embeddings."""
         ...
@@ -125,8 +135,10 @@ class Process(Protocol):
         """``[B, N]`` bool: the positions whose loss can differ from 0; no logits are needed elsewhere."""
         ...
 
-    def weight(self, x_t: State, t: Tensor, table: Tensor) -> Tensor:
-        """The factor of each token's cross-entropy in the bound, ``[...]``; 0 where a token is known."""
+    def weight(self, x_t: State, t: Tensor, table: Tensor) -> Tensor | None:
+        """The factor of each token's cross-entropy in the bound, ``[...]``; 0 where a token is known.
+
+        None where the bound is no weighted cross-entropy, but :meth:`loss` alone."""
         ...
 
     def loss(self, logits: Tensor, x0: Tensor, x_t: State, t: Tensor) -> Tensor:

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from sunfish.randomness import Streams, draw_categorical
 from sunfish.sampling import SamplingSettings, Snapshot, sharpen
-from sunfish.types import Condition, Denoiser
+from sunfish.types import Condition, Denoiser, Process
 
 
 @torch.no_grad()
 def verified_snapshots(
     denoiser: Denoiser,
+    process: Process,
     cond: Condition,
     prefix: Tensor,
     length: int,
@@ -29,11 +30,10 @@ def verified_snapshots(
 ) -> Iterator[Snapshot]:
     """Continue ``prefix [1, n]`` up to ``length`` positions or the id ``end``; yield each draft, then its final ids.
 
-    Each round is one canvas pass over the newest token and ``block_length - 1`` masks, and one reading pass over the
-    draft, which also remembers it; it writes from 1 to ``block_length`` tokens. At block length 1 nothing is drafted:
-    that is the autoregressive mode. ``cond`` holds one prompt. ``num_steps`` has no part in it.
+    Each round is one canvas pass over the newest token and ``block_length - 1`` positions of pure noise, and one
+    reading pass over the draft, which also remembers it; it writes from 1 to ``block_length`` tokens. At block length 1
+    nothing is drafted: that is the autoregressive mode. ``cond`` holds one prompt. ``num_steps`` has no part in it.
     """
-    mask_id = denoiser.table.shape[0] - 1
     newest, written = prefix[:, -1:], prefix.shape[1]
     past = denoiser.remember(prefix[:, :-1], cond)[0] if written > 1 else None
     while written < length:
@@ -41,8 +41,11 @@ def verified_snapshots(
         drafted = min(settings.block_length - 1, length - written)
         draft, draft_probabilities = prefix.new_empty(1, 0), None
         if drafted:
-            canvas = torch.cat([newest, torch.full_like(newest, mask_id).expand(1, drafted)], dim=1)
-            logits = denoiser(canvas, (canvas == mask_id).float(), cond, past, start)[:, 1:]
+            known = newest.expand(1, 1 + drafted)
+            t = torch.ones(known.shape, device=known.device)
+            t[:, 0] = 0.0
+            canvas = process.corrupt(known, t, denoiser.table, rng)
+            logits = denoiser(canvas, t, cond, past, start)[:, 1:]
             logits = sharpen(logits, settings)
             draft, _ = draw_categorical(logits, rng.uniform(1, drafted, device=canvas.device))
             yield Snapshot(written, draft, False)

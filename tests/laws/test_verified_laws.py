@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from sunfish.guidance import Guided
+from sunfish.processes.masked import MaskedProcess
 from sunfish.randomness import Streams, generator_of
 from sunfish.sampling import SamplingSettings, sharpen
 from sunfish.types import Condition
 from sunfish.verified import judge, verified_snapshots
 
 V, N = 3, 5  # the first position is the start mark
+PROCESS = MaskedProcess.from_names("log-linear")
 PROMPT = Condition(torch.zeros(1, 1, 1, 2, 1), torch.zeros(1, 1, 1, 2, 1), torch.ones(1, 2, dtype=torch.bool))
 
 
@@ -95,7 +97,7 @@ def test_the_distribution_is_the_autoregressive_one(
     counts = torch.zeros(V ** (N - 1), dtype=torch.float64)
     start = torch.zeros(1, 1, dtype=torch.long)
     for _ in range(runs):
-        rounds = verified_snapshots(guided, PROMPT, start, N, rng, settings)
+        rounds = verified_snapshots(guided, PROCESS, PROMPT, start, N, rng, settings)
         ids = torch.cat([round_.x for round_ in rounds if round_.done], dim=1)[0]
         counts[int((ids * torch.tensor([27, 9, 3, 1])).sum())] += 1
     # Rare texts together, so that every expected count is at least 5.
@@ -135,7 +137,7 @@ def test_nothing_is_written_behind_the_end() -> None:
     start = torch.zeros(1, 1, dtype=torch.long)
     for seed in range(100):
         rng = Streams([generator_of("end", seed)])
-        rounds = verified_snapshots(Guided(tables, 1.0), PROMPT, start, N, rng, settings, end=2)
+        rounds = verified_snapshots(Guided(tables, 1.0), PROCESS, PROMPT, start, N, rng, settings, end=2)
         ids = torch.cat([round_.x for round_ in rounds if round_.done], dim=1)[0].tolist()
         assert len(ids) <= N - 1 and 2 not in ids[:-1]
         assert len(ids) == N - 1 or ids[-1] == 2

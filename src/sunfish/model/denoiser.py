@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from sunfish.model.pointer import Pointer
 from sunfish.model.prompt import PromptEncoder
 from sunfish.types import Condition, Past
 
+TIME_FREQUENCIES = (1.5, 3.0, 6.0, 12.0)  # radians from no noise to nothing but noise
 SCALE_FREQUENCIES = (0.25, 0.5, 1.0, 2.0)  # radians for each unit of guidance scale
 COPY = 1.0  # how much of the prompt's mean token each layer adds at the start
 
@@ -22,8 +25,8 @@ class Transformer(nn.Module):
 
     One set of weights does both: :meth:`read` is a causal pass over clean tokens, whose keys and values the
     canvas attends to (the memory), and which predicts each next token on the way. Input and output embeddings
-    are tied; the mask is row V of the table and has no output. There is no time conditioning: a masked token
-    shows that it is masked (Ou et al. 2024; Zheng et al. 2024).
+    are tied; the mask is row V of the table and has no output. Masking needs no time conditioning: a masked token
+    shows that it is masked (Ou et al. 2024; Zheng et al. 2024). Other noise is told by ``time_input``.
     """
 
     cos: Tensor
@@ -40,6 +43,8 @@ class Transformer(nn.Module):
         self.prompt_encoder = PromptEncoder(config, frozen_table)
         self.layers = nn.ModuleList(Layer(config, cross=True) for _ in range(config.n_layer))
         self.pointer = Pointer(config)
+        width = 2 * len(TIME_FREQUENCIES)
+        self.time = nn.Linear(width, config.n_embd, bias=False) if config.time_input else None
         width = 2 * len(SCALE_FREQUENCIES)
         self.guidance = nn.Linear(width, config.n_embd, bias=False) if config.guidance_input else None
         # A gain on the output: tied embeddings are small, and logits must be able to become sharp.
@@ -95,14 +100,21 @@ class Transformer(nn.Module):
         return own if past is None else torch.cat([past, own.to(past.dtype)], dim=4), hidden
 
     def canvas(
-        self, x: Tensor, cond: Condition, past: Past | None = None, start: int = 0, block_length: int = 0
+        self,
+        x: Tensor,
+        t: Tensor,
+        cond: Condition,
+        past: Past | None = None,
+        start: int = 0,
+        block_length: int = 0,
     ) -> Tensor:
-        """Hidden states ``[B, N, D]`` of a canvas of ids ``[B, N]`` that begins at position ``start``."""
+        """Hidden states ``[B, N, D]`` of a canvas of ids ``[B, N]``, at times ``[B, N]``, that begins at ``start``."""
         if (block_length == 0 or block_length >= x.shape[1]) and past is not None:
             past = past[..., :start, :] if start else None  # one block sees only what lies before it
         remembered = 0 if past is None else past.shape[4]
         mask = canvas_mask(x.shape[1], remembered, start, block_length, x.device)
-        return self._layers(x, None, start, cond, past, mask)[0]
+        mark = None if self.time is None else self.time(waves(t.to(self.table.dtype), TIME_FREQUENCIES))
+        return self._layers(x, mark, start, cond, past, mask)[0]
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
@@ -121,8 +133,8 @@ class Transformer(nn.Module):
         start: int = 0,
         block_length: int = 0,
     ) -> Tensor:
-        """Clean-token logits ``[B, N, V]`` of the canvas ``x [B, N]``; ``t [B, N]`` is not needed for masking."""
-        return self.head(self.canvas(x, cond, past, start, block_length))
+        """Clean-token logits ``[B, N, V]`` of the canvas ``x [B, N]``; for masking ``t [B, N]`` does not matter."""
+        return self.head(self.canvas(x, t, cond, past, start, block_length))
 
     def remember(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
         """The grown memory after clean ``ids [B, N]``, and next-token logits ``[B, N, V]``."""
@@ -168,7 +180,12 @@ class Transformer(nn.Module):
 def scale_features(cond: Condition) -> Tensor:
     """Sines and cosines ``[B, 2F]`` of each row's guidance scale, for a network that takes it in (Meng et al. 2023)."""
     scale = cond.mask.new_ones(len(cond.mask), dtype=cond.keys.dtype) if cond.scale is None else cond.scale
-    angle = scale.to(cond.keys.dtype)[:, None] * scale.new_tensor(SCALE_FREQUENCIES, dtype=cond.keys.dtype)
+    return waves(scale.to(cond.keys.dtype), SCALE_FREQUENCIES)
+
+
+def waves(x: Tensor, frequencies: Sequence[float]) -> Tensor:
+    """Sines and cosines ``[..., 2F]`` of numbers ``x [...]``."""
+    angle = x[..., None] * x.new_tensor(frequencies)
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from sunfish.config import ProcessConfig
 from sunfish.processes.masked import MaskedProcess
+from sunfish.processes.uniform import UniformProcess
 from sunfish.types import Process
 
-PROCESSES: dict[str, type[MaskedProcess]] = {"masked": MaskedProcess}
+PROCESSES: dict[str, type[MaskedProcess] | type[UniformProcess]] = {
+    "masked": MaskedProcess,
+    "uniform": UniformProcess,
+}
 
 
 def build_process(config: ProcessConfig) -> Process:

@@ -23,6 +23,9 @@ class MaskedProcess:
 
     schedule: Schedule
 
+    masks = True
+    sees_time = False
+
     @classmethod
     def from_names(cls, schedule: str) -> MaskedProcess:
         """Build from the configuration's names; ``ValueError`` for an unknown schedule."""
