@@ -18,12 +18,12 @@ from sunfish.config import PRESETS
 PAGES = ("README.md", "QUICKSTART.md", "TRAINING_GUIDE.md", "PROMPT_CONDITIONING.md", "SAMPLING.md")
 INLINE = re.compile(r"^\| `(\./[^`]+)` \|", re.M)
 FENCED = re.compile(r"```bash\n(.*?)```", re.S)
-# Tested as whole programs elsewhere: tests/test_scripts.py, and the run of this very suite.
 # What a command is given on top, to take seconds and to leave the shared checkpoint as it is.
 SHORTER = {
     "distill-guidance": ["--print-config"],
     "bench": ["--texts", "1", "--scales", "1", "--no-write"],
 }
+# Tested as whole programs elsewhere: tests/test_scripts.py, and the run of this very suite.
 WHOLE = ("./run_tests.sh", "./run.sh test_cfg.py")
 
 

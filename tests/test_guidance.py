@@ -147,6 +147,23 @@ def test_the_interval_of_guidance(time: float, inside: bool) -> None:
     torch.testing.assert_close(guided(x, t, cond, past, 8), expected, atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("time,scale", [(1.0, 1.0), (0.75, 1.5), (0.5, 2.0), (0.0, 3.0)])
+def test_the_rising_schedule(time: float, scale: float) -> None:
+    """1 + (3 - 1) * (1 - t) on the canvas; the memory is guided in full."""
+    m, b = model(), batch()
+    cond = m.encode(b.prompt, b.prompt_mask)
+    t = torch.full(b.x0.shape, time)
+    rising = Guided(m, 3.0, rising=True)
+    expected = Guided(m, scale + 1e-12)(b.x0, t, cond)
+    torch.testing.assert_close(rising(b.x0, t, cond), expected, atol=1e-9, rtol=0)
+    assert torch.equal(rising.remember(b.x0, cond)[1], Guided(m, 3.0).remember(b.x0, cond)[1])
+
+
+def test_a_bad_schedule_is_named() -> None:
+    with pytest.raises(ValueError, match="guidance_schedule is 'falling'"):
+        SamplingSettings(sampler="leftmost", guidance_schedule="falling")
+
+
 @pytest.mark.parametrize("interval", [(0.5, 0.5), (-0.1, 1.0), (0.2, 1.1), (0.8, 0.3)])
 def test_a_bad_interval_is_named(interval: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="guidance_interval is"):

@@ -278,3 +278,14 @@ def test_further_prompts_from_the_command_line(
     ):
         assert main([*words, *flags]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_text_file_is_infilled_by_its_name(
+    trained: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "checkpoints").symlink_to(trained.checkpoint.parent)
+    (tmp_path / "tale.txt").write_text("The fox [MASK:2] away.\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["infill", "tale.txt", "--cpu"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("The fox ") and out.endswith(" away.\n") and "[MASK" not in out

@@ -67,7 +67,8 @@ class Guided:
     ``also`` are further prompts with their weights (the first prompt has weight 1): c is then the weighted mean of the
     log-probabilities, normalised, a product of experts (Liu et al. 2022, arXiv:2206.01714, eq. 11).
     ``interval`` is the part of the denoising, from 0 (all noise) to 1, in which the canvas is guided; outside it is
-    plainly conditional, and costs so (Kynkaanniemi et al. 2024, arXiv:2404.07724). Reading is always guided.
+    plainly conditional, and costs so (Kynkaanniemi et al. 2024, arXiv:2404.07724). With ``rising`` the canvas begins at
+    scale 1 and comes to the full one at the end. Reading is always guided, in full.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Guided:
         negative: Condition | None = None,
         also: Sequence[tuple[Condition, float]] = (),
         interval: tuple[float, float] = (0.0, 1.0),
+        rising: bool = False,
     ) -> None:
         if not math.isfinite(scale) or scale < 0:
             raise ValueError(f"guidance_scale is {scale}: give 0 (ignore the prompt), 1 (follow it) or more")
@@ -95,6 +97,7 @@ class Guided:
         self.negative = negative
         self.also = tuple(also)
         self.interval = interval
+        self.rising = rising
 
     @property
     def table(self) -> Tensor:
@@ -111,22 +114,23 @@ class Guided:
         block_length: int = 0,
     ) -> Tensor:
         """Guided log-probabilities ``[B, N, V]``; ``past`` is what :meth:`remember` returned."""
-        guides = self.interval == (0.0, 1.0) or self._within(t)
+        scale, guides = self.scale, True
+        if self.rising or self.interval != (0.0, 1.0):
+            progress = 1 - float(t.max())
+            guides = self.interval[0] <= progress <= self.interval[1]
+            scale = 1 + (scale - 1) * progress if self.rising else scale
         copies = self._copies(guides)
         if past is not None:
             past = past[:, :, : copies * x.shape[0]]  # the unconditional rows are the last ones
         rows, times = torch.cat([x] * copies), torch.cat([t] * copies)
         logits = self.denoiser(rows, times, self._condition(cond, guides), past, start, block_length)
-        return self._combine(logits, guides)
+        return self._combine(logits, guides, scale)
 
     def remember(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
         """Memory of all parts (twice the rows while guidance is on), and guided next-token log-probabilities."""
         rows = torch.cat([ids] * self._copies(True))
         past, logits = self.denoiser.remember(rows, self._condition(cond, True), past)
-        return past, self._combine(logits, True)
-
-    def _within(self, t: Tensor) -> bool:
-        return self.interval[0] <= 1 - float(t.max()) <= self.interval[1]
+        return past, self._combine(logits, True, self.scale)
 
     def _copies(self, guides: bool) -> int:
         """How many rows each text takes: its prompts, and the unconditional one where it does not cancel out."""
@@ -143,7 +147,7 @@ class Guided:
             cond = cond.beside(other)
         return cond.beside(away) if guides and self.scale != 1 else cond
 
-    def _combine(self, logits: Tensor, guides: bool) -> Tensor:
+    def _combine(self, logits: Tensor, guides: bool, scale: float) -> Tensor:
         log_probabilities = torch.log_softmax(
             logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1
         )
@@ -156,9 +160,9 @@ class Guided:
         if not guides or self.scale in (0.0, 1.0):
             return conditional
         unconditional = parts[-1]
-        guided = unconditional + self.scale * (conditional - unconditional)
+        guided = unconditional + scale * (conditional - unconditional)
         guided = guided.masked_fill(conditional == -torch.inf, -torch.inf)  # what can't be written stays so
-        if self.plausibility and self.scale > 1:
+        if self.plausibility and scale > 1:
             least = conditional.amax(dim=-1, keepdim=True) + math.log(self.plausibility)
             guided = guided.masked_fill(conditional < least, -torch.inf)
         return torch.log_softmax(guided, dim=-1)

@@ -17,7 +17,7 @@ from sunfish.guidance import Guided, OnePass
 from sunfish.model.denoiser import Transformer
 from sunfish.randomness import Streams
 from sunfish.samplers import VERIFIED
-from sunfish.sampling import STEPPED, SamplingSettings, Snapshot, snapshots
+from sunfish.sampling import RISING, STEPPED, SamplingSettings, Snapshot, snapshots
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.types import Condition, Denoiser, Process
 from sunfish.verified import verified_snapshots
@@ -102,13 +102,16 @@ class Pipeline:
         writable = Writable(self.model, self.tokenizer.size, never)
         interval = settings.guidance_interval
         if self.model.config.guidance_input and scale not in (0, 1) and negative is None and not also:
-            if (interval, settings.plausibility) != ((0.0, 1.0), SamplingSettings.plausibility):
-                raise ValueError(
-                    f"this checkpoint learned its guidance with plausibility {SamplingSettings.plausibility} and "
-                    "without an interval; for others take the checkpoint that it was taught by"
-                )
+            usual = SamplingSettings(sampler=STEPPED)
+            for name in ("plausibility", "guidance_interval", "guidance_schedule"):
+                if getattr(settings, name) != getattr(usual, name):
+                    raise ValueError(
+                        f"{name} is {getattr(settings, name)}, but this checkpoint learned its guidance with "
+                        f"{getattr(usual, name)}; for others take the checkpoint that it was taught by"
+                    )
             return OnePass(writable, scale), self.encode(prompts)
-        guided = Guided(writable, scale, settings.plausibility, negative, also, interval)
+        rising = settings.guidance_schedule == RISING
+        guided = Guided(writable, scale, settings.plausibility, negative, also, interval, rising)
         return guided, self.encode(prompts)
 
     @torch.no_grad()

@@ -18,6 +18,7 @@ from sunfish.schedules import time_grid
 from sunfish.types import Condition, Denoiser, Past, Process, State
 
 GUIDANCE_SCALE = 3.0  # where a prompt is given and no scale
+CONSTANT, RISING = "constant", "rising"  # schedules of guidance
 STEPPED = "leftmost"  # fills gaps, where verified cannot, and walks through as many steps as it is told
 
 
@@ -41,6 +42,8 @@ class SamplingSettings:
     """Further prompts with their weights, beside the first one, whose weight is 1."""
     guidance_interval: tuple[float, float] = (0.0, 1.0)
     """The part of each block's denoising, 0 (all noise) to 1, in which guidance is on."""
+    guidance_schedule: str = CONSTANT
+    """constant, or rising: from scale 1 at the beginning of each block's denoising to the full scale at its end."""
     revisions: int = 0
     """Rounds in which the memory reads each block and the canvas writes anew what it finds unlikely."""
     top_p: float = 1.0
@@ -72,10 +75,14 @@ class SamplingSettings:
             raise ValueError(
                 f"guidance_interval is {low:g} {high:g}: give two numbers, 0 <= first < second <= 1"
             )
-        if self.sampler == VERIFIED and (low, high) != (0, 1):
+        if self.guidance_schedule not in (CONSTANT, RISING):
             raise ValueError(
-                "guidance_interval needs denoising steps, and verified has none; choose another sampler, such as "
-                f"{STEPPED}"
+                f"guidance_schedule is {self.guidance_schedule!r}; the schedules are: {CONSTANT}, {RISING}"
+            )
+        if self.sampler == VERIFIED and ((low, high) != (0, 1) or self.guidance_schedule != CONSTANT):
+            raise ValueError(
+                "guidance_interval and guidance_schedule need denoising steps, and verified has none; choose another "
+                f"sampler, such as {STEPPED}"
             )
         if not 0 <= self.plausibility <= 1:
             raise ValueError(

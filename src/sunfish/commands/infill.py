@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sunfish.commands.flags import WrongUse
-from sunfish.commands.sample import add_common, run_infill
+from sunfish.commands.sample import CHECKPOINT, add_common, run_infill
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -16,12 +16,18 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text", metavar="TEXT", help="a text with gaps: [MASK], or [MASK:5] for five tokens"
     )
-    parser.add_argument("--file", metavar="PATH", help="the text from a file; -: from stdin")
+    parser.add_argument(
+        "--file",
+        metavar="PATH",
+        help="the text from a file; -: from stdin; sunfish infill FILE.txt does the same",
+    )
     parser.add_argument("--prompt", default="", metavar="TEXT", help="what the text is about")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Fill the gaps."""
+    if Path(arguments.checkpoint).suffix == ".txt" and arguments.text is None and arguments.file is None:
+        arguments.file, arguments.checkpoint = arguments.checkpoint, CHECKPOINT
     if (arguments.text is None) == (arguments.file is None):
         raise WrongUse("give the text with its gaps as --text or as --file")
     text = arguments.text

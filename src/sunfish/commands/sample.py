@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 # The defaults of sunfish.sampling.SamplingSettings, whose import would load torch; a test compares them.
 DEFAULTS: dict[str, Any] = {
     "num_steps": 20, "block_length": 8, "sampler": "verified", "temperature": 0.5, "plausibility": 0.3,
-    "negative_prompt": "", "also": (), "guidance_interval": (0.0, 1.0), "revisions": 0, "top_p": 1.0,
+    "negative_prompt": "", "also": (), "guidance_interval": (0.0, 1.0),
+    "guidance_schedule": "constant", "revisions": 0, "top_p": 1.0,
 }  # fmt: skip
+CHECKPOINT = "checkpoints/last.ckpt"
 GUIDANCE = 3.0
 TERMINAL_MASK, GIF_MASK = "▒", " __"  # the picture's font has no shades
 STEPPED = "leftmost"  # where gaps are filled, or denoising steps are asked for
@@ -55,9 +57,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """What sampling and infilling have in common."""
-    parser.add_argument(
-        "checkpoint", nargs="?", default="checkpoints/last.ckpt", help="checkpoint (%(default)s)"
-    )
+    parser.add_argument("checkpoint", nargs="?", default=CHECKPOINT, help="checkpoint (%(default)s)")
     parser.add_argument(
         "--num-samples", type=int, default=1, metavar="N", help="texts for each prompt (%(default)s)"
     )
@@ -72,6 +72,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         "negative_prompt": "what guidance above 1 shall lead away from",
         "also": "a further prompt and its weight beside --prompt, whose weight is 1; repeatable",
         "guidance_interval": "the part of the denoising, from 0 (all noise) to 1, in which guidance is on",
+        "guidance_schedule": "constant, or rising: from 1 at the beginning of each block to the full scale at its end",
         "revisions": "rounds in which the memory reads each block and the canvas writes anew what is unlikely",
         "top_p": "draw only among the likeliest tokens that together have this probability",
         "plausibility": "guidance may only choose tokens of this share of the likeliest one's probability; 0: any",
@@ -238,7 +239,8 @@ def open_pipeline(
         given["also"] = tuple((text, weight_of(text, weight)) for text, weight in arguments.also)
     if arguments.guidance_interval:
         given["guidance_interval"] = tuple(arguments.guidance_interval)
-    if (arguments.guidance_interval or arguments.revisions) and usual.settings.sampler == "verified":
+    stepped = arguments.guidance_interval or arguments.revisions or arguments.guidance_schedule == "rising"
+    if stepped and usual.settings.sampler == "verified":
         given.setdefault("sampler", STEPPED)  # verified has no denoising steps, and reads every token anyway
     if "num_steps" in given and given.get("sampler", usual.settings.sampler) == "verified":
         if "sampler" not in given:
