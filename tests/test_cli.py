@@ -15,10 +15,9 @@ import torch
 
 from sunfish.cli import COMMANDS, build_parser, main
 from sunfish.commands.flags import field_help, given_fields, kebab
-from sunfish.commands.sample import DEFAULTS, GUIDANCE, STEPPED
+from sunfish.commands.settings import DEFAULTS, GUIDANCE
 from sunfish.config import Config, preset
 from sunfish.sampling import GUIDANCE_SCALE, SamplingSettings
-from sunfish.sampling import STEPPED as STEPPED_HERE
 from tests.conftest import TINY, Workplace, python
 
 
@@ -62,7 +61,7 @@ def test_underscores_and_hyphens_are_one_flag_and_values_stay() -> None:
 
 def test_sampling_flags_have_the_defaults_of_the_sampler() -> None:
     assert dataclasses.asdict(SamplingSettings()) == DEFAULTS
-    assert (GUIDANCE_SCALE, STEPPED_HERE) == (GUIDANCE, STEPPED)
+    assert GUIDANCE_SCALE == GUIDANCE
 
 
 def test_print_config_resolves_flags(capsys: pytest.CaptureFixture[str]) -> None:

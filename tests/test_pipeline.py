@@ -17,8 +17,9 @@ from sunfish.commands.show import watch
 from sunfish.infill import infill, parse
 from sunfish.model.denoiser import Transformer
 from sunfish.pipeline import Generated, Pipeline
+from sunfish.processes.masked import MaskedProcess
 from sunfish.randomness import generator_of
-from sunfish.samplers import SAMPLERS, VERIFIED
+from sunfish.samplers import VERIFIED
 from sunfish.sampling import SamplingSettings
 from tests.conftest import Workplace
 
@@ -60,7 +61,9 @@ def test_a_call_is_one_text(pipeline: Pipeline) -> None:
     assert text == same[0].text != pipeline(PROMPT, guidance_scale=2, steps=3, seed=6, seq_len=20)
 
 
-@pytest.mark.parametrize("sampler", [*SAMPLERS, "threshold:0.2", "prefix:0.05", "entropy:6", VERIFIED])
+@pytest.mark.parametrize(
+    "sampler", [*MaskedProcess.samplers, "threshold:0.2", "prefix:0.05", "entropy:6", VERIFIED]
+)
 def test_a_text_does_not_depend_on_the_batch(pipeline: Pipeline, sampler: str) -> None:
     """Also where the rows of a batch need different numbers of steps."""
     settings = SamplingSettings(sampler=sampler, num_steps=6, temperature=0.9)

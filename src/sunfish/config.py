@@ -33,6 +33,8 @@ class ModelConfig:
     """learned: trained with the model, works offline. hf:NAME: frozen embeddings of a Hugging Face model."""
     time_input: bool = False
     """The canvas is told the time of each token. Set by itself for processes that need it (uniform)."""
+    vector_input: bool = False
+    """The canvas holds vectors and not ids. Set by itself for the gaussian process."""
     guidance_input: bool = False
     """The guidance scale is an input, so that guided text costs one pass; sunfish distill-guidance sets it."""
 
@@ -68,9 +70,10 @@ class ProcessConfig:
     """Which forward corruption the model learns to undo."""
 
     process: str = "masked"
-    """masked: absorbing-state diffusion (MDLM, LLaDA). uniform: noise is random tokens (UDLM). Bounds are proven."""
+    """masked: absorbing-state diffusion (MDLM, LLaDA). uniform: noise is random tokens (UDLM). Both bounds are
+    proven. gaussian: noise on the embeddings (Diffusion-LM, CDCD), which has none."""
     schedule: str = "log-linear"
-    """alpha(t), the share of tokens still clean at time t: log-linear (1 - t) or cosine."""
+    """alpha(t), the share of tokens still clean at time t: log-linear (1 - t), cosine, polynomial (1 - t^2)."""
 
 
 @dataclass(frozen=True)
@@ -211,9 +214,12 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.process.process != "masked":  # a mask shows by itself what is noise; a random token does not
-            object.__setattr__(self, "model", replace(self.model, time_input=True))
-        elif self.model.time_input:
-            raise ValueError("time_input is True, but process masked has no use for it; leave it out")
+            vectors = self.process.process == "gaussian"
+            object.__setattr__(self, "model", replace(self.model, time_input=True, vector_input=vectors))
+        elif self.model.time_input or self.model.vector_input:
+            raise ValueError(
+                "time_input and vector_input are for other processes than masked; leave them out"
+            )
         if bool(self.training.teacher) != self.model.guidance_input:
             raise ValueError(
                 f"teacher is {self.training.teacher!r} and guidance_input is {self.model.guidance_input}: both or none "

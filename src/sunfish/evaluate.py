@@ -17,13 +17,14 @@ from sunfish.types import Batch, Process
 class Validation(NamedTuple):
     """Nats per token over held-out texts, prompts given, unless it says otherwise."""
 
-    bound: float  # upper bound of the negative log-likelihood, the whole text as one block
+    bound: float  # upper bound of the negative log-likelihood, the whole text as one block (see `proven`)
     bits_per_byte: float  # the same bound, per byte of text
     block_bound: float  # the bound at `block_length`
     block_length: int  # the shortest block length of the training mixture
     next_token: float  # exact negative log-likelihood as an autoregressive model
     prompt_gain: float  # bound with shuffled prompts minus bound with the right ones: 0 = prompts do nothing
     texts: int
+    proven: bool  # whether the process has a bound; else `bound` is the cross-entropy of the unknown tokens
 
 
 @torch.no_grad()
@@ -76,4 +77,5 @@ def validate(
         next_token=sums["next"] / tokens,
         prompt_gain=(sums["shuffled"] - sums["bound"]) / tokens,
         texts=count,
+        proven=process.has_bound,
     )

@@ -12,7 +12,7 @@ import torch
 from sunfish.pipeline import Generated, Pipeline
 from sunfish.randomness import Streams
 from sunfish.samplers import VERIFIED
-from sunfish.sampling import GUIDANCE_SCALE, STEPPED, SamplingSettings, generate
+from sunfish.sampling import GUIDANCE_SCALE, SamplingSettings, generate
 
 GAP = re.compile(r"\[MASK(?::([^\]]*))?\]")
 OPEN = range(1, 7)  # tokens; the lengths that are tried for a gap without a number
@@ -63,7 +63,7 @@ def infill(
     has no part in it. Raises ``ValueError`` for a text without gaps or longer than the context, and for the sampler
     ``verified``.
     """
-    settings = settings or SamplingSettings(sampler=STEPPED)
+    settings = settings or SamplingSettings(sampler=pipeline.process.samplers[0])
     if settings.sampler == VERIFIED:
         raise ValueError(
             "sampler is 'verified', which writes from left to right and cannot fill a gap; use leftmost or another"

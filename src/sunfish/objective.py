@@ -15,6 +15,9 @@ from sunfish.randomness import Streams
 from sunfish.schedules import stratified_times
 from sunfish.types import Batch, Condition, Process
 
+CHUNK = 512  # positions whose logits are in memory at a time
+SELF_CONDITIONED = 0.5  # share of the steps that are shown an estimate (Chen et al. 2023, algorithm 1)
+
 
 class Losses(NamedTuple):
     """Scalars of one batch, all but ``total`` for reports: nats per token."""
@@ -58,7 +61,26 @@ def objective(
     dropped = torch.rand(batch.x0.shape[0], generator=generator) < training.prompt_dropout
     cond = model.encode(batch.prompt, batch.prompt_mask).drop(dropped.to(batch.x0.device))
     x_t = process.corrupt(batch.x0, t, model.table, Streams([generator]))
+    if model.estimate is not None and float(torch.rand((), generator=generator)) < SELF_CONDITIONED:
+        x_t = with_estimate(model, process, batch, cond, x_t, t, block_length)
     return losses_at(model, process, batch, cond, x_t, t, block_length, training.next_token_weight)
+
+
+@torch.no_grad()
+def with_estimate(
+    model: Transformer,
+    process: Process,
+    batch: Batch,
+    cond: Condition,
+    x_t: Tensor,
+    t: Tensor,
+    block_length: int,
+) -> Tensor:
+    """``x_t [B, N, 2E]`` with the model's own estimate of the clean embeddings, which sampling has after one step."""
+    whole = block_length == 0 or block_length >= batch.x0.shape[1]
+    past = None if whole else model.read(batch.x0, cond)[0]
+    logits = model(x_t, t, cond, past, 0, block_length)
+    return torch.where(t[..., None] > 0, process.estimated(logits, x_t, model.table), x_t)
 
 
 def losses_at(
@@ -96,9 +118,6 @@ def losses_at(
         cross_entropy = losses.mean() if losses.numel() else zero
     total = (1 - next_token_weight) * bound + next_token_weight * next_token
     return Losses(total, bound.detach(), cross_entropy.detach(), next_token.detach())
-
-
-CHUNK = 512  # positions whose logits are in memory at a time
 
 
 def canvas_losses(

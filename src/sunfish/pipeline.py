@@ -17,7 +17,7 @@ from sunfish.guidance import Guided, OnePass
 from sunfish.model.denoiser import Transformer
 from sunfish.randomness import Streams
 from sunfish.samplers import VERIFIED
-from sunfish.sampling import RISING, STEPPED, SamplingSettings, Snapshot, snapshots
+from sunfish.sampling import RISING, SamplingSettings, Snapshot, snapshots
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.types import Condition, Denoiser, Process
 from sunfish.verified import verified_snapshots
@@ -102,7 +102,7 @@ class Pipeline:
         writable = Writable(self.model, self.tokenizer.size, never)
         interval = settings.guidance_interval
         if self.model.config.guidance_input and scale not in (0, 1) and negative is None and not also:
-            usual = SamplingSettings(sampler=STEPPED)
+            usual = SamplingSettings()
             for name in ("plausibility", "guidance_interval", "guidance_schedule"):
                 if getattr(settings, name) != getattr(usual, name):
                     raise ValueError(
@@ -173,7 +173,8 @@ class Pipeline:
         written: list[int] = []
         shown = None
         for state in self._snapshots([prompt], guidance_scale, length, settings, seed, 0):
-            ids = written + state.x[0].tolist()
+            x = state.x if state.x.ndim == 2 else self.process.decode(state.x, self.model.table)
+            ids = written + x[0].tolist()
             if state.done:
                 written = ids
             text = self._finish(ids[1:], prompt, mask)
@@ -196,7 +197,7 @@ class Pipeline:
         ``settings`` are further fields of ``SamplingSettings``, such as ``temperature``.
         """
         if steps is not None:
-            settings = {"sampler": STEPPED, **settings, "num_steps": steps}
+            settings = {"sampler": self.process.samplers[0], **settings, "num_steps": steps}
         chosen = replace(self.generation.settings, **settings)
         return self.generate(
             [prompt], guidance_scale=guidance_scale, seq_len=seq_len, settings=chosen, seed=seed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -40,17 +40,22 @@ class Streams:
 
     def uniform(self, rows: int, *shape: int, device: torch.device | str = "cpu") -> Tensor:
         """Uniform float64 numbers ``[rows, *shape]`` in [0, 1)."""
+        return self._draw(torch.rand, rows, shape).to(device)
+
+    def normal(self, rows: int, *shape: int, device: torch.device | str = "cpu") -> Tensor:
+        """Standard normal float64 numbers ``[rows, *shape]``."""
+        return self._draw(torch.randn, rows, shape).to(device)
+
+    def _draw(self, source: Callable[..., Tensor], rows: int, shape: tuple[int, ...]) -> Tensor:
         if len(self.generators) == 1:
-            drawn = torch.rand(rows, *shape, generator=self.generators[0], dtype=torch.float64)
+            drawn = source(rows, *shape, generator=self.generators[0], dtype=torch.float64)
         elif len(self.generators) == rows:
-            drawn = torch.stack(
-                [torch.rand(*shape, generator=g, dtype=torch.float64) for g in self.generators]
-            )
+            drawn = torch.stack([source(*shape, generator=g, dtype=torch.float64) for g in self.generators])
         else:
             raise ValueError(
                 f"{rows} rows were asked of {len(self.generators)} random streams; give one for each"
             )
-        return drawn.to(device)
+        return drawn
 
 
 def draw_categorical(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:

@@ -118,6 +118,8 @@ SAMPLERS: dict[str, Kind] = {
     "prefix": Kind(lambda level: Sampler(partial(prefix, level=level)), 0.5),
     "threshold": Kind(lambda level: Sampler(partial(threshold, level=level)), 0.9),
     "entropy": Kind(lambda bound: Sampler(partial(entropy_bounded, bound=bound)), 0.1, math.inf),
+    "ddpm": _plain(ancestral),
+    "ddim": Kind(lambda eta: Sampler(ancestral, eta=eta), 0.0),
     "remask": Kind(
         lambda cap: Sampler(partial(remask_commit, cap=cap), partial(remask_reopen, cap=cap)), 0.05
     ),
@@ -125,7 +127,6 @@ SAMPLERS: dict[str, Kind] = {
 
 
 EXACT = Sampler(ancestral)
-ANCESTRAL = "ancestral"
 VERIFIED = "verified"  # not a choice of positions but another loop: sunfish.verified
 
 

@@ -13,13 +13,12 @@ from torch import Tensor
 
 from sunfish.randomness import Streams
 from sunfish.revision import Reader, revised
-from sunfish.samplers import ANCESTRAL, VERIFIED, get_sampler
+from sunfish.samplers import VERIFIED, get_sampler
 from sunfish.schedules import time_grid
 from sunfish.types import Condition, Denoiser, Past, Process, State
 
 GUIDANCE_SCALE = 3.0  # where a prompt is given and no scale
 CONSTANT, RISING = "constant", "rising"  # schedules of guidance
-STEPPED = "leftmost"  # fills gaps, where verified cannot, and walks through as many steps as it is told
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class SamplingSettings:
         if self.sampler == VERIFIED and ((low, high) != (0, 1) or self.guidance_schedule != CONSTANT):
             raise ValueError(
                 "guidance_interval and guidance_schedule need denoising steps, and verified has none; choose another "
-                f"sampler, such as {STEPPED}"
+                "sampler, such as leftmost"
             )
         if not 0 <= self.plausibility <= 1:
             raise ValueError(
@@ -157,10 +156,10 @@ def snapshots(
     block = settings.block_length or length
     grid = time_grid(settings.num_steps)
     sampler = get_sampler(settings.sampler)
-    if not process.masks and settings.sampler != ANCESTRAL:
+    if settings.sampler.partition(":")[0] not in process.samplers:
         raise ValueError(
-            f"sampler is {settings.sampler!r}, which chooses among masked positions, but this model's noise is no mask; "
-            f"use {ANCESTRAL} or {VERIFIED}"
+            f"sampler is {settings.sampler!r}, but the samplers of this model's process are: "
+            f"{', '.join(process.samplers)}, {VERIFIED}"
         )
     past: Past | None = None
     last: Tensor | None = None  # what the memory expects at the block's first position
@@ -180,13 +179,13 @@ def snapshots(
                 belief = denoiser(x, t * open_.float(), cond, past, start)
                 logits = sharpen(belief, settings)
             stepped = process.step(logits, x, t, s, denoiser.table, block_rng, sampler, belief)
-            moved = torch.where(open_, stepped, x)
+            moved = torch.where(open_ if x.ndim == 2 else open_[..., None], stepped, x)
             # Where the time is not seen, the same canvas has the same logits: no pass is repeated.
             if not torch.equal(moved, x):
                 x, logits = moved, None
                 yield Snapshot(start, x, False)
                 if (
-                    process.masks
+                    not process.sees_time
                     and sampler.reopen is None
                     and not bool(process.scored(x, open_.float(), denoiser.table).any())
                 ):

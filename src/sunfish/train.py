@@ -298,6 +298,12 @@ class _Meter:
 
 def describe(step: int, validation: Validation) -> str:
     """One readable line of a validation."""
+    if not validation.proven:
+        return (
+            f"step {step}  validation: cross-entropy of the canvas {validation.bound:.3f} nats/token (no bound: this "
+            f"process has none), {validation.block_bound:.3f} at block length {validation.block_length}, next token "
+            f"{validation.next_token:.3f}; the right prompt is worth {validation.prompt_gain:.3f} nats/token"
+        )
     return (
         f"step {step}  validation: bound {validation.bound:.3f} nats/token ({validation.bits_per_byte:.3f} bits/byte), "
         f"{validation.block_bound:.3f} at block length {validation.block_length}, next token "

@@ -41,6 +41,7 @@ class Sampler(NamedTuple):
 
     commit: Callable[[Proposal], Tensor]
     reopen: Callable[[Proposal], Tensor] | None = None
+    eta: float = 1.0  # for vectors: the share of fresh noise in a step, 0 for none
 
 
 class Example(NamedTuple):
@@ -118,17 +119,26 @@ class Process(Protocol):
     """A forward corruption q(x_t | x_0) with its loss and its reverse step."""
 
     @property
-    def masks(self) -> bool:
-        """Whether noise is the mask, so that a position is either open or committed; samplers choose among these."""
-        ...
-
-    @property
     def sees_time(self) -> bool:
         """Whether the prediction depends on the time and not only on the state."""
         ...
 
+    @property
+    def has_bound(self) -> bool:
+        """Whether :meth:`loss` is a proven bound of the negative log-likelihood."""
+        ...
+
+    @property
+    def samplers(self) -> tuple[str, ...]:
+        """The samplers that its steps understand, the usual one first."""
+        ...
+
     def corrupt(self, x0: Tensor, t: Tensor, table: Tensor, rng: Streams) -> State:
         """Draw x_t ~ q(x_t | x_0). ``x0 [B, N]`` ids, ``t [B, N]`` times, ``table [V+1, E]`` embeddings."""
+        ...
+
+    def estimated(self, logits: Tensor, x_t: State, table: Tensor) -> State:
+        """The state that remembers what the denoiser made of it, for processes that keep that; else ``x_t``."""
         ...
 
     def scored(self, x_t: State, t: Tensor, table: Tensor) -> Tensor:

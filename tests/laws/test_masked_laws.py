@@ -10,7 +10,7 @@ import torch
 
 from sunfish.processes.masked import MaskedProcess
 from sunfish.randomness import Streams, draw_categorical, generator_of
-from sunfish.samplers import SAMPLERS, get_sampler
+from sunfish.samplers import get_sampler
 from sunfish.sampling import SamplingSettings, generate
 from sunfish.schedules import SCHEDULES, get_schedule, stratified_times, time_grid
 from sunfish.types import Condition, Proposal
@@ -230,7 +230,7 @@ def test_wrong_samplers_are_named(name: str, message: str) -> None:
         SamplingSettings(sampler=name)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", MaskedProcess.samplers)
 def test_known_tokens_never_change(sampler: str) -> None:
     given = torch.randint(0, V, (50, N), generator=generator_of("given"))
     free = torch.rand(50, N, generator=generator_of("free")) < 0.5

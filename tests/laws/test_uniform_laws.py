@@ -196,5 +196,5 @@ def test_known_tokens_never_change_and_spare_ids_are_never_written() -> None:
 def test_a_sampler_that_needs_masks_is_refused() -> None:
     given, free = torch.zeros(1, N, dtype=torch.long), torch.ones(1, N, dtype=torch.bool)
     settings = SamplingSettings(sampler="confidence", block_length=0)
-    with pytest.raises(ValueError, match=r"'confidence'.*use ancestral"):
+    with pytest.raises(ValueError, match=r"'confidence'.*process are: ancestral"):
         next(generate(Oracle(), process(), NO_PROMPT, given, free, streams("no"), settings))

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sunfish.commands.flags import WrongUse, note, print_json
-from sunfish.commands.sample import GUIDANCE, read_prompts
+from sunfish.commands.sample import read_prompts
+from sunfish.commands.settings import GUIDANCE
 from sunfish.config import Config
 
 if TYPE_CHECKING:

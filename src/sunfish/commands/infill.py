@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from sunfish.commands.flags import WrongUse
-from sunfish.commands.sample import CHECKPOINT, add_common, run_infill
+from sunfish.commands.sample import run_infill
+from sunfish.commands.settings import CHECKPOINT, add_common
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -45,6 +45,8 @@ class Transformer(nn.Module):
         self.pointer = Pointer(config)
         width = 2 * len(TIME_FREQUENCIES)
         self.time = nn.Linear(width, config.n_embd, bias=False) if config.time_input else None
+        # The last estimate of the clean embeddings, for the process that keeps one in its state.
+        self.estimate = nn.Linear(config.n_embd, config.n_embd, bias=False) if config.vector_input else None
         width = 2 * len(SCALE_FREQUENCIES)
         self.guidance = nn.Linear(width, config.n_embd, bias=False) if config.guidance_input else None
         # A gain on the output: tied embeddings are small, and logits must be able to become sharp.
@@ -96,7 +98,8 @@ class Transformer(nn.Module):
         """Causal pass over clean ``ids [B, N]`` after ``past``: the grown memory, and hidden states ``[B, N, D]``."""
         start = 0 if past is None else past.shape[4]
         mask = causal_mask(ids.shape[1], start, ids.device)
-        hidden, own = self._layers(ids, self.reading, start, cond, past, mask)
+        nowhere = torch.zeros_like(ids, dtype=torch.bool)
+        hidden, own = self._layers(self.table[ids], nowhere, self.reading, start, cond, past, mask)
         return own if past is None else torch.cat([past, own.to(past.dtype)], dim=4), hidden
 
     def canvas(
@@ -108,13 +111,21 @@ class Transformer(nn.Module):
         start: int = 0,
         block_length: int = 0,
     ) -> Tensor:
-        """Hidden states ``[B, N, D]`` of a canvas of ids ``[B, N]``, at times ``[B, N]``, that begins at ``start``."""
+        """Hidden states ``[B, N, D]`` of a canvas at times ``t [B, N]`` that begins at position ``start``.
+
+        ``x`` holds ids ``[B, N]``, or vectors and their last estimates ``[B, N, 2D]``.
+        """
         if (block_length == 0 or block_length >= x.shape[1]) and past is not None:
             past = past[..., :start, :] if start else None  # one block sees only what lies before it
         remembered = 0 if past is None else past.shape[4]
         mask = canvas_mask(x.shape[1], remembered, start, block_length, x.device)
         mark = None if self.time is None else self.time(waves(t.to(self.table.dtype), TIME_FREQUENCIES))
-        return self._layers(x, mark, start, cond, past, mask)[0]
+        if self.estimate is None:
+            tokens, hidden = self.table[x], x == self.table.shape[0] - 1
+        else:
+            noisy, estimate = x.chunk(2, dim=-1)
+            tokens, hidden = noisy + self.estimate(estimate), t > 0
+        return self._layers(tokens, hidden, mark, start, cond, past, mask)[0]
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
@@ -146,21 +157,24 @@ class Transformer(nn.Module):
 
     def _layers(
         self,
-        ids: Tensor,
+        tokens: Tensor,
+        hidden: Tensor,
         mark: Tensor | None,
         start: int,
         cond: Condition,
         past: Past | None,
         mask: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
-        """Final hidden states ``[B, N, D]`` of ``ids [B, N]`` that begin at ``start``, and their keys and values."""
-        end = start + ids.shape[1]
+        """Final hidden states ``[B, N, D]`` of ``tokens [B, N, D]`` that begin at ``start``, and their keys and values.
+
+        ``hidden [B, N]`` marks those that are noise, ``mark`` (broadcast) tells the layers about the pass.
+        """
+        end = start + tokens.shape[1]
         if end > self.config.context_length:
             raise ValueError(
                 f"the text has {end} positions, but this model was built for context_length "
                 f"{self.config.context_length}; ask for a shorter text (--seq_len)"
             )
-        tokens = self.table[ids]
         x = tokens + self.position[start:end]
         x = x if mark is None else x + mark
         if self.guidance is not None:
@@ -172,7 +186,6 @@ class Transformer(nn.Module):
         for i, layer in enumerate(self.layers):
             x, own = layer(x, angles, prompts[i], None if past is None else past[i], mask)
             memory.append(own)
-        hidden = ids == self.table.shape[0] - 1
         x, own = self.pointer(x, tokens, hidden, prompts[-1], None if past is None else past[-1], mask)
         return x, torch.stack([*memory, own])
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from sunfish.config import ProcessConfig
+from sunfish.processes.gaussian import GaussianProcess
 from sunfish.processes.masked import MaskedProcess
 from sunfish.processes.uniform import UniformProcess
 from sunfish.types import Process
 
-PROCESSES: dict[str, type[MaskedProcess] | type[UniformProcess]] = {
+PROCESSES: dict[str, type[MaskedProcess] | type[UniformProcess] | type[GaussianProcess]] = {
     "masked": MaskedProcess,
     "uniform": UniformProcess,
+    "gaussian": GaussianProcess,
 }
 
 

@@ -23,8 +23,18 @@ class MaskedProcess:
 
     schedule: Schedule
 
-    masks = True
     sees_time = False
+    has_bound = True
+    samplers = (
+        "leftmost",
+        "ancestral",
+        "first-hitting",
+        "confidence",
+        "prefix",
+        "threshold",
+        "entropy",
+        "remask",
+    )
 
     @classmethod
     def from_names(cls, schedule: str) -> MaskedProcess:
@@ -36,6 +46,10 @@ class MaskedProcess:
         mask_id = table.shape[0] - 1
         mask_rate = 1 - self.schedule.alpha(t.double())
         return torch.where(rng.uniform(*x0.shape, device=x0.device) < mask_rate, mask_id, x0)
+
+    def estimated(self, logits: Tensor, x_t: Tensor, table: Tensor) -> Tensor:
+        """``x_t``: the state is all that a step needs."""
+        return x_t
 
     def scored(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
         """``[B, N]`` bool: where the loss can differ from 0, so that logits are needed nowhere else."""

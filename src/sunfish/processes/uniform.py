@@ -29,8 +29,9 @@ class UniformProcess:
 
     schedule: Schedule
 
-    masks = False
     sees_time = True
+    has_bound = True
+    samplers = ("ancestral",)
 
     @classmethod
     def from_names(cls, schedule: str) -> UniformProcess:
@@ -43,6 +44,10 @@ class UniformProcess:
         size = table.shape[0] - 1
         noise = (rng.uniform(*x0.shape, device=x0.device) * size).long()
         return torch.where(rng.uniform(*x0.shape, device=x0.device) < noise_rate, noise, x0)
+
+    def estimated(self, logits: Tensor, x_t: Tensor, table: Tensor) -> Tensor:
+        """``x_t``: the state is all that a step needs."""
+        return x_t
 
     def scored(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
         """``[B, N]`` bool: every position that is not known; noise does not show which tokens it has changed."""

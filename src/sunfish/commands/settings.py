@@ -1,0 +1,163 @@
+"""From flags to how a text is written: the sampling flags, and the loaded model with its settings."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sunfish.commands.flags import WrongUse, note, print_config
+from sunfish.config import Config
+
+if TYPE_CHECKING:
+    from sunfish.pipeline import Pipeline
+    from sunfish.sampling import SamplingSettings
+
+# The defaults of sunfish.sampling.SamplingSettings, whose import would load torch; a test compares them.
+DEFAULTS: dict[str, Any] = {
+    "num_steps": 20, "block_length": 8, "sampler": "verified", "temperature": 0.5, "plausibility": 0.3,
+    "negative_prompt": "", "also": (), "guidance_interval": (0.0, 1.0),
+    "guidance_schedule": "constant", "revisions": 0, "top_p": 1.0,
+}  # fmt: skip
+CHECKPOINT = "checkpoints/last.ckpt"
+GUIDANCE = 3.0
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """What sampling and infilling have in common."""
+    parser.add_argument("checkpoint", nargs="?", default=CHECKPOINT, help="checkpoint (%(default)s)")
+    parser.add_argument(
+        "--num-samples", type=int, default=1, metavar="N", help="texts for each prompt (%(default)s)"
+    )
+    parser.add_argument("--guidance-scale", type=float, metavar="FLOAT",
+                        help=f"0 ignores the prompt, 1 follows it, above 1 insists ({GUIDANCE})")  # fmt: skip
+    helps = {
+        "num_steps": "denoising steps of each block; takes leftmost (or the process's own) where no --sampler is given",
+        "block_length": "tokens denoised together; 0: the whole text",
+        "sampler": "verified (drafts, then checks), leftmost (reading order), prefix:0.5, threshold:0.9, entropy:0.1 "
+        "(several at once where sure), confidence, remask:0.05, first-hitting, ancestral (exact); gaussian: ddpm, ddim:0",
+        "temperature": "below 1 is safer, 0 takes the likeliest",
+        "negative_prompt": "what guidance above 1 shall lead away from",
+        "also": "a further prompt and its weight beside --prompt, whose weight is 1; repeatable",
+        "guidance_interval": "the part of the denoising, from 0 (all noise) to 1, in which guidance is on",
+        "guidance_schedule": "constant, or rising: from 1 at the beginning of each block to the full scale at its end",
+        "revisions": "rounds in which the memory reads each block and the canvas writes anew what is unlikely",
+        "top_p": "draw only among the likeliest tokens that together have this probability",
+        "plausibility": "guidance may only choose tokens of this share of the likeliest one's probability; 0: any",
+    }
+    for name, default in DEFAULTS.items():
+        flag, kind = "--" + name.replace("_", "-"), type(default)
+        text = f"{helps[name]} ({default})" if default not in ("", ()) else helps[name]
+        options: dict[str, Any]
+        if name == "also":
+            options = {"action": "append", "nargs": 2, "metavar": ("TEXT", "WEIGHT")}
+        elif name == "guidance_interval":
+            options = {"type": float, "nargs": 2, "metavar": ("FROM", "TO")}
+        else:
+            options = {"type": kind, "metavar": kind.__name__.upper()}
+        parser.add_argument(flag, help=text, **options)
+    parser.add_argument(
+        "--scheduler", choices=("ddpm", "ddim"), help="the sampler of a gaussian model; the same as --sampler"
+    )
+    parser.add_argument(
+        "--fast", action="store_true", help="the setting for under a second that sunfish bench found"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="the same seed writes the same (%(default)s)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (%(default)s)")
+    parser.add_argument("--cpu", action="store_true", help="the same as --device cpu")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the checkpoint's configuration and stop"
+    )
+
+
+def open_pipeline(
+    arguments: argparse.Namespace, prompted: bool
+) -> tuple[Pipeline | None, SamplingSettings, float]:
+    """The loaded model (``None`` after ``--print-config``), the settings and the guidance scale."""
+    if arguments.num_samples < 1:
+        raise WrongUse(f"num_samples is {arguments.num_samples}, but it must be at least 1")
+    scale = arguments.guidance_scale
+    guides = prompted or bool(arguments.negative_prompt)
+    from sunfish.generation import BEST, FAST, read_generation
+
+    path = Path(arguments.checkpoint)
+    usual = read_generation(path, FAST if arguments.fast else BEST)
+    if scale is None:
+        scale = (
+            usual.guidance_scale if guides else 0.0
+        )  # without a prompt both sides of guidance are the same
+    if not 0 <= scale < float("inf"):
+        raise WrongUse(f"guidance_scale is {scale}: give 0 (ignore the prompt), 1 (follow it) or more")
+    if arguments.negative_prompt and scale <= 1:
+        raise WrongUse(f"--negative_prompt needs a --guidance_scale above 1; it is {scale:g}")
+    if not guides and scale > 0:
+        note("note: guidance needs a prompt (--prompt); without one it changes nothing")
+        scale = 0.0
+    from sunfish.checkpoint import read_about
+    from sunfish.devices import choose_device
+    from sunfish.pipeline import Pipeline
+    from sunfish.sampling import SamplingSettings
+
+    if arguments.scheduler:
+        if arguments.sampler not in (None, arguments.scheduler):
+            raise WrongUse(
+                f"--scheduler {arguments.scheduler} and --sampler {arguments.sampler}: give one of them"
+            )
+        arguments.sampler = arguments.scheduler
+    given = {name: value for name in DEFAULTS if (value := getattr(arguments, name)) is not None}
+    if arguments.also:
+        if not prompted:
+            raise WrongUse("--also stands beside a --prompt; give one")
+        given["also"] = tuple((text, weight_of(text, weight)) for text, weight in arguments.also)
+    if arguments.guidance_interval:
+        given["guidance_interval"] = tuple(arguments.guidance_interval)
+    try:
+        SamplingSettings(**{"sampler": "leftmost", **given})  # a wrong value is wrong whatever the checkpoint
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    stepped = arguments.guidance_interval or arguments.revisions or arguments.guidance_schedule == "rising"
+    # verified has no denoising steps, and reads every token anyway
+    if stepped and usual.settings.sampler == "verified":
+        given.setdefault("sampler", stepped_sampler(path))
+    if "num_steps" in given and given.get("sampler", usual.settings.sampler) == "verified":
+        if "sampler" not in given:
+            given["sampler"] = stepped_sampler(path)
+        else:
+            raise WrongUse(
+                "--sampler verified has no denoising steps; leave out --num_steps or choose another"
+            )
+    try:
+        settings = replace(usual.settings, **given)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    if arguments.print_config:
+        print_config(Config.from_dict(read_about(path)["config"]))
+        return None, settings, scale
+    return (
+        Pipeline.from_checkpoint(path, choose_device("cpu" if arguments.cpu else arguments.device)),
+        settings,
+        scale,
+    )
+
+
+def weight_of(text: str, weight: str) -> float:
+    """The weight of the further prompt ``text``; ``WrongUse`` where it is none."""
+    try:
+        number = float(weight)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise WrongUse(f"--also {text[:40]!r} has weight {weight!r}; give a number above 0, such as 0.5")
+    return number
+
+
+def stepped_sampler(checkpoint: Path) -> str:
+    """The sampler that walks through denoising steps in the usual way for the checkpoint's process."""
+    from sunfish.checkpoint import read_about
+    from sunfish.processes import build_process
+
+    return build_process(Config.from_dict(read_about(checkpoint)["config"]).process).samplers[0]
