@@ -38,9 +38,9 @@ def merged(part: Tensor) -> Tensor:
 @pytest.mark.parametrize("causal", [False, True])
 def test_it_is_what_its_formula_says(causal: bool) -> None:
     pointer, x, tokens, prompt, past = pointer_with_inputs()
-    hidden = torch.tensor([[False, True, False], [False, False, False]])
+    noise = torch.tensor([[False, True, False], [False, False, False]])
     mask = torch.ones(3, 7, dtype=torch.bool).tril(4) if causal else None
-    states, own = pointer(x, tokens, hidden, prompt, past, mask)
+    states, own = pointer(x, tokens, noise, prompt, past, mask)
 
     def norm(v: Tensor) -> Tensor:
         return v / v.pow(2).mean().sqrt()
@@ -55,7 +55,7 @@ def test_it_is_what_its_formula_says(causal: bool) -> None:
                     places.append((merged(prompt[0])[row, slot], merged(prompt[1])[row, slot]))
             places += [(merged(past[0])[row, k], merged(past[1])[row, k]) for k in range(4)]
             for k in range(3):
-                if not hidden[row, k] and not (causal and k > position):
+                if not noise[row, k] and not (causal and k > position):
                     token = norm(tokens[row, k])
                     places.append((token + pointer.key.weight @ norm(x[row, k]), token))
             weights = torch.softmax(torch.stack([query @ key / math.sqrt(8) for key, _ in places]), dim=0)
@@ -68,10 +68,10 @@ def test_it_is_what_its_formula_says(causal: bool) -> None:
 
 def test_a_masked_position_is_never_copied() -> None:
     pointer, x, tokens, prompt, past = pointer_with_inputs()
-    hidden = torch.tensor([[False, True, False]]).expand(2, -1)
-    before, _ = pointer(x, tokens, hidden, prompt, past)
+    noise = torch.tensor([[False, True, False]]).expand(2, -1)
+    before, _ = pointer(x, tokens, noise, prompt, past)
     tokens[:, 1] = 7.0
-    after, _ = pointer(x, tokens, hidden, prompt, past)
+    after, _ = pointer(x, tokens, noise, prompt, past)
     assert torch.equal(before, after)
 
 

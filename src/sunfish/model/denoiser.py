@@ -121,11 +121,11 @@ class Transformer(nn.Module):
         mask = canvas_mask(x.shape[1], remembered, start, block_length, x.device)
         mark = None if self.time is None else self.time(waves(t.to(self.table.dtype), TIME_FREQUENCIES))
         if self.estimate is None:
-            tokens, hidden = self.table[x], x == self.table.shape[0] - 1
+            tokens, noise = self.table[x], x == self.table.shape[0] - 1
         else:
             noisy, estimate = x.chunk(2, dim=-1)
-            tokens, hidden = noisy + self.estimate(estimate), t > 0
-        return self._layers(tokens, hidden, mark, start, cond, past, mask)[0]
+            tokens, noise = noisy + self.estimate(estimate), t > 0
+        return self._layers(tokens, noise, mark, start, cond, past, mask)[0]
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
@@ -158,7 +158,7 @@ class Transformer(nn.Module):
     def _layers(
         self,
         tokens: Tensor,
-        hidden: Tensor,
+        noise: Tensor,
         mark: Tensor | None,
         start: int,
         cond: Condition,
@@ -167,7 +167,7 @@ class Transformer(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Final hidden states ``[B, N, D]`` of ``tokens [B, N, D]`` that begin at ``start``, and their keys and values.
 
-        ``hidden [B, N]`` marks those that are noise, ``mark`` (broadcast) tells the layers about the pass.
+        ``noise [B, N]`` is True where there is no token yet; ``mark`` (broadcast) tells the layers about the pass.
         """
         end = start + tokens.shape[1]
         if end > self.config.context_length:
@@ -186,7 +186,7 @@ class Transformer(nn.Module):
         for i, layer in enumerate(self.layers):
             x, own = layer(x, angles, prompts[i], None if past is None else past[i], mask)
             memory.append(own)
-        x, own = self.pointer(x, tokens, hidden, prompts[-1], None if past is None else past[-1], mask)
+        x, own = self.pointer(x, tokens, noise, prompts[-1], None if past is None else past[-1], mask)
         return x, torch.stack([*memory, own])
 
 

@@ -41,14 +41,14 @@ class Pointer(nn.Module):
         self,
         x: Tensor,
         tokens: Tensor,
-        hidden: Tensor,
+        noise: Tensor,
         prompt: tuple[Tensor, Tensor, Tensor],
         past: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """``x [B, N, D]`` states after the last layer, ``tokens [B, N, D]`` the embeddings they began with.
 
-        ``hidden [B, N]`` bool is True where a token is masked, so that nothing can be copied from there; the rest is
+        ``noise [B, N]`` bool is True where there is no token yet, so that nothing is copied from there; the rest is
         as in a layer. Returns the states with what they copy, and this call's keys and values ``[2, B, H, N, D/H]``.
         """
         x = normalise(x)
@@ -58,7 +58,7 @@ class Pointer(nn.Module):
         parts = [torch.stack([prompt_keys, prompt_values]), *([] if past is None else [past]), own]
         keys, values = merge_heads(torch.cat([part.to(x.dtype) for part in parts], dim=3)).unsqueeze(2)
         batch, length, remembered = *x.shape[:2], keys.shape[2] - shown.shape[1] - x.shape[1]
-        text = torch.cat([hidden.new_ones(batch, remembered), ~hidden], dim=1)[:, None, None, :]
+        text = torch.cat([noise.new_ones(batch, remembered), ~noise], dim=1)[:, None, None, :]
         text = text.expand(batch, 1, length, -1) if mask is None else text & mask
         visible = torch.cat([shown[:, None, None, :].expand(batch, 1, length, -1), text], dim=3)
         copied = attend((x * self.query_gain.to(x.dtype))[:, None], keys, values, visible)[:, 0]
