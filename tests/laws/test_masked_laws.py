@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from sunfish.objective import exact_counts
 from sunfish.processes.masked import MaskedProcess
 from sunfish.randomness import Streams, draw_categorical, generator_of
 from sunfish.samplers import get_sampler
@@ -268,3 +269,38 @@ def test_time_grid_and_strata() -> None:
     times = stratified_times(8, 16, generator_of("strata"))
     assert float(times.min()) > 0 and float(times.max()) <= 1
     assert sorted(torch.ceil(times.flatten().double() * 128).long().tolist()) == list(range(1, 129))
+
+
+@pytest.mark.parametrize("block_length", [0, 2, 3])
+def test_exact_counts(block_length: int) -> None:
+    """Each block has exactly ceil(t n) masks, known positions never, all positions equally often."""
+    rows, length = 6000, 5
+    block = block_length or length
+    t = stratified_times(rows, -(-length // block), generator_of("t", block_length))
+    t = t.repeat_interleave(block, dim=1)[:, :length].clone()
+    t[:, 0] = 0
+    chosen, share = exact_counts(t, block_length, generator_of("counts", block_length))
+    for start in range(0, length, block):
+        part = slice(max(1, start), min(start + block, length))
+        n = part.stop - part.start
+        masked = chosen[:, part].sum(1)
+        torch.testing.assert_close(masked, torch.ceil(t[:, part.start] * n - 1e-6))
+        torch.testing.assert_close(share[:, part], (masked / n)[:, None].expand(-1, n))
+        often = chosen[:, part].mean(0)
+        assert float((often - often.mean()).abs().max()) < 0.04
+    assert not chosen[:, 0].any() and not share[:, 0].any()
+
+
+def test_exact_counts_give_the_same_bound() -> None:
+    """The oracle's bound of one text: its exact negative log-likelihood, with less variance than independent masks."""
+    process, rows = MaskedProcess.from_names("log-linear"), 20_000
+    x0 = TEXTS[17:18].expand(rows, N)
+    t = stratified_times(rows, 1, generator_of("times")).double().expand(rows, N)
+    chosen, share = exact_counts(t, 0, generator_of("counts"))
+    x_t = process.corrupt(x0, chosen, TABLE, streams("exact"))
+    losses = process.loss(Oracle()(x_t, share, NO_PROMPT), x0, x_t, share).sum(-1)
+    exact = -data_distribution()[17].log().item()
+    assert losses.mean().item() == pytest.approx(exact, abs=4.5 * losses.std().item() / math.sqrt(rows))
+    x_t = process.corrupt(x0, t, TABLE, streams("independent"))
+    independent = process.loss(Oracle()(x_t, t, NO_PROMPT), x0, x_t, t).sum(-1)
+    assert losses.std() < 0.8 * independent.std()
