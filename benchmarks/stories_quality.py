@@ -5,22 +5,30 @@
 For prompts of the held-out split it prints, for each scale: the share of sentences that the oracle's grammar can
 produce; the share of the prompts' demands that their own texts meet; the same with the prompts shuffled among
 the texts (the peer: what chance alone would give) and the ratio of the two; the share of texts that reached
-their own end; distinct texts; seconds a text.
+their own end; distinct texts; how many different names a text has (the first line says how many the corpus's own
+stories for these prompts have: more mean that somebody's name changes on the way); seconds a text.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 
 from common import Writer, add_sampling_flags, plot, ratio, share
 
 from sunfish.data.stories import story
+from sunfish.data.stories.lexicon import NAMES
 from sunfish.data.stories.oracle import check, grammatical
 from sunfish.pipeline import Generated
 
-ROW = "{:>8} {:>9} {:>8} {:>9} {:>6} {:>9} {:>9} {:>7}"
+ROW = "{:>8} {:>9} {:>8} {:>9} {:>6} {:>9} {:>9} {:>10} {:>7}"
+
+
+def names(texts: list[str]) -> float:
+    """Mean number of different names in a text."""
+    return sum(len(set(re.findall(r"[A-Z][a-z]+", text)) & set(NAMES)) for text in texts) / len(texts)
 
 
 def judge(texts: list[Generated], prompts: list[str]) -> dict[str, float]:
@@ -38,6 +46,7 @@ def judge(texts: list[Generated], prompts: list[str]) -> dict[str, float]:
         "met": share(met),
         "shuffled": share(chance),
         "finished": share([text.finished for text in texts]),
+        "names": names([text.text for text in texts]),
         "distinct": 100 * len({text.text for text in texts}) / len(texts),
     }
 
@@ -53,13 +62,24 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     writer = Writer(arguments)
-    prompts = [story(1, arguments.split, index).prompt for index in range(arguments.texts)]
+    written = [story(1, arguments.split, index) for index in range(arguments.texts)]
+    prompts = [one.prompt for one in written]
     print(
         f"{arguments.checkpoint}: {arguments.texts} prompts of the {arguments.split} split, {writer.settings}, "
-        f"best of {arguments.best_of}"
+        f"best of {arguments.best_of}; the corpus's own stories: {names([one.text for one in written]):.2f} names each"
     )
     print(
-        ROW.format("guidance", "grammar %", "met %", "shuffled", "ratio", "finished%", "distinct%", "s/text")
+        ROW.format(
+            "guidance",
+            "grammar %",
+            "met %",
+            "shuffled",
+            "ratio",
+            "finished%",
+            "distinct%",
+            "names/text",
+            "s/text",
+        )
     )
     rows, shown = [], []
     for scale in arguments.scales:
@@ -76,6 +96,7 @@ def main() -> None:
                 ratio(row["met"], row["shuffled"]),
                 f"{row['finished']:.0f}",
                 f"{row['distinct']:.0f}",
+                f"{row['names']:.2f}",
                 f"{row['seconds']:.2f}",
             ),
             flush=True,
