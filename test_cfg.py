@@ -97,8 +97,8 @@ def checks() -> Iterator[Check]:
     past, logits = Guided(model, 2.0).remember(x0[:, :8], cond)
     after = Guided(model, 2.0)(x[:, 8:], t[:, 8:], cond, past, 8)
     shapes = (tuple(past.shape), tuple(after.shape))
-    right = ((2, 2, 2 * ROWS, 2, 8, 16), (ROWS, LENGTH - 8, VOCABULARY))
-    yield "shapes: memory [L, 2, 2B, H, M, D/H], a later block", f"{shapes[0]}, {shapes[1]}", shapes == right
+    right = ((3, 2, 2 * ROWS, 2, 8, 16), (ROWS, LENGTH - 8, VOCABULARY))
+    yield "shapes: memory [L+1, 2, 2B, H, M, D/H], a later block", f"{shapes[0]}, {shapes[1]}", shapes == right
     good = bool(after.isfinite().all() and logits.isfinite().all())
     yield "all guided logits are finite", str(good).lower(), good
 
@@ -115,9 +115,9 @@ def dropped_share(dropout: float, rows: int = 4000) -> float:
     seen: list[Condition] = []
     canvas = model.canvas
 
-    def watched(x: torch.Tensor, cond: Condition, *rest: object) -> torch.Tensor:
+    def watched(x: torch.Tensor, t: torch.Tensor, cond: Condition, *rest: object) -> torch.Tensor:
         seen.append(cond)
-        return canvas(x, cond, *rest)
+        return canvas(x, t, cond, *rest)
 
     model.canvas = watched
     ids = torch.ones(rows, 4, dtype=torch.long)
