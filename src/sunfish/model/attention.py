@@ -27,13 +27,16 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     )
 
 
+def _inverse_rms(x: Tensor) -> Tensor:
+    return x.shape[-1] ** 0.5 / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-6)
+
+
 class _Normalise(torch.autograd.Function):
     """x / rms(x) with its gradient written out: a third of the passes over memory that autograd's own takes."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = x.shape[-1] ** 0.5 / norm.clamp(min=1e-6)
+        scale = _inverse_rms(x)
         y = x * scale
         ctx.save_for_backward(y, scale)
         return y
@@ -49,6 +52,8 @@ def normalise(x: Tensor) -> Tensor:
 
     A matrix follows each of the network's norms, so weights of their own would add no function.
     """
+    if not torch.is_grad_enabled():
+        return x * _inverse_rms(x)  # the detour through autograd is a tenth of a sampling pass
     return _Normalise.apply(x)
 
 
