@@ -98,7 +98,11 @@ def checks() -> Iterator[Check]:
     after = Guided(model, 2.0)(x[:, 8:], t[:, 8:], cond, past, 8)
     shapes = (tuple(past.shape), tuple(after.shape))
     right = ((3, 2, 2 * ROWS, 2, 8, 16), (ROWS, LENGTH - 8, VOCABULARY))
-    yield "shapes: memory [L+1, 2, 2B, H, M, D/H], a later block", f"{shapes[0]}, {shapes[1]}", shapes == right
+    yield (
+        "shapes: memory [L+1, 2, 2B, H, M, D/H], a later block",
+        f"{shapes[0]}, {shapes[1]}",
+        shapes == right,
+    )
     good = bool(after.isfinite().all() and logits.isfinite().all())
     yield "all guided logits are finite", str(good).lower(), good
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from sunfish.data.stories.oracle import check, grammatical
 from sunfish.devices import choose_precision, set_threads
 from sunfish.pipeline import Generated, Pipeline
 from sunfish.sampling import SamplingSettings
@@ -22,6 +23,12 @@ def share(values: list[bool]) -> float:
 def ratio(figure: float, peer: float) -> str:
     """``figure / peer`` for a table; a dash where the peer is 0."""
     return f"{figure / peer:.1f}" if peer else "-"
+
+
+def by_oracle(texts: list[Generated]) -> tuple[float, float]:
+    """Percentages: of the sentences that are grammatical, of the prompts' demands that their texts meet."""
+    good = share([ok for text in texts for _, ok in grammatical(text.text)])
+    return good, share([ok for text in texts for ok in check(text.prompt, text.text).values()])
 
 
 def nats(judge: Pipeline, texts: list[Generated]) -> float:

@@ -13,10 +13,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-from common import share
+from common import by_oracle
 
 from sunfish.data.stories import story
-from sunfish.data.stories.oracle import check, grammatical
 from sunfish.devices import set_threads
 from sunfish.pipeline import Generated, Pipeline
 
@@ -55,8 +54,7 @@ def main() -> None:
     print(ROW.format("", "ms/token", "ratio", "grammar %", "met %"))
     peer = median(seconds["teacher, scale 1"])
     for name in ways:
-        good = share([ok for text in texts[name] for _, ok in grammatical(text.text)])
-        met = share([ok for text in texts[name] for ok in check(text.prompt, text.text).values()])
+        good, met = by_oracle(texts[name])
         own = median(seconds[name])
         print(ROW.format(name, f"{1000 * own:.2f}", f"{own / peer:.2f}", f"{good:.1f}", f"{met:.1f}"))
 

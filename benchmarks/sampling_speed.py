@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import distinct, entropy, nats, share
+from common import by_oracle, distinct, entropy, nats, share
 from llama import build
 
 from sunfish.checkpoint import load_checkpoint
 from sunfish.data.stories import story
-from sunfish.data.stories.oracle import check, grammatical
 from sunfish.devices import set_threads
 from sunfish.pipeline import Generated, Pipeline
 from sunfish.sampling import SamplingSettings
@@ -122,8 +121,7 @@ def main() -> None:
         rate = sum(text.tokens + text.finished for text in texts) / seconds
         fastest = max(fastest, rate) if is_peer else fastest
         trained = not is_peer or arguments.llama
-        good = share([ok for text in texts for _, ok in grammatical(text.text)])
-        met = share([ok for text in texts for ok in check(text.prompt, text.text).values()])
+        good, met = by_oracle(texts)
         figures = [f"{good:.1f}", f"{met:.1f}", f"{share([text.finished for text in texts]):.0f}"]
         figures += [
             f"{nats(judge, texts):.3f}" if judge else "-",

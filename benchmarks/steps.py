@@ -16,10 +16,9 @@ import time
 from pathlib import Path
 
 import torch
-from common import distinct, entropy, nats, share
+from common import by_oracle, distinct, entropy, nats
 
 from sunfish.data.stories import story
-from sunfish.data.stories.oracle import check, grammatical
 from sunfish.devices import choose_precision, set_threads
 from sunfish.pipeline import Pipeline
 from sunfish.sampling import SamplingSettings
@@ -103,8 +102,7 @@ def main() -> None:
             )
         seconds = (time.perf_counter() - begin) / len(texts)
         batches = len(texts) if settings.sampler == "verified" else -(-len(texts) // 20)
-        good = share([ok for text in texts for _, ok in grammatical(text.text)])
-        met = share([ok for text in texts for ok in check(text.prompt, text.text).values()])
+        good, met = by_oracle(texts)
         figures = [
             f"{counted.passes / batches:.0f}", f"{seconds:.2f}", f"{good:.1f}", f"{met:.1f}",
             f"{nats(judge, texts):.2f}" if judge else "-", f"{entropy(texts):.2f}",

@@ -16,11 +16,11 @@ import json
 import re
 import time
 
-from common import Writer, add_sampling_flags, plot, ratio, share
+from common import Writer, add_sampling_flags, by_oracle, plot, ratio, share
 
 from sunfish.data.stories import story
 from sunfish.data.stories.lexicon import NAMES
-from sunfish.data.stories.oracle import check, grammatical
+from sunfish.data.stories.oracle import check
 from sunfish.pipeline import Generated
 
 ROW = "{:>8} {:>9} {:>8} {:>9} {:>6} {:>9} {:>9} {:>10} {:>7}"
@@ -33,17 +33,14 @@ def names(texts: list[str]) -> float:
 
 def judge(texts: list[Generated], prompts: list[str]) -> dict[str, float]:
     """All figures of one set of texts."""
-    sentences = [good for text in texts for _, good in grammatical(text.text)]
-    met = [
-        ok for text, prompt in zip(texts, prompts, strict=True) for ok in check(prompt, text.text).values()
-    ]
+    grammar, met = by_oracle(texts)
     others = prompts[1:] + prompts[:1]
     chance = [
         ok for text, prompt in zip(texts, others, strict=True) for ok in check(prompt, text.text).values()
     ]
     return {
-        "grammatical": share(sentences),
-        "met": share(met),
+        "grammatical": grammar,
+        "met": met,
         "shuffled": share(chance),
         "finished": share([text.finished for text in texts]),
         "names": names([text.text for text in texts]),

@@ -66,15 +66,14 @@ class Distillation:
         x_t = process.corrupt(batch.x0, t, model.table, Streams([generator]))
         scored = process.scored(x_t, t, model.table)
         real = torch.arange(batch.x0.shape[1], device=t.device) < (batch.lengths - 1)[:, None]
-        whole = block_length == 0 or block_length >= batch.x0.shape[1]
         with torch.no_grad():
             guided = Guided(self.teacher, scale, SamplingSettings.plausibility)
             cond = self.teacher.encode(batch.prompt, batch.prompt_mask).drop(dropped)
             past, next_wanted = guided.remember(batch.x0, cond)
-            wanted = guided(x_t, t, cond, None if whole else past, 0, block_length)
+            wanted = guided(x_t, t, cond, past, 0, block_length)
         cond = model.encode(batch.prompt, batch.prompt_mask).drop(dropped).at_scale(scale)
         past, next_logits = model.remember(batch.x0, cond)
-        logits = model(x_t, t, cond, None if whole else past, 0, block_length)
+        logits = model(x_t, t, cond, past, 0, block_length)
         next_token = divergence(next_wanted[real], next_logits[real])
         canvas = divergence(wanted[scored], logits[scored])
         weight = training.next_token_weight

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import mean, median
 from typing import NamedTuple
-
-import torch
 
 from sunfish.data.stories.oracle import check, grammatical
 from sunfish.generation import BEST, FAST, Generation
@@ -51,16 +50,18 @@ def by_likelihood(pipeline: Pipeline, texts: Sequence[Generated]) -> dict[str, f
 
     The probability is exact, by the model's own memory. Alone it would praise repetition, which the second counts.
     """
-    end, nats, tokens = pipeline.tokenizer.end, 0.0, 0
+    nats, tokens = 0.0, 0
     bigrams: list[tuple[int, int]] = []
     for text in texts:
-        row = torch.tensor([[end, *text.ids, *[end] * text.finished]], device=pipeline.device)
+        row = pipeline.row(text)
         if row.shape[1] > 1:
             nats += float(pipeline.log_likelihood(row, pipeline.encode([text.prompt])))
             tokens += row.shape[1] - 1
         bigrams += zip(text.ids, text.ids[1:], strict=False)
-    likelihood = float(torch.tensor(nats / max(1, tokens)).exp())
-    return {"likelihood": likelihood, "distinct": len(set(bigrams)) / max(1, len(bigrams))}
+    return {
+        "likelihood": math.exp(nats / max(1, tokens)),
+        "distinct": len(set(bigrams)) / max(1, len(bigrams)),
+    }
 
 
 def candidates(scales: Iterable[float]) -> list[Generation]:
@@ -85,10 +86,7 @@ def measure(
             )
             seconds.append(time.perf_counter() - begin)
         parts = judge(pipeline, texts)
-        quality = 1.0
-        for value in parts.values():
-            quality *= value
-        yield Point(way, median(seconds), quality, parts)
+        yield Point(way, median(seconds), math.prod(parts.values()), parts)
 
 
 def frontier(points: Sequence[Point]) -> list[Point]:

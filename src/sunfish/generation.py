@@ -41,7 +41,9 @@ def read_generation(checkpoint: Path, which: str = BEST) -> Generation:
     path = checkpoint / FILE
     if not path.is_file():
         if which != BEST:
-            raise ValueError(f"{checkpoint} has no {FILE}; measure what is fast: sunfish bench {checkpoint}")
+            raise ValueError(
+                f"{checkpoint} has no {FILE}; measure what is fast: sunfish bench sample {checkpoint}"
+            )
         return Generation()
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -54,4 +56,4 @@ def read_generation(checkpoint: Path, which: str = BEST) -> Generation:
         }
         return Generation(SamplingSettings(**values), scale)
     except (KeyError, TypeError, ValueError, AttributeError) as why:
-        raise ValueError(f"{path} is damaged ({why}); delete it, or run sunfish bench again") from why
+        raise ValueError(f"{path} is damaged ({why}); delete it, or run sunfish bench sample again") from why

@@ -203,13 +203,17 @@ class Pipeline:
             [prompt], guidance_scale=guidance_scale, seq_len=seq_len, settings=chosen, seed=seed
         )[0].text
 
+    def row(self, text: Generated) -> Tensor:
+        """The ids ``[1, N]`` of a text with its start mark, and its end mark if it has one."""
+        end = self.tokenizer.end
+        return torch.tensor([[end, *text.ids, *[end] * text.finished]], device=self.device)
+
     def fit(self, text: Generated) -> float:
         """log p(text | prompt) - log p(text) in nats, both exact, by the memory: how far the text answers its prompt.
 
         The pointwise mutual information of Li et al. 2016 (arXiv:1510.03055, eq. 9), from one model.
         """
-        end = self.tokenizer.end
-        row = torch.tensor([[end, *text.ids, *[end] * text.finished]], device=self.device)
+        row = self.row(text)
         given, without = self.log_likelihood(torch.cat([row, row]), self.encode([text.prompt]).with_null())
         return float(given - without)
 

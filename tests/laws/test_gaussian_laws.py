@@ -12,6 +12,7 @@ import torch
 from sunfish.config import preset
 from sunfish.processes.gaussian import GaussianProcess, embeddings
 from sunfish.randomness import Streams, generator_of
+from sunfish.samplers import get_sampler
 from sunfish.sampling import SamplingSettings, generate
 from sunfish.schedules import SCHEDULES
 from sunfish.train import Trainer
@@ -101,7 +102,6 @@ def test_samplers_reproduce_the_data(sampler: str, steps: int, good: bool) -> No
 def test_ddim_is_deterministic_and_ddpm_is_not() -> None:
     x = process().corrupt(torch.zeros(1, N, dtype=torch.long), torch.ones(1, N), TABLE, streams("start"))
     logits = torch.randn(1, N, V, generator=generator_of("logits"), dtype=torch.float64)
-    from sunfish.samplers import get_sampler
 
     def step(sampler: str, seed: int) -> torch.Tensor:
         return process().step(logits, x, 0.8, 0.5, TABLE, streams(seed), get_sampler(sampler))
@@ -113,8 +113,6 @@ def test_ddim_is_deterministic_and_ddpm_is_not() -> None:
 
 def test_a_step_keeps_the_marginal() -> None:
     """From q(x_t | x_0) with the right token known, a step of any eta gives q(x_s | x_0)."""
-    from sunfish.samplers import get_sampler
-
     rows, t, s = 40_000, 0.7, 0.4
     x0 = torch.full((1, rows), 1)
     x_t = process().corrupt(x0, torch.full(x0.shape, t), TABLE, streams("x_t"))

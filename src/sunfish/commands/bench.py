@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sunfish.commands.flags import WrongUse, note, print_json
 from sunfish.commands.sample import read_prompts
-from sunfish.commands.settings import GUIDANCE
+from sunfish.commands.settings import CHECKPOINT, GUIDANCE
 from sunfish.config import Config
 
 if TYPE_CHECKING:
@@ -21,9 +21,7 @@ ROW = "{:<52} {:>8} {:>8} {:>8}  {}"
 def add(parser: argparse.ArgumentParser) -> None:
     """The flags of ``sunfish bench``."""
     parser.add_argument("what", choices=("sample",), help="what to measure: sampling")
-    parser.add_argument(
-        "checkpoint", nargs="?", default="checkpoints/last.ckpt", help="checkpoint (%(default)s)"
-    )
+    parser.add_argument("checkpoint", nargs="?", default=CHECKPOINT, help="checkpoint (%(default)s)")
     parser.add_argument(
         "--texts", type=int, default=24, metavar="N", help="texts for each setting (%(default)s)"
     )
@@ -76,7 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
     points = []
     for number, point in enumerate(measure(pipeline, prompts, ways, judge, arguments.seed), start=1):
         points.append(point)
-        note(f"{number} of {len(ways)}: {_name(point)} {point.seconds:.2f} s, quality {point.quality:.3f}")
+        note(
+            f"{number} of {len(ways)}: {_label(point.generation)} {point.seconds:.2f} s, quality {point.quality:.3f}"
+        )
     kept, found = frontier(points), recommend(points)
     if arguments.json:
         print_json({
@@ -89,7 +89,11 @@ def run(arguments: argparse.Namespace) -> int:
         for point in sorted(points, key=lambda p: p.seconds):
             shown = [f"{point.parts[part]:.3f}" for part in parts]
             mark = "  on the frontier" if point in kept else ""
-            print(ROW.format(_name(point), f"{point.seconds:.3f}", *shown, f"{point.quality:.3f}{mark}"))
+            print(
+                ROW.format(
+                    _label(point.generation), f"{point.seconds:.3f}", *shown, f"{point.quality:.3f}{mark}"
+                )
+            )
         for name, way in found.items():
             print(f"{name}: {_label(way)}")
     if arguments.write:
@@ -104,9 +108,10 @@ def _label(way: Generation) -> str:
     return f"{settings.sampler}/{settings.block_length}{steps}, guidance {way.guidance_scale:g}"
 
 
-def _name(point: Point) -> str:
-    return _label(point.generation)
-
-
 def _record(point: Point) -> dict[str, object]:
-    return {"setting": _name(point), "seconds": point.seconds, "quality": point.quality, **point.parts}
+    return {
+        "setting": _label(point.generation),
+        "seconds": point.seconds,
+        "quality": point.quality,
+        **point.parts,
+    }

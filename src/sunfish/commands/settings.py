@@ -87,9 +87,8 @@ def open_pipeline(
     path = Path(arguments.checkpoint)
     usual = read_generation(path, FAST if arguments.fast else BEST)
     if scale is None:
-        scale = (
-            usual.guidance_scale if guides else 0.0
-        )  # without a prompt both sides of guidance are the same
+        # Without a prompt both sides of guidance are the same.
+        scale = usual.guidance_scale if guides else 0.0
     if not 0 <= scale < float("inf"):
         raise WrongUse(f"guidance_scale is {scale}: give 0 (ignore the prompt), 1 (follow it) or more")
     if arguments.negative_prompt and scale <= 1:
