@@ -13,8 +13,8 @@ CONFIG = ModelConfig(vocab_size=23, n_layer=2, n_head=2, n_embd=16, context_leng
 END = 0
 
 
-def model(dtype: torch.dtype = torch.float64) -> Transformer:
-    built = Transformer(CONFIG).initialise(generator_of("model"))
+def model(dtype: torch.dtype = torch.float64, config: ModelConfig = CONFIG) -> Transformer:
+    built = Transformer(config).initialise(generator_of("model"))
     with torch.no_grad():  # outputs start at 0, which would hide every mistake in attention
         for name, parameter in built.named_parameters():
             if name.endswith((".output.weight", ".down.weight", "pointer.key.weight")):

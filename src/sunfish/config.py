@@ -19,6 +19,9 @@ class ModelConfig:
     """V: ids of the tokenizer; the mask is one more row of the input table, never an output."""
     n_layer: int = 8
     """L: transformer layers of the denoiser."""
+    n_decoder_layer: int = 0
+    """Layers of a shallow decoder of the canvas's own, which sees the memory of as many last layers (E2D2); 0: the canvas
+    goes through the n_layer layers itself."""
     n_head: int = 8
     """H: attention heads; n_embd must be divisible by it."""
     n_embd: int = 512
@@ -42,6 +45,11 @@ class ModelConfig:
         for name in ("vocab_size", "n_layer", "n_head", "n_embd", "prompt_length", "n_prompt_layer"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it must be at least 1")
+        if not 0 <= self.n_decoder_layer <= self.n_layer:
+            raise ValueError(
+                f"n_decoder_layer is {self.n_decoder_layer}: give 0 (no decoder of its own) up to n_layer, "
+                f"{self.n_layer}"
+            )
         if self.context_length < 4:
             raise ValueError(
                 f"context_length is {self.context_length}, but a text needs at least 4 positions"
@@ -70,10 +78,12 @@ class ProcessConfig:
     """Which forward corruption the model learns to undo."""
 
     process: str = "masked"
-    """masked: absorbing-state diffusion (MDLM, LLaDA). uniform: noise is random tokens (UDLM). Both bounds are
-    proven. gaussian: noise on the embeddings (Diffusion-LM, CDCD), which has none."""
+    """masked: absorbing-state diffusion (MDLM, LLaDA). uniform: noise is random tokens (UDLM). mixed: masks and random
+    tokens (GIDD). Their bounds are proven. gaussian: noise on the embeddings (Diffusion-LM, CDCD), which has none."""
     schedule: str = "log-linear"
     """alpha(t), the share of tokens still clean at time t: log-linear (1 - t), cosine, polynomial (1 - t^2)."""
+    uniform_share: float = 0.1
+    """Share of random tokens in the noise of the process mixed; the rest are masks."""
 
 
 @dataclass(frozen=True)

@@ -31,14 +31,14 @@ def training_memory(config: Config, parameters: int | None = None, positions: in
     """Estimated peak bytes of a training run.
 
     20 bytes a parameter (weights, gradient, running mean, two moments, float32; Muon needs one less)
-    + 4 bytes * positions * passes * layers * (20 D + 4 n_hidden), positions = batch_size * context_length.
-    A pass over the clean text and one over the canvas are kept for the backward pass.
+    + 4 bytes * positions * layers * (20 D + 4 n_hidden), positions = batch_size * context_length.
+    The layers of a pass over the clean text and of one over the canvas are kept for the backward pass.
     """
     m = config.model
     parameters = count_parameters(m) if parameters is None else parameters
     positions = config.training.batch_size * m.context_length if positions is None else positions
-    passes = 2 if config.training.next_token_weight > 0 else 1
-    activations = 4 * positions * passes * m.n_layer * (KEPT_WIDTHS * m.n_embd + KEPT_HIDDEN * m.n_hidden)
+    layers = (m.n_layer if config.training.next_token_weight > 0 else 0) + (m.n_decoder_layer or m.n_layer)
+    activations = 4 * positions * layers * (KEPT_WIDTHS * m.n_embd + KEPT_HIDDEN * m.n_hidden)
     return PROGRAM + 20 * parameters + activations
 
 
@@ -64,12 +64,13 @@ def disk_needed(parameters: int, data: float = 0.3 * GIB) -> float:
 def flops_per_token(model: ModelConfig, parameters: int | None = None, next_token: bool = True) -> float:
     """Floating-point operations of training for each token (Kaplan et al. 2020: 6 a weight and token).
 
-    The layers run twice (clean text and canvas); the output head runs for every next token and for about
-    half of the canvas; embedding tables cost nothing. Attention adds 12 L N D a pass over half the context.
+    The layers run twice (clean text and canvas) unless the canvas has a decoder of its own; the output head runs for
+    every next token and for about half of the canvas; embedding tables cost nothing. Attention adds 12 L N D a pass over
+    half the context.
     """
     parameters = count_parameters(model) if parameters is None else parameters
     tables = (model.vocab_size + 1 + model.context_length + model.prompt_length) * model.n_embd
-    passes = 2 if next_token else 1
+    passes = 2 if next_token and not model.n_decoder_layer else 1
     head = 6 * model.vocab_size * model.n_embd * (1.5 if next_token else 0.5)
     attention = 12 * model.n_layer * model.context_length / 2 * model.n_embd
     return passes * (6 * (parameters - tables) + attention) + head

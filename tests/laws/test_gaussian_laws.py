@@ -14,7 +14,7 @@ from sunfish.processes.gaussian import GaussianProcess, embeddings
 from sunfish.randomness import Streams, generator_of
 from sunfish.samplers import get_sampler
 from sunfish.sampling import SamplingSettings, generate
-from sunfish.schedules import SCHEDULES
+from sunfish.schedules import SCHEDULES, get_schedule
 from sunfish.train import Trainer
 from sunfish.types import Condition
 
@@ -31,7 +31,7 @@ def streams(*name: object) -> Streams:
 
 
 def process(name: str = "log-linear") -> GaussianProcess:
-    return GaussianProcess.from_names(name)
+    return GaussianProcess(get_schedule(name))
 
 
 def data() -> torch.Tensor:

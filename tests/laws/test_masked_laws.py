@@ -71,7 +71,7 @@ def test_unknown_schedule_is_named() -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_corruption_matches_its_distribution(name: str) -> None:
-    process = MaskedProcess.from_names(name)
+    process = MaskedProcess(get_schedule(name))
     x0 = torch.arange(V).repeat(1, 20_000)
     for time in (0.0, 0.3, 0.8, 1.0):
         x_t = process.corrupt(x0, torch.full(x0.shape, time), TABLE, streams("corrupt", time))
@@ -107,7 +107,7 @@ def expected_bound(process: MaskedProcess, denoiser: Oracle, x0: torch.Tensor) -
 def test_bound_is_tight_for_the_exact_posterior_and_never_below() -> None:
     """Enumeration: with the perfect denoiser the bound's mean over the data is the entropy, exactly; with a
     worse denoiser, the bound of no distribution lies below it."""
-    process = MaskedProcess.from_names("log-linear")
+    process = MaskedProcess(get_schedule("log-linear"))
     p = data_distribution()
     bounds = torch.tensor(
         [expected_bound(process, Oracle(), text[None]) for text in TEXTS], dtype=torch.float64
@@ -130,7 +130,7 @@ def test_bound_is_tight_for_the_exact_posterior_and_never_below() -> None:
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_monte_carlo_bound_meets_the_likelihood(name: str) -> None:
     """The bound does not depend on the schedule: sampled times and masks give the exact likelihood as well."""
-    process = MaskedProcess.from_names(name)
+    process = MaskedProcess(get_schedule(name))
     text = TEXTS[17:18]
     rows = 60_000
     x0 = text.expand(rows, N)
@@ -145,7 +145,7 @@ def written(sampler: str, steps: int, rows: int = 4000) -> torch.Tensor:
     """Texts of the exact denoiser ``[rows, N]``, all positions in one block, drawn without sharpening."""
     given, free = torch.zeros(rows, N, dtype=torch.long), torch.ones(rows, N, dtype=torch.bool)
     settings = SamplingSettings(num_steps=steps, block_length=0, sampler=sampler, temperature=1.0)
-    process = MaskedProcess.from_names("log-linear")
+    process = MaskedProcess(get_schedule("log-linear"))
     rng = streams("sample", sampler, steps)
     return torch.cat(list(generate(Oracle(), process, NO_PROMPT, given, free, rng, settings)), dim=1)
 
@@ -181,7 +181,7 @@ def test_all_at_once_is_wrong_and_the_test_above_would_see_it(sampler: str) -> N
 
 def test_reopened_tokens_are_drawn_again() -> None:
     """Starting from committed tokens, remasking at its largest rate forgets them."""
-    process, sampler = MaskedProcess.from_names("log-linear"), get_sampler("remask:1")
+    process, sampler = MaskedProcess(get_schedule("log-linear")), get_sampler("remask:1")
     x = torch.zeros(1, 4000, dtype=torch.long)
     x_s = process.step(torch.zeros(1, 4000, V), x, 0.6, 0.5, TABLE, streams("reopen"), sampler)
     # sigma = min(1, (1 - alpha_s) / alpha_t) = 0.5 / 0.4, so all of them
@@ -235,7 +235,7 @@ def test_wrong_samplers_are_named(name: str, message: str) -> None:
 def test_known_tokens_never_change(sampler: str) -> None:
     given = torch.randint(0, V, (50, N), generator=generator_of("given"))
     free = torch.rand(50, N, generator=generator_of("free")) < 0.5
-    process = MaskedProcess.from_names("cosine")
+    process = MaskedProcess(get_schedule("cosine"))
     settings = SamplingSettings(num_steps=3, block_length=0, sampler=sampler)
     ids = torch.cat(
         list(generate(Oracle(), process, NO_PROMPT, given, free, streams("known"), settings)), dim=1
@@ -293,7 +293,7 @@ def test_exact_counts(block_length: int) -> None:
 
 def test_exact_counts_give_the_same_bound() -> None:
     """The oracle's bound of one text: its exact negative log-likelihood, with less variance than independent masks."""
-    process, rows = MaskedProcess.from_names("log-linear"), 20_000
+    process, rows = MaskedProcess(get_schedule("log-linear")), 20_000
     x0 = TEXTS[17:18].expand(rows, N)
     t = stratified_times(rows, 1, generator_of("times")).double().expand(rows, N)
     chosen, share = exact_counts(t, 0, generator_of("counts"))

@@ -12,11 +12,12 @@ from sunfish.guidance import Guided
 from sunfish.processes.masked import MaskedProcess
 from sunfish.randomness import Streams, generator_of
 from sunfish.sampling import SamplingSettings, sharpen
+from sunfish.schedules import get_schedule
 from sunfish.types import Condition
 from sunfish.verified import judge, verified_snapshots
 
 V, N = 3, 5  # the first position is the start mark
-PROCESS = MaskedProcess.from_names("log-linear")
+PROCESS = MaskedProcess(get_schedule("log-linear"))
 PROMPT = Condition(torch.zeros(1, 1, 1, 2, 1), torch.zeros(1, 1, 1, 2, 1), torch.ones(1, 2, dtype=torch.bool))
 
 

@@ -42,6 +42,8 @@ class Transformer(nn.Module):
         self.reading = nn.Parameter(torch.empty(config.n_embd))
         self.prompt_encoder = PromptEncoder(config, frozen_table)
         self.layers = nn.ModuleList(Layer(config, cross=True) for _ in range(config.n_layer))
+        # Layers of the canvas's own (E2D2); each shares prompt and memory with the reading layer it stands beside.
+        self.decoder = nn.ModuleList(Layer(config, cross=True) for _ in range(config.n_decoder_layer))
         self.pointer = Pointer(config)
         width = 2 * len(TIME_FREQUENCIES)
         self.time = nn.Linear(width, config.n_embd, bias=False) if config.time_input else None
@@ -81,14 +83,22 @@ class Transformer(nn.Module):
             else:  # positions, and the mark of reading
                 parameter.normal_(0.0, 0.3, generator=generator)
         width = self.config.n_embd
-        cross_values = self.prompt_encoder.keys_values.weight.view(self.config.n_layer, 2, width, width)[:, 1]
-        attentions = [module for module in self.layers.modules() if isinstance(module, CrossAttention)]
-        for values, attention in zip(cross_values, attentions, strict=True):
+        cross_values = self.prompt_encoder.keys_values.weight.view(-1, 2, width, width)[:, 1]
+        attentions = [module for module in self.modules() if isinstance(module, CrossAttention)]
+        depth = self.config.n_layer
+        beside = [*range(depth), *range(depth - self.config.n_decoder_layer, depth)]
+        for values in cross_values:
             orthogonal, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
             values.copy_(orthogonal)
-            attention.output.weight.copy_(COPY * orthogonal.T)
+        for number, attention in zip(beside, attentions, strict=True):
+            attention.output.weight.copy_(COPY * cross_values[number].T)
         self.pointer.initialise()
         return self
+
+    @property
+    def first_decoder_layer(self) -> int:
+        """The first of the layers whose memory the canvas sees; 0 where it goes through all of them itself."""
+        return self.config.n_layer - self.config.n_decoder_layer if self.config.n_decoder_layer else 0
 
     def encode(self, prompt: Tensor, mask: Tensor) -> Condition:
         """Encode prompts ``[B, P]`` with their ``mask [B, P]``, once for each text."""
@@ -99,7 +109,8 @@ class Transformer(nn.Module):
         start = 0 if past is None else past.shape[4]
         mask = causal_mask(ids.shape[1], start, ids.device)
         nowhere = torch.zeros_like(ids, dtype=torch.bool)
-        hidden, own = self._layers(self.table[ids], nowhere, self.reading, start, cond, past, mask)
+        layers = list(zip(range(self.config.n_layer), self.layers, strict=True))
+        hidden, own = self._layers(self.table[ids], nowhere, self.reading, start, cond, past, mask, layers)
         return own if past is None else torch.cat([past, own.to(past.dtype)], dim=4), hidden
 
     def canvas(
@@ -121,11 +132,15 @@ class Transformer(nn.Module):
         mask = canvas_mask(x.shape[1], remembered, start, block_length, x.device)
         mark = None if self.time is None else self.time(waves(t.to(self.table.dtype), TIME_FREQUENCIES))
         if self.estimate is None:
-            tokens, noise = self.table[x], x == self.table.shape[0] - 1
+            tokens = self.table[x]
         else:
             noisy, estimate = x.chunk(2, dim=-1)
-            tokens, noise = noisy + self.estimate(estimate), t > 0
-        return self._layers(tokens, noise, mark, start, cond, past, mask)[0]
+            tokens = noisy + self.estimate(estimate)
+        noise = (
+            x == self.table.shape[0] - 1 if self.time is None else t > 0
+        )  # what shows no mask may be wrong
+        layers = list(enumerate(self.decoder or self.layers, self.first_decoder_layer))
+        return self._layers(tokens, noise, mark, start, cond, past, mask, layers)[0]
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
@@ -164,10 +179,12 @@ class Transformer(nn.Module):
         cond: Condition,
         past: Past | None,
         mask: Tensor | None,
+        layers: list[tuple[int, nn.Module]],
     ) -> tuple[Tensor, Tensor]:
         """Final hidden states ``[B, N, D]`` of ``tokens [B, N, D]`` that begin at ``start``, and their keys and values.
 
-        ``noise [B, N]`` is True where there is no token yet; ``mark`` (broadcast) tells the layers about the pass.
+        ``noise [B, N]`` is True where there is no token yet; ``mark`` (broadcast) tells the layers about the pass;
+        ``layers`` are the ones to go through, each with the number of its prompt and memory.
         """
         end = start + tokens.shape[1]
         if end > self.config.context_length:
@@ -183,7 +200,7 @@ class Transformer(nn.Module):
         angles = (self.cos[start:end], self.sin[start:end])
         prompts = list(zip(cond.keys, cond.values, [cond.mask] * len(cond.keys), strict=True))
         memory = []
-        for i, layer in enumerate(self.layers):
+        for i, layer in layers:
             x, own = layer(x, angles, prompts[i], None if past is None else past[i], mask)
             memory.append(own)
         x, own = self.pointer(x, tokens, noise, prompts[-1], None if past is None else past[-1], mask)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sunfish.randomness import Streams, draw_categorical
 from sunfish.samplers import EXACT
-from sunfish.schedules import Schedule, get_schedule
+from sunfish.schedules import Schedule
 from sunfish.types import Sampler
 
 # sigma = SPREAD * sqrt(E) * (1 - alpha) / alpha. A token among thousands stops being recognisable by itself where the
@@ -40,11 +40,6 @@ class GaussianProcess:
     sees_time = True
     has_bound = False
     samplers = ("ddpm", "ddim")
-
-    @classmethod
-    def from_names(cls, schedule: str) -> GaussianProcess:
-        """Build from the configuration's names; ``ValueError`` for an unknown schedule."""
-        return cls(get_schedule(schedule))
 
     def power(self, t: Tensor, width: int) -> Tensor:
         """a(t): the share of the signal in the variance, 1 at t = 0 and 0 at t = 1."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sunfish.randomness import Streams, draw_categorical
 from sunfish.samplers import EXACT
-from sunfish.schedules import Schedule, get_schedule
+from sunfish.schedules import Schedule
 from sunfish.types import Proposal, Sampler
 
 
@@ -35,11 +35,6 @@ class MaskedProcess:
         "entropy",
         "remask",
     )
-
-    @classmethod
-    def from_names(cls, schedule: str) -> MaskedProcess:
-        """Build from the configuration's names; ``ValueError`` for an unknown schedule."""
-        return cls(get_schedule(schedule))
 
     def corrupt(self, x0: Tensor, t: Tensor, table: Tensor, rng: Streams) -> Tensor:
         """x_t ~ q(x_t | x_0) = Cat(alpha_t x_0 + (1 - alpha_t) m), MDLM eq. 3. All ``[B, N]``; m is id V."""

@@ -1,0 +1,143 @@
+"""Diffusion whose noise is random tokens, or masks and random tokens mixed: corruption, proven bound, reverse step.
+
+Random tokens alone: UDLM (Schiff et al. 2024, "Simple guidance mechanisms for discrete diffusion models",
+arXiv:2412.10193) and Duo (Sahoo et al. 2025, arXiv:2506.10892). Mixed with masks: GIDD (von Rütte et al. 2025,
+arXiv:2503.04482). A token may change again at any step, so the process corrects itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sunfish.randomness import Streams, draw_categorical
+from sunfish.samplers import EXACT
+from sunfish.schedules import Schedule
+from sunfish.types import Sampler
+
+
+@dataclass(frozen=True)
+class MixedProcess:
+    """Each token is replaced with probability 1 - alpha(t), independently of the others, by a draw from pi.
+
+    pi is [MASK] with probability 1 - ``uniform_share`` and else any of the V tokens; it is the same at all times, where
+    GIDD lets the share of random tokens rise and fall. At ``uniform_share`` 1 this is UDLM's process.
+
+    The clean-token distribution x_theta that the denoiser predicts at a position is what the *other* positions say
+    of it: the token that stands there is weighed in by Bayes' rule, in :meth:`loss` and in :meth:`step`. With that
+    reading the reverse step below is the exact one.
+    """
+
+    schedule: Schedule
+    uniform_share: float = 1.0
+
+    sees_time = True
+    has_bound = True
+    samplers = ("ancestral",)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.uniform_share <= 1:
+            raise ValueError(
+                f"uniform_share is {self.uniform_share}: give a share above 0, up to 1; without any random tokens the "
+                "process is masked"
+            )
+
+    def corrupt(self, x0: Tensor, t: Tensor, table: Tensor, rng: Streams) -> Tensor:
+        """x_t ~ q(x_t | x_0) = Cat(alpha_t x_0 + (1 - alpha_t) pi) (UDLM eq. 6). All ``[B, N]``."""
+        noise_rate = 1 - self.schedule.alpha(t.double())
+        mask_id = table.shape[0] - 1
+        drawn = rng.uniform(*x0.shape, device=x0.device) / self.uniform_share
+        noise = torch.where(drawn < 1, (drawn * mask_id).long(), mask_id)
+        return torch.where(rng.uniform(*x0.shape, device=x0.device) < noise_rate, noise, x0)
+
+    def estimated(self, logits: Tensor, x_t: Tensor, table: Tensor) -> Tensor:
+        """``x_t``: the state is all that a step needs."""
+        return x_t
+
+    def scored(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
+        """``[B, N]`` bool: every position that is not known; noise does not show which tokens it has changed."""
+        return t > 0
+
+    def weight(self, x_t: Tensor, t: Tensor, table: Tensor) -> None:
+        """The bound is no weighted cross-entropy."""
+        return None
+
+    def loss(self, logits: Tensor, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The bound's integrand, nats per token, unreduced: ``logits [..., V]``, the others and the result ``[...]``.
+
+        With c = q(. | x_0), m = q(. | x_theta) at time t, i the token x_t and beta = -alpha' / alpha:
+        beta pi_i (1 / m_i - 1 / c_i + sum_j c_j / c_i log(m_i c_j / (m_j c_i))): the rate at which the reverse process
+        of the model departs from that of the data (UDLM eq. 18, there for pi = 1 / V and with V c and V m). Its mean over
+        t ~ U(0, 1), summed over the positions, is at least the negative log-likelihood of the text.
+        """
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        size, mask_share = logits.shape[-1], 1 - self.uniform_share
+        known, masked = t <= 0, x_t == logits.shape[-1]
+        time = torch.where(known, torch.ones_like(t), t).to(logits.dtype)
+        # At t = 1 both numerator and denominator vanish; the integrand's limit there is 0.
+        alpha = self.schedule.alpha(time).clamp(min=1e-3)
+        # All of c and m in units of the share that noise gives each single token, so that float32 does for any V.
+        unit = self.uniform_share / size
+        low, high = 1 - alpha, alpha / unit + 1 - alpha  # c_j of other tokens, and of the clean one
+        m = alpha[..., None] / unit * torch.softmax(logits, dim=-1) + low[..., None]
+        log_m = m.log()
+        own = torch.where(masked, 0, x_t)[..., None]
+        m_own, log_m_own = (part.gather(-1, own).squeeze(-1) for part in (m, log_m))
+        c_own = torch.where(x_t == x0, high, low)
+        pi_own = torch.ones_like(low)
+        if mask_share > 0:  # the mask's own probability is the same in c and m
+            of_mask = low * mask_share / unit
+            m_own, c_own = torch.where(masked, of_mask, m_own), torch.where(masked, of_mask, c_own)
+            log_m_own = torch.where(masked, of_mask.log(), log_m_own)
+            pi_own = torch.where(masked, mask_share / unit, pi_own)
+        log_m_clean = log_m.gather(-1, x0[..., None]).squeeze(-1)
+        mean_log_c = (size - 1) * torch.xlogy(low, low) + torch.xlogy(high, high)
+        mean_log_m = low * log_m.sum(-1) + (high - low) * log_m_clean
+        # sum_j c_j over the tokens and the mask is 1 / unit; the mask's own terms of the two means cancel.
+        divergence = (
+            (1 / m_own - 1 / c_own) / unit
+            + (log_m_own - c_own.log()) / (unit * c_own)
+            + (mean_log_c - mean_log_m) / c_own
+        )  # fmt: skip
+        rate = -self.schedule.derivative(time) / alpha * pi_own * unit
+        return torch.where(known, torch.zeros_like(alpha), rate * divergence)
+
+    def posterior(self, logits: Tensor, x_t: Tensor, t: float, s: float, table: Tensor) -> Tensor:
+        """log q(x_s | x_t, x_0 = x_theta) ``[B, N, V+1]``, not normalised (UDLM eq. 15).
+
+        Proportional to q(x_t | x_s) q(x_s | x_theta), each a mixture of its token and of pi.
+        """
+        size = table.shape[0] - 1
+        alpha_t, alpha_s = (
+            float(self.schedule.alpha(torch.tensor(time, dtype=torch.float64))) for time in (t, s)
+        )
+        clean = F.pad(torch.softmax(logits.double(), dim=-1), (0, size + 1 - logits.shape[-1]))
+        noise = clean.new_full((size + 1,), self.uniform_share / size)
+        noise[-1] = 1 - self.uniform_share
+        kept = alpha_t / alpha_s
+        from_here = ((1 - kept) * noise[x_t])[..., None].repeat(1, 1, size + 1)
+        from_here.scatter_add_(-1, x_t[..., None], torch.full_like(clean[..., :1], kept))
+        return (from_here * (alpha_s * clean + (1 - alpha_s) * noise)).log()
+
+    def step(
+        self,
+        logits: Tensor,
+        x_t: Tensor,
+        t: float,
+        s: float,
+        table: Tensor,
+        rng: Streams,
+        sampler: Sampler = EXACT,
+        belief: Tensor | None = None,
+    ) -> Tensor:
+        """x_s ~ q(x_s | x_t, x_0 = x_theta), see :meth:`posterior`: ``logits [B, N, <= V]``, ``x_t [B, N]``."""
+        drawn = self.posterior(logits, x_t, t, s, table)
+        return draw_categorical(drawn, rng.uniform(*x_t.shape, device=x_t.device))[0]
+
+    def decode(self, x: Tensor, table: Tensor) -> Tensor:
+        """The ids themselves; a mask that is left at time 0 would be a bug of the sampler."""
+        assert not bool((x == table.shape[0] - 1).any()), "a masked token is left at time 0"
+        return x
