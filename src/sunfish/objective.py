@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from sunfish.config import TrainingConfig
 from sunfish.model.denoiser import Transformer
@@ -15,7 +14,7 @@ from sunfish.randomness import Streams
 from sunfish.schedules import stratified_times
 from sunfish.types import Batch, Condition, Process
 
-CHUNK = 512  # positions whose logits are in memory at a time
+CHUNK = 512  # positions whose logits are in memory at a time where the bound is evaluated
 SELF_CONDITIONED = 0.5  # share of the steps that are shown an estimate (Chen et al. 2023, algorithm 1)
 
 
@@ -23,7 +22,7 @@ class Losses(NamedTuple):
     """Scalars of one batch, all but ``total`` for reports: nats per token."""
 
     total: Tensor  # what is minimised
-    bound: Tensor  # the diffusion bound, per real token, over the drawn times and block length
+    canvas: Tensor  # the diffusion loss, per real token, over the drawn times and block length
     cross_entropy: Tensor  # mean cross-entropy of the corrupted tokens, about ln V before training
     next_token: Tensor  # mean next-token cross-entropy of the causal memory
 
@@ -73,7 +72,7 @@ def objective(
     block_length: int,
     training: TrainingConfig,
 ) -> Losses:
-    """The joint loss of one batch: (1 - w) * diffusion bound + w * next-token cross-entropy.
+    """The joint loss of one batch: (1 - w) * diffusion loss + w * next-token cross-entropy.
 
     ``block_length`` 0 is the whole text. Sums run over every position (behind the end mark comes the end mark, which
     is how the model learns where a text ends); both are divided by the number of real tokens.
@@ -117,12 +116,16 @@ def losses_at(
     t: Tensor,
     block_length: int,
     next_token_weight: float,
+    evaluates: bool = False,
 ) -> Losses:
-    """The losses for a given corruption ``x_t [B, N]`` at times ``t [B, N]``."""
+    """The losses for a given corruption ``x_t [B, N]`` at times ``t [B, N]``.
+
+    ``evaluates``: the canvas loss is the bound even where training minimises something easier.
+    """
     length = batch.x0.shape[1]
     tokens = (batch.lengths - 1).sum().clamp(min=1)
     zero = model.table.new_zeros(())
-    past, next_token, bound, cross_entropy = None, zero, zero, zero
+    past, next_token, canvas, cross_entropy = None, zero, zero, zero
     whole = block_length == 0 or block_length >= length
     if next_token_weight > 0 or not whole:
         past, hidden = model.read(batch.x0, cond)
@@ -136,34 +139,25 @@ def losses_at(
     if next_token_weight < 1:
         hidden = model.canvas(x_t, t, cond, None if whole else past, 0, block_length)
         scored = process.scored(x_t, t, model.table)
-        summed, losses = canvas_losses(
-            model, process, hidden[scored], batch.x0[scored], x_t[scored], t[scored]
-        )
-        bound = summed / tokens
+        parts = (hidden[scored], batch.x0[scored], x_t[scored], t[scored])
+        weights = process.weight(*parts[2:], model.table)
+        summed, losses = model.cross_entropy(*parts[:2], weights)
+        if evaluates and not process.weighs_bound:
+            summed = bound_sum(model, process, *parts)
+        canvas = summed / tokens
         cross_entropy = losses.mean() if losses.numel() else zero
-    total = (1 - next_token_weight) * bound + next_token_weight * next_token
-    return Losses(total, bound.detach(), cross_entropy.detach(), next_token.detach())
+    total = (1 - next_token_weight) * canvas + next_token_weight * next_token
+    return Losses(total, canvas.detach(), cross_entropy.detach(), next_token.detach())
 
 
-def canvas_losses(
+@torch.no_grad()
+def bound_sum(
     model: Transformer, process: Process, hidden: Tensor, x0: Tensor, x_t: Tensor, t: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The bound's sum over M scored positions, and their cross-entropies ``[M]`` without a gradient."""
-    weights = process.weight(x_t, t, model.table)
-    if weights is not None:
-        return model.cross_entropy(hidden, x0, weights)
-
-    def losses_of(hidden: Tensor, x0: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        logits = model.head(hidden).float()
-        with torch.no_grad():
-            cross_entropy = F.cross_entropy(logits, x0, reduction="none")
-        return process.loss(logits, x0, x_t, t).sum(), cross_entropy
-
-    summed, found = hidden.new_zeros((), dtype=torch.float32), []
+) -> Tensor:
+    """The bound's sum over M scored positions, from hidden states ``[M, D]``; the logits are never all in memory."""
+    total = hidden.new_zeros((), dtype=torch.float32)
     for begin in range(0, len(x0), CHUNK):
         rows = slice(begin, begin + CHUNK)
-        parts = (hidden[rows], x0[rows], x_t[rows], t[rows])
-        one, cross_entropy = checkpoint(losses_of, *parts, use_reentrant=False)
-        summed = summed + one
-        found.append(cross_entropy)
-    return summed, torch.cat(found) if found else summed.new_zeros(0)
+        logits = process.clean_logits(model.head(hidden[rows]).float(), x_t[rows], t[rows])
+        total = total + process.loss(logits, x0[rows], x_t[rows], t[rows]).sum()
+    return total

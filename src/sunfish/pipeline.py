@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sunfish.checkpoint import load_checkpoint
 from sunfish.generation import Generation, read_generation
 from sunfish.guidance import Guided, OnePass
 from sunfish.model.denoiser import Transformer
+from sunfish.predictor import Predictor
 from sunfish.randomness import Streams
 from sunfish.samplers import VERIFIED
 from sunfish.sampling import RISING, SamplingSettings, Snapshot, snapshots
@@ -22,6 +24,7 @@ from sunfish.tokenizers.base import TextTokenizer
 from sunfish.types import Condition, Denoiser, Process
 from sunfish.verified import verified_snapshots
 from sunfish.vocabulary import Writable
+from sunfish.windows import windows
 
 
 class Generated(NamedTuple):
@@ -99,7 +102,7 @@ class Pipeline:
                 )
             negative = self.encode([settings.negative_prompt] * len(prompts))
         also = [(self.encode([other] * len(prompts)), weight) for other, weight in settings.also]
-        writable = Writable(self.model, self.tokenizer.size, never)
+        writable = Writable(Predictor(self.model, self.process), self.tokenizer.size, never)
         interval = settings.guidance_interval
         if self.model.config.guidance_input and scale not in (0, 1) and negative is None and not also:
             usual = SamplingSettings()
@@ -128,12 +131,15 @@ class Pipeline:
     ) -> list[Generated]:
         """Write one text for each prompt ("" for no prompt), at most ``seq_len`` positions, start mark included.
 
+        Above the model's context_length the text goes on in windows; see :mod:`sunfish.windows`.
+
         Texts are written ``batch_size`` at a time; a text does not depend on the others of its batch. With ``best_of``
         above 1 so many are drafted for each prompt; of those that reached their end, if any, the one that
         :meth:`fit` finds to answer it best is kept.
         """
         if best_of < 1:
             raise ValueError(f"best_of is {best_of}, but at least 1 text has to be drafted")
+        length = self._length(seq_len, best_of)
         if best_of > 1:
             if not all(prompts):
                 raise ValueError(f"best_of is {best_of}, but without a prompt no text answers it better")
@@ -143,7 +149,6 @@ class Pipeline:
             )  # fmt: skip
             groups = [drafts[i : i + best_of] for i in range(0, len(drafts), best_of)]
             return [max(group, key=lambda text: (text.finished, self.fit(text))) for group in groups]
-        length = self._length(seq_len)
         settings, guidance_scale = self._usual(settings, guidance_scale)
         texts: list[Generated] = []
         size = 1 if settings.sampler == VERIFIED else batch_size
@@ -236,15 +241,17 @@ class Pipeline:
         """Every state of one batch, its start mark first; its first text is number ``first`` of the run."""
         guided, cond = self.guided(prompts, guidance_scale, settings)
         end = self.tokenizer.end
+
+        def write(prefix: Tensor, length: int, rng: Streams) -> Iterator[Snapshot]:
+            if settings.sampler == VERIFIED:
+                return verified_snapshots(guided, self.process, cond, prefix, length, rng, settings, end)
+            given = F.pad(prefix, (0, length - prefix.shape[1]), value=end)
+            free = torch.arange(length, device=self.device).expand_as(given) >= prefix.shape[1]
+            return snapshots(guided, self.process, cond, given, free, rng, settings, end)
+
         rng = Streams.for_rows(seed, first, len(prompts))
-        given = torch.full((len(prompts), length), end, device=self.device)
-        if settings.sampler == VERIFIED:
-            start = given[:, :1]
-            rest = verified_snapshots(guided, self.process, cond, start, length, rng, settings, end)
-            return chain([Snapshot(0, start, True)], rest)
-        free = torch.ones_like(given, dtype=torch.bool)
-        free[:, 0] = False
-        return snapshots(guided, self.process, cond, given, free, rng, settings, end)
+        start = torch.full((len(prompts), 1), end, device=self.device)
+        return windows(write, start, length, self.model.config.context_length, rng, end)
 
     def _usual(
         self, settings: SamplingSettings | None, guidance_scale: float | None
@@ -253,11 +260,17 @@ class Pipeline:
         scale = self.generation.guidance_scale if guidance_scale is None else guidance_scale
         return settings or self.generation.settings, scale
 
-    def _length(self, seq_len: int | None) -> int:
+    def _length(self, seq_len: int | None, best_of: int = 1) -> int:
         limit = self.model.config.context_length
         length = limit if seq_len is None else seq_len
-        if not 2 <= length <= limit:
-            raise ValueError(f"seq_len is {length}, but this model writes between 2 and {limit} tokens")
+        if length < 2:
+            raise ValueError(
+                f"seq_len is {length}, but a text has at least 2 positions, its start mark included"
+            )
+        if best_of > 1 and length > limit:
+            raise ValueError(
+                f"seq_len is {length}, but best_of compares whole texts, which may have at most {limit} positions"
+            )
         return length
 
     def _finish(self, ids: list[int], prompt: str, mask: str = "") -> Generated:

@@ -120,6 +120,7 @@ SAMPLERS: dict[str, Kind] = {
     "entropy": Kind(lambda bound: Sampler(partial(entropy_bounded, bound=bound)), 0.1, math.inf),
     "ddpm": _plain(ancestral),
     "ddim": Kind(lambda eta: Sampler(ancestral, eta=eta), 0.0),
+    "sde": Kind(lambda _: Sampler(ancestral, extrapolates=True)),
     "remask": Kind(
         lambda cap: Sampler(partial(remask_commit, cap=cap), partial(remask_reopen, cap=cap)), 0.05
     ),

@@ -287,7 +287,7 @@ class _Meter:
         values = {
             "loss": mean("total"),
             "train_loss": mean("cross_entropy"),
-            "bound": mean("bound"),
+            "canvas_loss": mean("canvas"),
             "next_token": mean("next_token"),
             "tokens_per_second": self._tokens / self._seconds,
             "padding": 1 - self._tokens / self._positions,

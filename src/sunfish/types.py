@@ -42,6 +42,7 @@ class Sampler(NamedTuple):
     commit: Callable[[Proposal], Tensor]
     reopen: Callable[[Proposal], Tensor] | None = None
     eta: float = 1.0  # for vectors: the share of fresh noise in a step, 0 for none
+    extrapolates: bool = False  # for vectors: whether the last two estimates say where the next one will be
 
 
 class Example(NamedTuple):
@@ -129,6 +130,11 @@ class Process(Protocol):
         ...
 
     @property
+    def weighs_bound(self) -> bool:
+        """Whether the cross-entropy of training, weighed by :meth:`weight`, is :meth:`loss` itself."""
+        ...
+
+    @property
     def samplers(self) -> tuple[str, ...]:
         """The samplers that its steps understand, the usual one first."""
         ...
@@ -145,10 +151,12 @@ class Process(Protocol):
         """``[B, N]`` bool: the positions whose loss can differ from 0; no logits are needed elsewhere."""
         ...
 
-    def weight(self, x_t: State, t: Tensor, table: Tensor) -> Tensor | None:
-        """The factor of each token's cross-entropy in the bound, ``[...]``; 0 where a token is known.
+    def weight(self, x_t: State, t: Tensor, table: Tensor) -> Tensor:
+        """The factor of each token's cross-entropy in training, ``[...]``; 0 where a token is known."""
+        ...
 
-        None where the bound is no weighted cross-entropy, but :meth:`loss` alone."""
+    def clean_logits(self, logits: Tensor, x_t: State, t: Tensor) -> Tensor:
+        """What :meth:`loss` and :meth:`step` take, of the network's output ``[..., <= V]``: the same, for most."""
         ...
 
     def loss(self, logits: Tensor, x0: Tensor, x_t: State, t: Tensor) -> Tensor:

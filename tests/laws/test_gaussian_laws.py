@@ -74,9 +74,9 @@ def test_corruption_has_the_moments_it_should(name: str) -> None:
 
 
 def test_the_power_follows_its_noise() -> None:
-    """a = 1 / (1 + sigma^2) with sigma = 0.3 sqrt(E) (1 - alpha) / alpha, and it falls."""
+    """a = 1 / (1 + sigma^2) with sigma = 0.3 sqrt(E (1 - alpha) / alpha), and it falls."""
     times = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
-    sigma = 0.3 * math.sqrt(E) * times / (1 - times)
+    sigma = 0.3 * (E * times / (1 - times)).sqrt()
     powers = process().power(times, E)
     torch.testing.assert_close(powers, 1 / (1 + sigma**2))
     assert bool((powers.diff() < 0).all())
@@ -84,7 +84,13 @@ def test_the_power_follows_its_noise() -> None:
 
 @pytest.mark.parametrize(
     "sampler,steps,good",
-    [("ddpm", 200, True), ("ddim", 200, True), ("ddim:0.5", 200, True), ("ddim", 1, False)],
+    [
+        ("ddpm", 200, True),
+        ("ddim", 200, True),
+        ("ddim:0.5", 200, True),
+        ("sde", 60, True),
+        ("ddim", 1, False),
+    ],
 )
 def test_samplers_reproduce_the_data(sampler: str, steps: int, good: bool) -> None:
     """With the exact posterior; one step draws the tokens independently, which the test must see."""
@@ -109,6 +115,33 @@ def test_ddim_is_deterministic_and_ddpm_is_not() -> None:
     assert torch.equal(step("ddim", 0), step("ddim", 1))
     assert not torch.equal(step("ddpm", 0), step("ddpm", 1))
     assert not torch.equal(step("ddim:0.3", 0), step("ddim:0.3", 1))
+
+
+def test_sde_is_ddpm_at_the_first_two_steps_and_of_second_order_after() -> None:
+    """By the closed form of the solver: exp(-h), 1 - exp(-2h), the estimates extrapolated in half the log-SNR."""
+    p = process()
+    x = p.corrupt(torch.zeros(1, N, dtype=torch.long), torch.ones(1, N), TABLE, streams("start"))
+    x[..., E:] = torch.randn(1, N, E, generator=generator_of("estimate"), dtype=torch.float64)
+    logits = torch.randn(1, N, V, generator=generator_of("logits"), dtype=torch.float64)
+
+    def step(sampler: str, t: float, s: float) -> torch.Tensor:
+        return p.step(logits, x, t, s, TABLE, streams("noise"), get_sampler(sampler))
+
+    assert torch.equal(step("sde", 1.0, 0.8), step("ddpm", 1.0, 0.8))
+    assert torch.equal(step("sde", 0.8, 0.6), step("ddpm", 0.8, 0.6))
+    before, t, s = 0.8, 0.6, 0.4
+    a = [float(p.power(torch.tensor(time, dtype=torch.float64), E)) for time in (before, t, s)]
+    lam = [0.5 * math.log(power / (1 - power)) for power in a]
+    h, last = lam[2] - lam[1], lam[1] - lam[0]
+    clean = p.estimated(logits, x, TABLE)[..., E:]
+    drift = math.sqrt(a[2]) * (1 - math.exp(-2 * h))
+    expected = (
+        math.sqrt((1 - a[2]) / (1 - a[1])) * math.exp(-h) * x[..., :E]
+        + drift * clean
+        + drift * 0.5 * h / last * (clean - x[..., E:])
+        + math.sqrt((1 - a[2]) * (1 - math.exp(-2 * h))) * streams("noise").normal(1, N, E)
+    )
+    torch.testing.assert_close(step("sde", t, s)[..., :E], expected)
 
 
 def test_a_step_keeps_the_marginal() -> None:

@@ -75,8 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     limit = pipeline.model.config.context_length
     length = limit if arguments.seq_len is None else arguments.seq_len
-    if not 2 <= length <= limit:
-        raise WrongUse(f"seq_len is {length}, but this model writes between 2 and {limit} tokens")
+    if length < 2:
+        raise WrongUse(f"seq_len is {length}, but a text has at least 2 positions, its start mark included")
     if arguments.watch or arguments.gif:
         states: Iterable[Generated] = pipeline.stream(
             rows[0], guidance_scale=scale, seq_len=length, settings=settings, seed=arguments.seed,
@@ -96,8 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
     cut = sum(not text.finished for text in texts)
     if cut:
         more = (
-            f"allow more with --seq_len (this model writes up to {limit})" if length < limit
-            else "that is all that this model can write; try another --seed, or a model of longer context"
+            f"allow more with --seq_len ({limit} is the model's context; above that it forgets the beginning)"
+            if length <= limit else "allow more with --seq_len, or try another --seed"
         )  # fmt: skip
         note(f"note: {cut} of {len(texts)} texts did not finish within {length} positions; {more}")
     return 0

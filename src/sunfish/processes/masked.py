@@ -24,6 +24,7 @@ class MaskedProcess:
     schedule: Schedule
 
     sees_time = False
+    weighs_bound = True
     has_bound = True
     samplers = (
         "leftmost",
@@ -53,6 +54,10 @@ class MaskedProcess:
     def weight(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
         """What the cross-entropy of each token is weighed with, ``[...]``: -alpha'_t / (1 - alpha_t), or 0 if known."""
         return torch.where(x_t == table.shape[0] - 1, self.schedule.weight(t), 0.0)
+
+    def clean_logits(self, logits: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The network's output as it is."""
+        return logits
 
     def loss(self, logits: Tensor, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The bound's integrand, nats per token, unreduced: ``logits [..., V]``, the others and the result ``[...]``.

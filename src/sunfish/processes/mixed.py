@@ -26,15 +26,17 @@ class MixedProcess:
     pi is [MASK] with probability 1 - ``uniform_share`` and else any of the V tokens; it is the same at all times, where
     GIDD lets the share of random tokens rise and fall. At ``uniform_share`` 1 this is UDLM's process.
 
-    The clean-token distribution x_theta that the denoiser predicts at a position is what the *other* positions say
-    of it: the token that stands there is weighed in by Bayes' rule, in :meth:`loss` and in :meth:`step`. With that
-    reading the reverse step below is the exact one.
+    The clean-token distribution x_theta that :meth:`loss` and :meth:`step` take is what the *other* positions say of a
+    position: the token that stands there is weighed in by Bayes' rule. With that reading the reverse step below is
+    the exact one. What the network learns is easier for it, p(x_0 | x_t) with the token that stands there, by plain
+    cross-entropy; :meth:`clean_logits` takes that token's evidence out again, which is known exactly.
     """
 
     schedule: Schedule
     uniform_share: float = 1.0
 
     sees_time = True
+    weighs_bound = False
     has_bound = True
     samplers = ("ancestral",)
 
@@ -61,9 +63,23 @@ class MixedProcess:
         """``[B, N]`` bool: every position that is not known; noise does not show which tokens it has changed."""
         return t > 0
 
-    def weight(self, x_t: Tensor, t: Tensor, table: Tensor) -> None:
-        """The bound is no weighted cross-entropy."""
-        return None
+    def weight(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
+        """-alpha'_t / (1 - alpha_t), as for masks (there it makes the bound), or 0 if known."""
+        return self.schedule.weight(t)
+
+    def clean_logits(self, logits: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """What the other positions say, of ``logits [..., <= V]`` of p(x_0 | x_t); ``x_t`` and ``t`` are ``[...]``.
+
+        q(x_t | x_0) is alpha + (1 - alpha) pi_{x_t} for the token that stands there and (1 - alpha) pi_{x_t} for all
+        others: a constant factor for all of them where a mask stands there, and no more than that for known tokens.
+        """
+        size = logits.shape[-1]
+        alpha = self.schedule.alpha(t.to(torch.promote_types(logits.dtype, torch.float32)))
+        noise = (1 - alpha) * self.uniform_share / size
+        evidence = torch.log1p(alpha / noise.clamp(min=torch.finfo(noise.dtype).tiny))
+        stands = (x_t < size) & (t > 0)
+        own = torch.where(stands, x_t, 0)[..., None]
+        return logits.scatter_add(-1, own, torch.where(stands, -evidence, 0.0)[..., None].to(logits.dtype))
 
     def loss(self, logits: Tensor, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The bound's integrand, nats per token, unreduced: ``logits [..., V]``, the others and the result ``[...]``.
