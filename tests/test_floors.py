@@ -20,7 +20,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "data",
         "guidance",
         "vocabulary",
-        "predictor",
         "objective",
         "sampling",
         "optim",

@@ -74,10 +74,11 @@ def test_schedulers_by_their_published_flag(tmp_path: Path, capsys: pytest.Captu
     words = ["sample", str(tmp_path / "ck" / "last.ckpt"), "--seq_len", "12", "--num_steps", "3"]
     capsys.readouterr()
     texts = []
-    for flags in (["--scheduler", "ddim"], ["--sampler", "ddim"], ["--scheduler", "ddpm"], []):
-        assert main([*words, *flags]) == 0
-        texts.append(capsys.readouterr().out)
-    assert texts[0] == texts[1] and texts[2] == texts[3]
+    for flags in (["ddim", "ddim"], ["ddpm", "ddpm"]):
+        for flag, name in zip(("--scheduler", "--sampler"), flags, strict=True):
+            assert main([*words, flag, name]) == 0
+            texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2] == texts[3]
 
 
 def test_an_unknown_process_is_named() -> None:

@@ -13,7 +13,6 @@ from sunfish.config import TrainingConfig
 from sunfish.guidance import LARGEST_LEARNED, Guided
 from sunfish.model.denoiser import Transformer
 from sunfish.objective import Losses, block_times
-from sunfish.predictor import Predictor
 from sunfish.randomness import Streams
 from sunfish.sampling import SamplingSettings
 from sunfish.tokenizers.base import TextTokenizer
@@ -68,13 +67,13 @@ class Distillation:
         scored = process.scored(x_t, t, model.table)
         real = torch.arange(batch.x0.shape[1], device=t.device) < (batch.lengths - 1)[:, None]
         with torch.no_grad():
-            guided = Guided(Predictor(self.teacher, process), scale, SamplingSettings.plausibility)
+            guided = Guided(self.teacher, scale, SamplingSettings.plausibility)
             cond = self.teacher.encode(batch.prompt, batch.prompt_mask).drop(dropped)
             past, next_wanted = guided.remember(batch.x0, cond)
             wanted = guided(x_t, t, cond, past, 0, block_length)
         cond = model.encode(batch.prompt, batch.prompt_mask).drop(dropped).at_scale(scale)
         past, next_logits = model.remember(batch.x0, cond)
-        logits = Predictor(model, process)(x_t, t, cond, past, 0, block_length)
+        logits = model(x_t, t, cond, past, 0, block_length)
         next_token = divergence(next_wanted[real], next_logits[real])
         canvas = divergence(wanted[scored], logits[scored])
         weight = training.next_token_weight

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from sunfish.config import TrainingConfig
 from sunfish.model.denoiser import Transformer
@@ -14,7 +15,7 @@ from sunfish.randomness import Streams
 from sunfish.schedules import stratified_times
 from sunfish.types import Batch, Condition, Process
 
-CHUNK = 512  # positions whose logits are in memory at a time where the bound is evaluated
+CHUNK = 512  # positions whose logits are in memory at a time
 SELF_CONDITIONED = 0.5  # share of the steps that are shown an estimate (Chen et al. 2023, algorithm 1)
 
 
@@ -104,7 +105,7 @@ def with_estimate(
     whole = block_length == 0 or block_length >= batch.x0.shape[1]
     past = None if whole else model.read(batch.x0, cond)[0]
     logits = model(x_t, t, cond, past, 0, block_length)
-    return torch.where(t[..., None] > 0, process.estimated(logits, x_t, model.table), x_t)
+    return torch.where(t[..., None] > 0, process.estimated(logits, x_t, t, model.table), x_t)
 
 
 def losses_at(
@@ -120,7 +121,8 @@ def losses_at(
 ) -> Losses:
     """The losses for a given corruption ``x_t [B, N]`` at times ``t [B, N]``.
 
-    ``evaluates``: the canvas loss is the bound even where training minimises something easier.
+    ``evaluates``: the canvas loss is the bound even where training minimises something easier, or the plain
+    cross-entropy where there is no bound.
     """
     length = batch.x0.shape[1]
     tokens = (batch.lengths - 1).sum().clamp(min=1)
@@ -140,24 +142,44 @@ def losses_at(
         hidden = model.canvas(x_t, t, cond, None if whole else past, 0, block_length)
         scored = process.scored(x_t, t, model.table)
         parts = (hidden[scored], batch.x0[scored], x_t[scored], t[scored])
-        weights = process.weight(*parts[2:], model.table)
-        summed, losses = model.cross_entropy(*parts[:2], weights)
-        if evaluates and not process.weighs_bound:
-            summed = bound_sum(model, process, *parts)
+        summed, losses = canvas_losses(model, process, *parts, evaluates)
         canvas = summed / tokens
         cross_entropy = losses.mean() if losses.numel() else zero
     total = (1 - next_token_weight) * canvas + next_token_weight * next_token
     return Losses(total, canvas.detach(), cross_entropy.detach(), next_token.detach())
 
 
-@torch.no_grad()
-def bound_sum(
-    model: Transformer, process: Process, hidden: Tensor, x0: Tensor, x_t: Tensor, t: Tensor
-) -> Tensor:
-    """The bound's sum over M scored positions, from hidden states ``[M, D]``; the logits are never all in memory."""
-    total = hidden.new_zeros((), dtype=torch.float32)
+def canvas_losses(
+    model: Transformer,
+    process: Process,
+    hidden: Tensor,
+    x0: Tensor,
+    x_t: Tensor,
+    t: Tensor,
+    evaluates: bool,
+) -> tuple[Tensor, Tensor]:
+    """The diffusion loss's sum over M scored positions, and their cross-entropies ``[M]`` without a gradient."""
+    weights = process.weight(x_t, t, model.table)
+    if process.evidence(x_t[:1], t[:1], model.table) is None:
+        return model.cross_entropy(hidden, x0, weights)
+
+    def losses_of(
+        hidden: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        logits = model.head(hidden).float()
+        evidence = process.evidence(x_t, t, model.table)
+        assert evidence is not None
+        cross_entropy = F.cross_entropy(logits + evidence, x0, reduction="none")
+        if evaluates:
+            bound = process.loss(logits, x0, x_t, t) if process.has_bound else cross_entropy
+            return bound.sum(), cross_entropy
+        return (weights * cross_entropy).sum(), cross_entropy.detach()
+
+    summed, found = hidden.new_zeros((), dtype=torch.float32), []
     for begin in range(0, len(x0), CHUNK):
         rows = slice(begin, begin + CHUNK)
-        logits = process.clean_logits(model.head(hidden[rows]).float(), x_t[rows], t[rows])
-        total = total + process.loss(logits, x0[rows], x_t[rows], t[rows]).sum()
-    return total
+        parts = (hidden[rows], x0[rows], x_t[rows], t[rows], weights[rows])
+        one, cross_entropy = checkpoint(losses_of, *parts, use_reentrant=False)
+        summed = summed + one
+        found.append(cross_entropy)
+    return summed, torch.cat(found) if found else summed.new_zeros(0)

@@ -16,7 +16,6 @@ from sunfish.checkpoint import load_checkpoint
 from sunfish.generation import Generation, read_generation
 from sunfish.guidance import Guided, OnePass
 from sunfish.model.denoiser import Transformer
-from sunfish.predictor import Predictor
 from sunfish.randomness import Streams
 from sunfish.samplers import VERIFIED
 from sunfish.sampling import RISING, SamplingSettings, Snapshot, snapshots
@@ -102,7 +101,7 @@ class Pipeline:
                 )
             negative = self.encode([settings.negative_prompt] * len(prompts))
         also = [(self.encode([other] * len(prompts)), weight) for other, weight in settings.also]
-        writable = Writable(Predictor(self.model, self.process), self.tokenizer.size, never)
+        writable = Writable(self.model, self.tokenizer.size, never)
         interval = settings.guidance_interval
         if self.model.config.guidance_input and scale not in (0, 1) and negative is None and not also:
             usual = SamplingSettings()

@@ -110,8 +110,9 @@ def _plain(commit: Callable[[Proposal], Tensor]) -> Kind:
     return Kind(lambda _: Sampler(commit))
 
 
+EXACT = Sampler(ancestral, draws=True)
 SAMPLERS: dict[str, Kind] = {
-    "ancestral": _plain(ancestral),
+    "ancestral": Kind(lambda _: EXACT),
     "first-hitting": _plain(first_hitting),
     "confidence": _plain(confidence),
     "leftmost": _plain(leftmost),
@@ -127,7 +128,6 @@ SAMPLERS: dict[str, Kind] = {
 }
 
 
-EXACT = Sampler(ancestral)
 VERIFIED = "verified"  # not a choice of positions but another loop: sunfish.verified
 
 

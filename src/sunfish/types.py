@@ -42,6 +42,7 @@ class Sampler(NamedTuple):
     commit: Callable[[Proposal], Tensor]
     reopen: Callable[[Proposal], Tensor] | None = None
     eta: float = 1.0  # for vectors: the share of fresh noise in a step, 0 for none
+    draws: bool = False  # for vectors: whether a step heads for drawn tokens, not for the mean of all
     extrapolates: bool = False  # for vectors: whether the last two estimates say where the next one will be
 
 
@@ -130,11 +131,6 @@ class Process(Protocol):
         ...
 
     @property
-    def weighs_bound(self) -> bool:
-        """Whether the cross-entropy of training, weighed by :meth:`weight`, is :meth:`loss` itself."""
-        ...
-
-    @property
     def samplers(self) -> tuple[str, ...]:
         """The samplers that its steps understand, the usual one first."""
         ...
@@ -143,7 +139,7 @@ class Process(Protocol):
         """Draw x_t ~ q(x_t | x_0). ``x0 [B, N]`` ids, ``t [B, N]`` times, ``table [V+1, E]`` embeddings."""
         ...
 
-    def estimated(self, logits: Tensor, x_t: State, table: Tensor) -> State:
+    def estimated(self, logits: Tensor, x_t: State, t: Tensor, table: Tensor) -> State:
         """The state that remembers what the denoiser made of it, for processes that keep that; else ``x_t``."""
         ...
 
@@ -155,8 +151,11 @@ class Process(Protocol):
         """The factor of each token's cross-entropy in training, ``[...]``; 0 where a token is known."""
         ...
 
-    def clean_logits(self, logits: Tensor, x_t: State, t: Tensor) -> Tensor:
-        """What :meth:`loss` and :meth:`step` take, of the network's output ``[..., <= V]``: the same, for most."""
+    def evidence(self, x_t: State, t: Tensor, table: Tensor) -> Tensor | None:
+        """log q(x_t | x_0 = v) of each token itself ``[..., V]``, up to a constant for each; None where it is constant.
+
+        Logits are what the *other* positions say of one; with this added they are those of p(x_0 | x_t).
+        """
         ...
 
     def loss(self, logits: Tensor, x0: Tensor, x_t: State, t: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def data() -> torch.Tensor:
 
 
 class Oracle:
-    """p(x_0^n | x_t) by enumeration of all texts with the normal density of each noisy embedding."""
+    """p(x_0^n | the other positions of x_t), of all texts with the normal density of each other noisy embedding."""
 
     table = TABLE
 
@@ -49,9 +49,10 @@ class Oracle:
         clean = embeddings(TABLE)
         distance = (noisy[:, :, None] - power[..., None].sqrt() * clean).pow(2).sum(-1)  # [B, N, V]
         log_density = -distance / (2 * (1 - power).clamp(min=1e-9))
-        joint = data().log() + sum(log_density[:, n, TEXTS[:, n]] for n in range(N))  # [B, V^N]
+        each = torch.stack([log_density[:, n, TEXTS[:, n]] for n in range(N)])  # [N, B, V^N]
+        joint = data().log() + each.sum(0) - each
         one_hot = torch.nn.functional.one_hot(TEXTS, V).double()
-        return torch.einsum("bk,knv->bnv", torch.softmax(joint, -1), one_hot).log()
+        return torch.einsum("nbk,knv->bnv", torch.softmax(joint, -1), one_hot).log()
 
     def remember(self, ids, cond, past=None):
         raise AssertionError("one block needs no memory")
@@ -70,13 +71,14 @@ def test_corruption_has_the_moments_it_should(name: str) -> None:
         mean, variance = x_t[0, :, :E].mean(0), x_t[0, :, :E].var(0)
         torch.testing.assert_close(mean, math.sqrt(power) * clean, atol=0.03, rtol=0)
         torch.testing.assert_close(variance, torch.full_like(variance, 1 - power), atol=0.04, rtol=0)
-    assert float(p.power(torch.tensor(0.0), E)) == 1 and float(p.power(torch.tensor(1.0), E)) == 0
+    ends = p.power(torch.tensor([0.0, 1.0]), E)
+    torch.testing.assert_close(ends, torch.tensor([1.0, 0.0], dtype=torch.float64))
 
 
 def test_the_power_follows_its_noise() -> None:
-    """a = 1 / (1 + sigma^2) with sigma = 0.3 sqrt(E (1 - alpha) / alpha), and it falls."""
+    """a = 1 / (1 + sigma^2) with sigma = 0.5 sqrt(E (1 - alpha) / alpha), and it falls."""
     times = torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
-    sigma = 0.3 * (E * times / (1 - times)).sqrt()
+    sigma = 0.5 * (E * times / (1 - times)).sqrt()
     powers = process().power(times, E)
     torch.testing.assert_close(powers, 1 / (1 + sigma**2))
     assert bool((powers.diff() < 0).all())
@@ -103,6 +105,22 @@ def test_samplers_reproduce_the_data(sampler: str, steps: int, good: bool) -> No
     expected = rows * data()
     chi_square = float(((counts - expected) ** 2 / expected).sum())
     assert (chi_square < 32) == good  # 8 degrees of freedom, 99.99 %: 32
+
+
+@pytest.mark.parametrize("sampler,good", [("ancestral", True), ("ddpm", False)])
+def test_one_position_is_exact_at_any_number_of_steps_if_tokens_are_drawn(sampler: str, good: bool) -> None:
+    prior, rows = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64), 20_000
+
+    class Prior(Oracle):
+        def __call__(self, x, t, cond, past=None, start=0, block_length=0):
+            return prior.log().expand(*x.shape[:2], V)
+
+    for steps in (2, 5):
+        given, free = torch.zeros(rows, 1, dtype=torch.long), torch.ones(rows, 1, dtype=torch.bool)
+        settings = SamplingSettings(num_steps=steps, block_length=0, sampler=sampler, temperature=1.0)
+        ids = next(generate(Prior(), process(), NO_PROMPT, given, free, streams("one", steps), settings))
+        counts, expected = torch.bincount(ids[:, 0], minlength=V).double(), rows * prior
+        assert (float(((counts - expected) ** 2 / expected).sum()) < 19) == good
 
 
 def test_ddim_is_deterministic_and_ddpm_is_not() -> None:
@@ -133,7 +151,7 @@ def test_sde_is_ddpm_at_the_first_two_steps_and_of_second_order_after() -> None:
     a = [float(p.power(torch.tensor(time, dtype=torch.float64), E)) for time in (before, t, s)]
     lam = [0.5 * math.log(power / (1 - power)) for power in a]
     h, last = lam[2] - lam[1], lam[1] - lam[0]
-    clean = p.estimated(logits, x, TABLE)[..., E:]
+    clean = p.estimated(logits, x, torch.full((1, N), t), TABLE)[..., E:]
     drift = math.sqrt(a[2]) * (1 - math.exp(-2 * h))
     expected = (
         math.sqrt((1 - a[2]) / (1 - a[1])) * math.exp(-h) * x[..., :E]
@@ -152,7 +170,7 @@ def test_a_step_keeps_the_marginal() -> None:
     sure = torch.full((1, rows, V), -torch.inf, dtype=torch.float64)
     sure[..., 1] = 0
     power = float(process().power(torch.tensor(s), E))
-    for sampler in ("ddpm", "ddim", "ddim:0.5"):
+    for sampler in ("ancestral", "ddpm", "ddim", "ddim:0.5"):
         x_s = process().step(sure, x_t, t, s, TABLE, streams("step", sampler), get_sampler(sampler))
         noisy, estimate = x_s[0, :, :E], x_s[0, :, E:]
         torch.testing.assert_close(estimate, embeddings(TABLE)[1].expand(rows, E))

@@ -147,17 +147,15 @@ def test_the_bound_is_the_entropy_for_the_oracle_and_more_for_a_worse_one(blur: 
 
 
 @pytest.mark.parametrize("share", SHARES)
-def test_what_the_network_learns_becomes_what_the_other_positions_say(share: float) -> None:
-    """p(x_0^n | x_t), by enumeration with the evidence of every position, through clean_logits; known tokens stay."""
+def test_what_the_others_say_and_the_evidence_make_the_posterior(share: float) -> None:
+    """p(x_0^n | x_t), by enumeration with the evidence of every position."""
     time, states = 0.3, TEXTS if share == 1 else STATES
     evidence = kernel(1 - time, share)[TEXTS[:, None], states[None]].prod(-1) * data()[:, None]
     one_hot = torch.nn.functional.one_hot(TEXTS, V).double()
     posterior = torch.einsum("kb,knv->bnv", evidence, one_hot) / evidence.sum(0)[:, None, None]
     t = torch.full(states.shape, time, dtype=torch.float64)
-    got = process(share).clean_logits(posterior.log(), states, t).log_softmax(-1)
-    torch.testing.assert_close(got, Oracle(share)(states, t, NO_PROMPT), atol=1e-9, rtol=0)
-    known = process(share).clean_logits(posterior.log(), states, torch.zeros_like(t))
-    torch.testing.assert_close(known, posterior.log(), atol=0, rtol=0)
+    logits = Oracle(share)(states, t, NO_PROMPT) + process(share).evidence(states, t, TABLE)
+    torch.testing.assert_close(logits.softmax(-1), posterior, atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("share", SHARES)

@@ -110,6 +110,14 @@ def canvas_mask(
     return torch.cat([earlier, block[:, None] == block[None, :]], dim=1)
 
 
+def without_self(mask: Tensor | None, noise: Tensor, remembered: int) -> Tensor:
+    """A :func:`canvas_mask` in which no position of ``noise [B, N]`` sees itself: ``[B, 1, N, M + N]``."""
+    length = noise.shape[1]
+    itself = F.pad(torch.eye(length, dtype=torch.bool, device=noise.device), (remembered, 0))
+    visible = ~(itself & noise[:, :, None])
+    return (visible if mask is None else visible & mask)[:, None]
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention over remembered keys and its own, with rotary positions and normalised q and k.
 
@@ -130,12 +138,18 @@ class SelfAttention(nn.Module):
         angles: tuple[Tensor, Tensor],
         past: Tensor | None = None,
         mask: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """``x [B, N, D]``; ``past [2, B, H, M, D/H]``; ``mask`` broadcasts to ``[B, H, N, M + N]``, True = visible.
 
+        ``shown [B, N, D]`` is what a position shows to those that attend to it, beside its own ``x``.
         Returns the output ``[B, N, D]`` and this call's keys and values ``[2, B, H, N, D/H]``.
         """
-        parts = self.project(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        projected = self.project(x)
+        if shown is not None:
+            width = x.shape[-1]
+            projected = projected + F.pad(F.linear(shown, self.project.weight[width:]), (width, 0))
+        parts = projected.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         gains = torch.stack([self.gain, torch.ones_like(self.gain)])[:, None]  # queries only
         query, key = rotate(normalise(parts[:2]), angles[0] * gains, angles[1] * gains).unbind(0)
         value = parts[2]
@@ -195,9 +209,10 @@ class Layer(nn.Module):
         prompt: tuple[Tensor, Tensor, Tensor] | None = None,
         past: Tensor | None = None,
         mask: Tensor | None = None,
+        shown: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """``x [B, N, D]`` -> the same shape, and the layer's keys and values ``[2, B, H, N, D/H]``."""
-        y, own = self.self_attention(normalise(x), angles, past, mask)
+        y, own = self.self_attention(normalise(x), angles, past, mask, shown)
         x = x + y
         if self.cross_attention is not None and prompt is not None:
             x = x + self.cross_attention(normalise(x), *prompt)

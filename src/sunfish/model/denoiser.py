@@ -9,7 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
-from sunfish.model.attention import CrossAttention, Layer, canvas_mask, causal_mask, normalise, rotary_angles
+from sunfish.model.attention import (
+    CrossAttention,
+    Layer,
+    canvas_mask,
+    causal_mask,
+    normalise,
+    rotary_angles,
+    without_self,
+)  # fmt: skip
 from sunfish.model.cross_entropy import linear_cross_entropy
 from sunfish.model.pointer import Pointer
 from sunfish.model.prompt import PromptEncoder
@@ -27,6 +35,11 @@ class Transformer(nn.Module):
     canvas attends to (the memory), and which predicts each next token on the way. Input and output embeddings
     are tied; the mask is row V of the table and has no output. Masking needs no time conditioning: a masked token
     shows that it is masked (Ou et al. 2024; Zheng et al. 2024). Other noise is told by ``time_input``.
+
+    Where noise does not show (``time_input``), a position of the canvas shows its state to the others only and begins
+    as a mask itself: its logits are what the others say of it. What its own state says is known exactly, and the
+    process weighs it in by Bayes' rule. A network that has its own noisy token before it must first learn to doubt
+    it by the right amount, and small ones do not (docs/log.md).
     """
 
     cos: Tensor
@@ -136,11 +149,13 @@ class Transformer(nn.Module):
         else:
             noisy, estimate = x.chunk(2, dim=-1)
             tokens = noisy + self.estimate(estimate)
-        noise = (
-            x == self.table.shape[0] - 1 if self.time is None else t > 0
-        )  # what shows no mask may be wrong
         layers = list(enumerate(self.decoder or self.layers, self.first_decoder_layer))
-        return self._layers(tokens, noise, mark, start, cond, past, mask, layers)[0]
+        if self.time is None:
+            return self._layers(tokens, x == len(self.table) - 1, mark, start, cond, past, mask, layers)[0]
+        noise = t > 0
+        mask, shown = without_self(mask, noise, remembered), normalise(tokens)
+        tokens = torch.where(noise[..., None], self.table[-1], tokens)
+        return self._layers(tokens, noise, mark, start, cond, past, mask, layers, shown)[0]
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
@@ -180,11 +195,12 @@ class Transformer(nn.Module):
         past: Past | None,
         mask: Tensor | None,
         layers: list[tuple[int, nn.Module]],
+        shown: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Final hidden states ``[B, N, D]`` of ``tokens [B, N, D]`` that begin at ``start``, and their keys and values.
 
         ``noise [B, N]`` is True where there is no token yet; ``mark`` (broadcast) tells the layers about the pass;
-        ``layers`` are the ones to go through, each with the number of its prompt and memory.
+        ``layers`` are the ones to go through, each with the number of its prompt and memory; ``shown`` as in a layer.
         """
         end = start + tokens.shape[1]
         if end > self.config.context_length:
@@ -201,7 +217,7 @@ class Transformer(nn.Module):
         prompts = list(zip(cond.keys, cond.values, [cond.mask] * len(cond.keys), strict=True))
         memory = []
         for i, layer in layers:
-            x, own = layer(x, angles, prompts[i], None if past is None else past[i], mask)
+            x, own = layer(x, angles, prompts[i], None if past is None else past[i], mask, shown)
             memory.append(own)
         x, own = self.pointer(x, tokens, noise, prompts[-1], None if past is None else past[-1], mask)
         return x, torch.stack([*memory, own])

@@ -18,10 +18,10 @@ from sunfish.samplers import EXACT
 from sunfish.schedules import Schedule
 from sunfish.types import Sampler
 
-# sigma = SPREAD * sqrt(E * (1 - alpha) / alpha). A token among thousands stops being recognisable by itself where the
-# noise is about sqrt(E) / 4. Measured (docs/log.md), all that is to be learned lies between a half and three times
-# that; the square root brings three quarters of the times into this range.
-SPREAD = 0.3
+# sigma = SPREAD * sqrt(E * (1 - alpha) / alpha). A token among thousands is recognisable by itself below a noise of about
+# sqrt(E) / 6, and lost beyond sqrt(E); the square root and this factor bring eight of ten times between the two, where
+# there is something to learn (docs/log.md).
+SPREAD = 0.5
 
 
 def embeddings(table: Tensor) -> Tensor:
@@ -30,19 +30,24 @@ def embeddings(table: Tensor) -> Tensor:
     return tokens / tokens.pow(2).mean(dim=-1, keepdim=True).sqrt().clamp(min=1e-6)
 
 
+def _mean(logits: Tensor, table: Tensor, dtype: torch.dtype) -> Tensor:
+    """The mean embedding ``[..., E]`` under softmax(``logits [..., <= V]``)."""
+    return torch.softmax(logits, dim=-1).to(dtype) @ embeddings(table)[: logits.shape[-1]]
+
+
 @dataclass(frozen=True)
 class GaussianProcess:
     """x_t = sqrt(a) e(x_0) + sqrt(1 - a) noise, a = 1 / (1 + sigma^2): the variance stays 1 (Ho et al. 2020, eq. 4).
 
-    A state is ``[B, N, 2E]``: the noisy embedding, and the last estimate of the clean one, 0 before the first.
+    A state is ``[B, N, 2E]``: the noisy embedding, and the last estimate of the clean one, 0 before the first. Logits
+    are what the other positions say of one; :meth:`evidence` is what its own noisy embedding says.
     """
 
     schedule: Schedule
 
     sees_time = True
-    weighs_bound = True
     has_bound = False
-    samplers = ("ddpm", "ddim", "sde")
+    samplers = ("ancestral", "ddpm", "ddim", "sde")
 
     def power(self, t: Tensor, width: int) -> Tensor:
         """a(t): the share of the signal in the variance, 1 at t = 0 and 0 at t = 1."""
@@ -57,27 +62,39 @@ class GaussianProcess:
         noisy = (power.sqrt() * clean + (1 - power).sqrt() * noise).to(clean.dtype)
         return torch.cat([noisy, torch.zeros_like(noisy)], dim=-1)
 
-    def estimated(self, logits: Tensor, x_t: Tensor, table: Tensor) -> Tensor:
-        """The state with the mean embedding under ``logits [..., <= V]`` as its estimate."""
+    def estimated(self, logits: Tensor, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
+        """The state with the mean embedding under p(x_0 | x_t), of ``logits [..., <= V]``, as its estimate."""
         noisy = x_t[..., : table.shape[1]]
-        probabilities = torch.softmax(logits.float(), dim=-1).to(noisy.dtype)
-        estimate = probabilities @ embeddings(table)[: logits.shape[-1]]
-        return torch.cat([noisy, estimate], dim=-1)
+        return torch.cat([noisy, _mean(self._posterior(logits, x_t, t, table), table, noisy.dtype)], dim=-1)
 
     def scored(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
         """``[B, N]`` bool: every position that is not known."""
         return t > 0
 
     def weight(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
-        """1 where a token is unknown: the cross-entropy is not weighed (CDCD eq. 6)."""
-        return (t > 0).float()
+        """-alpha'_t / (1 - alpha_t), as for masks, or 0 if known.
 
-    def clean_logits(self, logits: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The network's output as it is."""
-        return logits
+        The cross-entropy grows with the time about linearly, so that all times count alike. Unweighted, as in CDCD, the
+        canvas learns too little beside the next token (docs/log.md).
+        """
+        return self.schedule.weight(t)
+
+    def evidence(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
+        """log N(x_t; sqrt(a) e(v), 1 - a) ``[..., V]`` up to a constant: all embeddings have one length.
+
+        ``x_t [..., 2E]``, ``t [...]``. Never in bfloat16: the products are large, and their differences count.
+        """
+        power = self.power(t, table.shape[1])
+        exact = torch.promote_types(x_t.dtype, torch.float32)
+        sharpness = (power.sqrt() / (1 - power).clamp(min=1e-4))[..., None].to(exact)
+        with torch.autocast(x_t.device.type, enabled=False):
+            return (sharpness * x_t[..., : table.shape[1]]) @ embeddings(table).to(exact).T
 
     def loss(self, logits: Tensor, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """Cross-entropy of the clean token in nats, 0 where it is known: no bound of the likelihood."""
+        """Cross-entropy of the clean token in nats, 0 where it is known: no bound of the likelihood.
+
+        ``logits [..., V]`` are those of p(x_0 | x_t): with the evidence.
+        """
         exact = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, -2)
         cross_entropy = F.cross_entropy(exact, x0.flatten(), reduction="none").view(x0.shape)
         return torch.where(t > 0, cross_entropy, 0.0)
@@ -95,21 +112,29 @@ class GaussianProcess:
     ) -> Tensor:
         """x_s from ``x_t [B, N, 2E]`` and ``logits [B, N, <= V]``: DDIM (Song et al. 2021, eq. 12) at the sampler's eta.
 
-        eta 1 is DDPM, eta 0 deterministic. A sampler that extrapolates is SDE-DPM-Solver++(2M) (Lu et al. 2022,
-        arXiv:2211.01095, section 5), of second order: DDPM towards where the estimate is heading. It takes the times to
-        be evenly spaced. At ``s = 0`` the tokens are drawn, and the state holds their embeddings.
+        eta 1 is DDPM, eta 0 deterministic. They head for the mean of the clean embedding, which is right for small steps
+        only. A sampler that draws takes x_0 ~ p(x_0 | x_t) in its place, then q(x_s | x_t, x_0): for one position exact
+        at any number of steps, as the ancestral steps of discrete noise are (D3PM, Austin et al. 2021, eq. 4). One that
+        extrapolates is SDE-DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, section 5), of second order: DDPM towards
+        where the estimate is heading; it takes the times to be evenly spaced. At ``s = 0`` the tokens are drawn, and
+        the state holds their embeddings.
         """
         width, shape = table.shape[1], x_t.shape[:2]
+        times = torch.full(shape, t, dtype=torch.float64, device=x_t.device)
+        posterior = self._posterior(logits, x_t, times, table)
         if s <= 0:
-            ids, _ = draw_categorical(logits, rng.uniform(*shape, device=x_t.device))
+            ids, _ = draw_categorical(posterior, rng.uniform(*shape, device=x_t.device))
             clean = embeddings(table)[ids]
             return torch.cat([clean, clean], dim=-1)
-        state = self.estimated(logits, x_t, table)
-        noisy, estimate = state.split(width, dim=-1)
+        noisy = x_t[..., :width]
+        estimate = _mean(posterior, table, noisy.dtype)
         power_t, power_s = (
             float(self.power(torch.tensor(time, dtype=torch.float64), width)) for time in (t, s)
         )
         target = estimate
+        if sampler.draws:
+            ids, _ = draw_categorical(posterior, rng.uniform(*shape, device=x_t.device))
+            target = embeddings(table)[ids]
         if (
             sampler.extrapolates and 2 * t - s < 1
         ):  # before that there was no estimate, or one from nothing but noise
@@ -121,6 +146,10 @@ class GaussianProcess:
         if variance > 0:
             moved = moved + variance**0.5 * rng.normal(*moved.shape, device=moved.device).to(moved.dtype)
         return torch.cat([moved, estimate], dim=-1)
+
+    def _posterior(self, logits: Tensor, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
+        """Logits of p(x_0 | x_t): what the others say, and the position's own evidence."""
+        return logits + self.evidence(x_t, t, table)[..., : logits.shape[-1]]
 
     def _half_log_snr(self, t: float, width: int) -> float:
         power = float(self.power(torch.tensor(t, dtype=torch.float64), width))

@@ -24,7 +24,6 @@ class MaskedProcess:
     schedule: Schedule
 
     sees_time = False
-    weighs_bound = True
     has_bound = True
     samplers = (
         "leftmost",
@@ -43,7 +42,7 @@ class MaskedProcess:
         mask_rate = 1 - self.schedule.alpha(t.double())
         return torch.where(rng.uniform(*x0.shape, device=x0.device) < mask_rate, mask_id, x0)
 
-    def estimated(self, logits: Tensor, x_t: Tensor, table: Tensor) -> Tensor:
+    def estimated(self, logits: Tensor, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
         """``x_t``: the state is all that a step needs."""
         return x_t
 
@@ -55,9 +54,9 @@ class MaskedProcess:
         """What the cross-entropy of each token is weighed with, ``[...]``: -alpha'_t / (1 - alpha_t), or 0 if known."""
         return torch.where(x_t == table.shape[0] - 1, self.schedule.weight(t), 0.0)
 
-    def clean_logits(self, logits: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """The network's output as it is."""
-        return logits
+    def evidence(self, x_t: Tensor, t: Tensor, table: Tensor) -> None:
+        """None: a mask says nothing of what is under it, and all others are known."""
+        return None
 
     def loss(self, logits: Tensor, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The bound's integrand, nats per token, unreduced: ``logits [..., V]``, the others and the result ``[...]``.

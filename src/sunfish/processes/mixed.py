@@ -28,15 +28,14 @@ class MixedProcess:
 
     The clean-token distribution x_theta that :meth:`loss` and :meth:`step` take is what the *other* positions say of a
     position: the token that stands there is weighed in by Bayes' rule. With that reading the reverse step below is
-    the exact one. What the network learns is easier for it, p(x_0 | x_t) with the token that stands there, by plain
-    cross-entropy; :meth:`clean_logits` takes that token's evidence out again, which is known exactly.
+    the exact one. Training does not minimise the bound, whose rare huge terms drown the rest, but the cross-entropy of
+    p(x_0 | x_t), that is of x_theta with that token's :meth:`evidence`; both have the same minimum.
     """
 
     schedule: Schedule
     uniform_share: float = 1.0
 
     sees_time = True
-    weighs_bound = False
     has_bound = True
     samplers = ("ancestral",)
 
@@ -55,7 +54,7 @@ class MixedProcess:
         noise = torch.where(drawn < 1, (drawn * mask_id).long(), mask_id)
         return torch.where(rng.uniform(*x0.shape, device=x0.device) < noise_rate, noise, x0)
 
-    def estimated(self, logits: Tensor, x_t: Tensor, table: Tensor) -> Tensor:
+    def estimated(self, logits: Tensor, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
         """``x_t``: the state is all that a step needs."""
         return x_t
 
@@ -67,19 +66,16 @@ class MixedProcess:
         """-alpha'_t / (1 - alpha_t), as for masks (there it makes the bound), or 0 if known."""
         return self.schedule.weight(t)
 
-    def clean_logits(self, logits: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """What the other positions say, of ``logits [..., <= V]`` of p(x_0 | x_t); ``x_t`` and ``t`` are ``[...]``.
-
-        q(x_t | x_0) is alpha + (1 - alpha) pi_{x_t} for the token that stands there and (1 - alpha) pi_{x_t} for all
-        others: a constant factor for all of them where a mask stands there, and no more than that for known tokens.
+    def evidence(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
+        """log q(x_t | x_0 = v) up to a constant ``[..., V]``: log(1 + alpha / ((1 - alpha) pi)) at the token that stands
+        there, 0 elsewhere; 0 everywhere if that is a mask. ``x_t`` and ``t`` are ``[...]``.
         """
-        size = logits.shape[-1]
-        alpha = self.schedule.alpha(t.to(torch.promote_types(logits.dtype, torch.float32)))
-        noise = (1 - alpha) * self.uniform_share / size
-        evidence = torch.log1p(alpha / noise.clamp(min=torch.finfo(noise.dtype).tiny))
-        stands = (x_t < size) & (t > 0)
-        own = torch.where(stands, x_t, 0)[..., None]
-        return logits.scatter_add(-1, own, torch.where(stands, -evidence, 0.0)[..., None].to(logits.dtype))
+        size = table.shape[0] - 1
+        alpha = self.schedule.alpha(t.to(torch.promote_types(t.dtype, torch.float32)))
+        noise = ((1 - alpha) * self.uniform_share / size).clamp(min=torch.finfo(alpha.dtype).tiny)
+        log_ratio = torch.where(x_t < size, torch.log1p(alpha / noise), 0.0)
+        nothing = log_ratio.new_zeros(*x_t.shape, size)
+        return nothing.scatter(-1, x_t.clamp(max=size - 1)[..., None], log_ratio[..., None])
 
     def loss(self, logits: Tensor, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The bound's integrand, nats per token, unreduced: ``logits [..., V]``, the others and the result ``[...]``.
