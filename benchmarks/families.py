@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from common import by_oracle, ratio
 
-from sunfish.checkpoint import LAST
+from sunfish.checkpoint import LAST, load_checkpoint
 from sunfish.config import Config
 from sunfish.data.batches import Batches
 from sunfish.data.open import open_source
@@ -102,8 +102,7 @@ def main() -> None:
         train(arguments.folder, name, arguments)
         folder = arguments.folder / name / LAST
         pipeline = Pipeline.from_checkpoint(folder)
-        config = Config.from_dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-        found = likelihoods(pipeline, config, 128)
+        found = likelihoods(pipeline, load_checkpoint(folder).config, 128)
         kind = "bound" if pipeline.process.has_bound else "cross-entropy, no bound"
         print(
             f"\n{name}: {kind} {found['full']:.3f} (full), {found['16']:.3f} (16), {found['4']:.3f} (4), "

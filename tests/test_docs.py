@@ -15,7 +15,14 @@ from conftest import ROOT, Workplace
 from sunfish.cli import COMMANDS, main
 from sunfish.config import PRESETS
 
-PAGES = ("README.md", "QUICKSTART.md", "TRAINING_GUIDE.md", "PROMPT_CONDITIONING.md", "SAMPLING.md")
+PAGES = (
+    "README.md",
+    "QUICKSTART.md",
+    "TRAINING_GUIDE.md",
+    "PROMPT_CONDITIONING.md",
+    "SAMPLING.md",
+    "PROCESSES.md",
+)
 INLINE = re.compile(r"^\| `(\./[^`]+)` \|", re.M)
 FENCED = re.compile(r"```bash\n(.*?)```", re.S)
 # What a command is given on top, to take seconds and to leave the shared checkpoint as it is.

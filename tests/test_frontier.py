@@ -83,6 +83,9 @@ def test_a_checkpoint_keeps_its_settings_and_uses_them(
     assert found.guidance_scale == 2 and found in candidates([2.0])
     assert Pipeline.from_checkpoint(checkpoint).generation == found
     write_generation(checkpoint, {"best": Generation(SamplingSettings(sampler="leftmost", num_steps=3), 1.5)})
+    assert main(["sample", str(checkpoint), "--fast", "--seq_len", "8"]) == 1
+    said = capsys.readouterr().err
+    assert "found no setting 'fast'" in said and "damaged" not in said
     words = ["sample", str(checkpoint), "--prompt", "Write about dogs", "--seq_len", "12", "--json"]
     assert main(words) == 0
     own = json.loads(capsys.readouterr().out)

@@ -25,7 +25,7 @@ def pointer_with_inputs() -> tuple[Pointer, Tensor, Tensor, tuple[Tensor, Tensor
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    shown = torch.tensor([[True, True], [True, False]])
+    shown = torch.tensor([[True, True], [True, False]])[:, None, None, :]
     prompt = (split_heads(draw(2, 2, 8), 2), split_heads(draw(2, 2, 8), 2), shown)
     past = torch.stack([split_heads(draw(2, 4, 8), 2), split_heads(draw(2, 4, 8), 2)])
     return pointer, draw(2, 3, 8), draw(2, 3, 8), prompt, past
@@ -51,7 +51,7 @@ def test_it_is_what_its_formula_says(causal: bool) -> None:
             query = at * pointer.query_gain
             places: list[tuple[Tensor, Tensor]] = []
             for slot in range(2):
-                if prompt[2][row, slot]:
+                if prompt[2][row, 0, 0, slot]:
                     places.append((merged(prompt[0])[row, slot], merged(prompt[1])[row, slot]))
             places += [(merged(past[0])[row, k], merged(past[1])[row, k]) for k in range(4)]
             for k in range(3):
@@ -85,7 +85,7 @@ def test_untrained_it_already_chooses_the_name_that_the_text_has() -> None:
     kindred = 2 * torch.randn(64, generator=generator)
     table[:20] += kindred  # the names
     text = torch.tensor([[40, 50, 7, 60, 45]])
-    prompt = torch.zeros(1, 2, 1, 32), torch.zeros(1, 2, 1, 32), torch.ones(1, 1, dtype=torch.bool)
+    prompt = torch.zeros(1, 2, 1, 32), torch.zeros(1, 2, 1, 32), torch.ones(1, 1, 1, 1, dtype=torch.bool)
     x = kindred.expand(1, 5, -1)
     after = pointer(x, table[text], torch.zeros(1, 5, dtype=torch.bool), prompt)[0]
     gained = (after - normalise(x))[0] @ table.T

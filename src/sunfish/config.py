@@ -161,6 +161,8 @@ class TrainingConfig:
     """Lengths of the diffusion blocks, taken in turn, one a step; 0: the whole text is one block."""
     exact_count: bool = False
     """Mask exactly the drawn share of each block, not each token with that chance (masked, log-linear)."""
+    unweighted: bool = False
+    """Every unknown token of the canvas counts alike, whatever its time; not weighed as in the bound."""
     mask_rate_min: float = 0.1
     """Least mask rate drawn in training."""
     mask_rate_max: float = 1.0

@@ -82,8 +82,9 @@ class Distillation:
 
 
 def divergence(wanted: Tensor, logits: Tensor) -> Tensor:
-    """Mean KL in nats of ``softmax(logits [M, V])`` from log-probabilities ``wanted [M, V]``, which may be -inf."""
+    """Mean KL in nats of ``softmax(logits [M, V])`` from ``softmax(wanted [M, V])``, whose logits may be -inf."""
     if not len(wanted):
         return logits.sum()
     predicted = torch.log_softmax(logits.float(), dim=-1)
-    return F.kl_div(predicted, wanted.float().clamp(min=-1e4), reduction="batchmean", log_target=True)
+    target = torch.log_softmax(wanted.float(), dim=-1).clamp(min=-1e4)
+    return F.kl_div(predicted, target, reduction="batchmean", log_target=True)

@@ -57,11 +57,11 @@ def validate(
             shuffled = model.encode(other.prompt, other.prompt_mask)
             t = block_times(batch, 0, 0.0, 1.0, generator)
             x_t = process.corrupt(batch.x0, t, model.table, Streams([generator]))
-            whole = losses_at(model, process, batch, cond, x_t, t, 0, 0.5, True)
-            wrong = losses_at(model, process, batch, shuffled, x_t, t, 0, 0.0, True)
+            whole = losses_at(model, process, batch, cond, x_t, t, 0, 0.5, evaluates=True)
+            wrong = losses_at(model, process, batch, shuffled, x_t, t, 0, 0.0, evaluates=True)
             t = block_times(batch, shortest, 0.0, 1.0, generator)
             x_t = process.corrupt(batch.x0, t, model.table, Streams([generator]))
-            short = losses_at(model, process, batch, cond, x_t, t, shortest, 0.0, True)
+            short = losses_at(model, process, batch, cond, x_t, t, shortest, 0.0, evaluates=True)
         sums["bound"] += float(whole.canvas) * real
         sums["next"] += float(whole.next_token) * real
         sums["shuffled"] += float(wrong.canvas) * real

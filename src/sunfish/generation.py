@@ -47,13 +47,15 @@ def read_generation(checkpoint: Path, which: str = BEST) -> Generation:
         return Generation()
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if which != BEST and which not in content:
-            raise ValueError(f"sunfish bench found no setting {which!r}; it has {', '.join(content)}")
-        found = dict(content[which])
+        absent = which != BEST and which not in content
+        found = dict(content[BEST if absent else which])
         scale = float(found.pop("guidance_scale"))
         values: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in found.items()
         }
-        return Generation(SamplingSettings(**values), scale)
+        generation = Generation(SamplingSettings(**values), scale)
     except (KeyError, TypeError, ValueError, AttributeError) as why:
         raise ValueError(f"{path} is damaged ({why}); delete it, or run sunfish bench sample again") from why
+    if absent:
+        raise ValueError(f"sunfish bench sample found no setting {which!r} for {path}; leave out --{which}")
+    return generation

@@ -57,7 +57,7 @@ class Guided:
     Ho and Salimans 2022 (eq. 6, with their weight w = scale - 1), on the clean-token distribution as in
     Schiff et al. 2024 ("Simple guidance mechanisms for discrete diffusion models"). 0 is unconditional, 1 plainly
     conditional, above 1 guided. At 0 and 1 one half of the pass would be multiplied by zero, so it is not run.
-    The result is normalised: a softmax over it changes nothing.
+    Logits will do for log-probabilities: a constant for each position changes nothing.
 
     The difference says what the prompt favours, not what is good text: far above 1 it lifts tokens that neither half
     believes in. ``plausibility`` keeps it in bounds: above scale 1 only tokens that the conditional model gives at
@@ -113,7 +113,7 @@ class Guided:
         start: int = 0,
         block_length: int = 0,
     ) -> Tensor:
-        """Guided log-probabilities ``[B, N, V]``; ``past`` is what :meth:`remember` returned."""
+        """Guided logits ``[B, N, V]``; ``past`` is what :meth:`remember` returned."""
         scale, guides = self.scale, True
         if self.rising or self.interval != (0.0, 1.0):
             progress = 1 - float(t.max())
@@ -127,7 +127,7 @@ class Guided:
         return self._combine(logits, guides, scale)
 
     def remember(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
-        """Memory of all parts (twice the rows while guidance is on), and guided next-token log-probabilities."""
+        """Memory of all parts (twice the rows while guidance is on), and guided next-token logits."""
         rows = torch.cat([ids] * self._copies(True))
         past, logits = self.denoiser.remember(rows, self._condition(cond, True), past)
         return past, self._combine(logits, True, self.scale)
@@ -148,21 +148,20 @@ class Guided:
         return cond.beside(away) if guides and self.scale != 1 else cond
 
     def _combine(self, logits: Tensor, guides: bool, scale: float) -> Tensor:
-        log_probabilities = torch.log_softmax(
-            logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1
-        )
-        parts = log_probabilities.chunk(self._copies(guides))
+        parts = logits.to(torch.promote_types(logits.dtype, torch.float32)).chunk(self._copies(guides))
         conditional = parts[0]
         if self.also and self.scale > 0:
             weights = [1.0, *(weight for _, weight in self.also)]
             mixed = torch.stack([weight * part for weight, part in zip(weights, parts, strict=False)]).sum(0)
-            conditional = torch.log_softmax(mixed / sum(weights), dim=-1)
+            conditional = mixed / sum(weights)
         if not guides or self.scale in (0.0, 1.0):
             return conditional
         unconditional = parts[-1]
-        guided = unconditional + scale * (conditional - unconditional)
-        guided = guided.masked_fill(conditional == -torch.inf, -torch.inf)  # what can't be written stays so
+        guided = torch.lerp(unconditional, conditional, scale)
         if self.plausibility and scale > 1:
             least = conditional.amax(dim=-1, keepdim=True) + math.log(self.plausibility)
-            guided = guided.masked_fill(conditional < least, -torch.inf)
-        return torch.log_softmax(guided, dim=-1)
+        else:
+            least = conditional.new_tensor(
+                torch.finfo(conditional.dtype).min
+            )  # what can't be written stays so
+        return torch.where(conditional >= least, guided, -torch.inf)

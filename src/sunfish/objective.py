@@ -88,7 +88,9 @@ def objective(
     x_t = process.corrupt(batch.x0, noise, model.table, Streams([generator]))
     if model.estimate is not None and float(torch.rand((), generator=generator)) < SELF_CONDITIONED:
         x_t = with_estimate(model, process, batch, cond, x_t, t, block_length)
-    return losses_at(model, process, batch, cond, x_t, t, block_length, training.next_token_weight)
+    return losses_at(
+        model, process, batch, cond, x_t, t, block_length, training.next_token_weight, training.unweighted
+    )
 
 
 @torch.no_grad()
@@ -117,12 +119,13 @@ def losses_at(
     t: Tensor,
     block_length: int,
     next_token_weight: float,
+    unweighted: bool = False,
     evaluates: bool = False,
 ) -> Losses:
     """The losses for a given corruption ``x_t [B, N]`` at times ``t [B, N]``.
 
-    ``evaluates``: the canvas loss is the bound even where training minimises something easier, or the plain
-    cross-entropy where there is no bound.
+    ``unweighted``: every unknown token counts alike (MaskGIT). ``evaluates``: the canvas loss is the bound even where
+    training minimises something easier, or the plain cross-entropy where there is no bound.
     """
     length = batch.x0.shape[1]
     tokens = (batch.lengths - 1).sum().clamp(min=1)
@@ -142,7 +145,9 @@ def losses_at(
         hidden = model.canvas(x_t, t, cond, None if whole else past, 0, block_length)
         scored = process.scored(x_t, t, model.table)
         parts = (hidden[scored], batch.x0[scored], x_t[scored], t[scored])
-        summed, losses = canvas_losses(model, process, *parts, evaluates)
+        weights = process.weight(*parts[2:], model.table)
+        weights = torch.ones_like(weights) if unweighted else weights
+        summed, losses = canvas_losses(model, process, *parts, weights, evaluates)
         canvas = summed / tokens
         cross_entropy = losses.mean() if losses.numel() else zero
     total = (1 - next_token_weight) * canvas + next_token_weight * next_token
@@ -156,10 +161,10 @@ def canvas_losses(
     x0: Tensor,
     x_t: Tensor,
     t: Tensor,
+    weights: Tensor,
     evaluates: bool,
 ) -> tuple[Tensor, Tensor]:
     """The diffusion loss's sum over M scored positions, and their cross-entropies ``[M]`` without a gradient."""
-    weights = process.weight(x_t, t, model.table)
     if process.evidence(x_t[:1], t[:1], model.table) is None:
         return model.cross_entropy(hidden, x0, weights)
 

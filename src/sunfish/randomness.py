@@ -59,14 +59,25 @@ class Streams:
 
 
 def draw_categorical(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw ids ``[...]`` from softmax(``logits [..., V]``) with ``uniform [...]``; also their probabilities.
+    """Draw ids ``[...]`` from softmax(``logits [..., V]``) with ``uniform [...]``; also their probabilities."""
+    probabilities = softmax(logits)
+    ids = draw(probabilities, uniform)
+    return ids, probabilities.gather(-1, ids[..., None]).squeeze(-1)
+
+
+def softmax(logits: Tensor) -> Tensor:
+    """Probabilities ``[..., V]`` in float32, or in float64 for logits of that type."""
+    return torch.softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
+
+
+def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
+    """Draw ids ``[...]`` with ``probabilities [..., V]``, which need not be normalised, and ``uniform [...]``.
 
     By inversion of the cumulative distribution in float64: float32 Gumbel noise truncates the tails and so
     lowers the temperature without saying so (Zheng et al. 2024, "Masked diffusion models are secretly
     time-agnostic masked models").
     """
-    probabilities = torch.softmax(logits.double(), dim=-1)
-    cumulative = probabilities.cumsum(dim=-1)
+    cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
     threshold = uniform.double().unsqueeze(-1) * cumulative[..., -1:]
-    ids = torch.searchsorted(cumulative, threshold, right=True).clamp(max=logits.shape[-1] - 1)
-    return ids.squeeze(-1), probabilities.gather(-1, ids).squeeze(-1)
+    ids = torch.searchsorted(cumulative, threshold, right=True).clamp(max=probabilities.shape[-1] - 1)
+    return ids.squeeze(-1)

@@ -99,7 +99,7 @@ def sharpen(logits: Tensor, settings: SamplingSettings) -> Tensor:
         best = logits.argmax(dim=-1, keepdim=True)
         return torch.full_like(logits, -torch.inf).scatter_(-1, best, 0.0)
     if settings.temperature != 1:
-        logits = logits.double() / settings.temperature
+        logits = logits / settings.temperature
     if settings.top_p < 1:
         ordered, order = torch.softmax(logits.double(), dim=-1).sort(dim=-1, descending=True)
         before = ordered.cumsum(dim=-1) - ordered
@@ -135,7 +135,7 @@ def generate(
             yield snapshot.x
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def snapshots(
     denoiser: Denoiser,
     process: Process,

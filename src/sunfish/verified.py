@@ -12,12 +12,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sunfish.randomness import Streams, draw_categorical
+from sunfish.randomness import Streams, draw, softmax
 from sunfish.sampling import SamplingSettings, Snapshot, sharpen
 from sunfish.types import Condition, Denoiser, Process
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def verified_snapshots(
     denoiser: Denoiser,
     process: Process,
@@ -46,12 +46,11 @@ def verified_snapshots(
             t[:, 0] = 0.0
             canvas = process.corrupt(known, t, denoiser.table, rng)
             logits = denoiser(canvas, t, cond, past, start)[:, 1:]
-            logits = sharpen(logits, settings)
-            draft, _ = draw_categorical(logits, rng.uniform(1, drafted, device=canvas.device))
+            draft_probabilities = softmax(sharpen(logits, settings))
+            draft = draw(draft_probabilities, rng.uniform(1, drafted, device=canvas.device))
             yield Snapshot(written, draft, False)
-            draft_probabilities = torch.softmax(logits.double(), dim=-1)
         past, logits = denoiser.remember(torch.cat([newest, draft], dim=1), cond, past)
-        target = torch.softmax(sharpen(logits, settings).double(), dim=-1)
+        target = softmax(sharpen(logits, settings))
         tokens = judge(draft, draft_probabilities, target, rng)[:, : length - written]
         if end is not None and bool((tokens == end).any()):
             tokens = tokens[:, : int((tokens == end).int().argmax()) + 1]
@@ -80,5 +79,5 @@ def judge(draft: Tensor, draft_probabilities: Tensor | None, target: Tensor, rng
             last = (target[:, accepted] - draft_probabilities[:, accepted]).clamp(min=0)
         else:
             accepted = count
-    token, _ = draw_categorical(last.log(), rng.uniform(1, device=draft.device))
+    token = draw(last, rng.uniform(1, device=draft.device))
     return torch.cat([draft[:, :accepted], token[:, None]], dim=1)

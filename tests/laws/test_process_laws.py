@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sunfish.config import Config, ProcessConfig
+from sunfish.objective import block_times, losses_at
 from sunfish.processes import PROCESSES, build_process
 from sunfish.randomness import Streams, generator_of
 from sunfish.sampling import SamplingSettings, generate
@@ -81,3 +82,29 @@ def test_known_tokens_stay_and_a_text_does_not_depend_on_its_batch(config: Proce
         assert int(together.max()) < CONFIG.vocab_size
         for row in range(3):
             assert torch.equal(write(slice(row, row + 1), sampler), together[row : row + 1])
+
+
+@pytest.mark.parametrize("block", [4, 0])
+@pytest.mark.parametrize("name", PROCESSES)
+def test_losses_are_what_they_say(name: str, block: int) -> None:
+    """What is minimised, its unweighted form and what is reported, from all logits at once in float64."""
+    config = ProcessConfig(process=name)
+    process, m, b = build_process(config), model(config=Config(model=CONFIG, process=config).model), batch()
+    t = block_times(b, block, 0.0, 1.0, generator_of("t")).double()
+    x_t = process.corrupt(b.x0, t, m.table, Streams([generator_of("x")]))
+    cond, tokens = m.encode(b.prompt, b.prompt_mask), (b.lengths - 1).sum()
+    past, _ = m.remember(b.x0, cond)
+    logits = m(x_t, t, cond, past, 0, block)
+    evidence, scored = process.evidence(x_t, t, m.table), process.scored(x_t, t, m.table)
+    posterior = torch.log_softmax(logits if evidence is None else logits + evidence, -1)
+    cross_entropy = -posterior.gather(-1, b.x0[..., None]).squeeze(-1) * scored
+    reported = process.loss(logits, b.x0, x_t, t) if process.has_bound else cross_entropy
+    for expected, flags in (
+        (process.weight(x_t, t, m.table) * cross_entropy, {}),
+        (cross_entropy, {"unweighted": True}),
+        (reported, {"evaluates": True}),
+    ):
+        found = losses_at(m, process, b, cond, x_t, t, block, 0.0, **flags)
+        torch.testing.assert_close(
+            found.canvas.double(), expected.sum().detach() / tokens, rtol=2e-5, atol=1e-5
+        )

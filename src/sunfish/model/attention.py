@@ -12,19 +12,16 @@ from sunfish.config import ModelConfig
 
 
 def rotary_angles(positions: int, head_width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """cos and sin ``[positions, head_width / 2]`` of rotary position embedding (Su et al. 2021, eq. 15)."""
+    """cos, cos and -sin, sin ``[positions, head_width]`` of rotary position embedding (Su et al. 2021, eq. 15)."""
     frequency = base ** -(torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
     angle = torch.arange(positions, dtype=torch.float64)[:, None] * frequency
-    return angle.cos().float(), angle.sin().float()
+    cos, sin = angle.cos().float(), angle.sin().float()
+    return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate the halves of ``x [..., N, D/H]`` by angles whose ``cos``, ``sin`` are ``[..., N, D/2H]``."""
-    first, second = x.chunk(2, dim=-1)
-    cos, sin = cos.to(x.dtype), sin.to(x.dtype)
-    return torch.cat(
-        [torch.addcmul(first * cos, second, sin, value=-1), torch.addcmul(second * cos, first, sin)], dim=-1
-    )
+    """Rotate component j with j + D/2H of ``x [..., N, D/H]``; ``cos`` and ``sin`` as :func:`rotary_angles` has them."""
+    return torch.addcmul(x * cos.to(x.dtype), x.roll(x.shape[-1] // 2, dims=-1), sin.to(x.dtype))
 
 
 def _inverse_rms(x: Tensor) -> Tensor:
@@ -139,26 +136,23 @@ class SelfAttention(nn.Module):
         past: Tensor | None = None,
         mask: Tensor | None = None,
         shown: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """``x [B, N, D]``; ``past [2, B, H, M, D/H]``; ``mask`` broadcasts to ``[B, H, N, M + N]``, True = visible.
 
         ``shown [B, N, D]`` is what a position shows to those that attend to it, beside its own ``x``.
-        Returns the output ``[B, N, D]`` and this call's keys and values ``[2, B, H, N, D/H]``.
+        Returns the output ``[B, N, D]`` and this call's keys and values, each ``[B, H, N, D/H]``.
         """
         projected = self.project(x)
         if shown is not None:
             width = x.shape[-1]
             projected = projected + F.pad(F.linear(shown, self.project.weight[width:]), (width, 0))
         parts = projected.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        gains = torch.stack([self.gain, torch.ones_like(self.gain)])[:, None]  # queries only
-        query, key = rotate(normalise(parts[:2]), angles[0] * gains, angles[1] * gains).unbind(0)
-        value = parts[2]
-        own = torch.stack([key, value.to(key.dtype)])
+        query, key = rotate(normalise(parts[:2]), *angles).unbind(0)
+        query, value = query * self.gain.to(query.dtype), parts[2].to(key.dtype)
+        own = (key, value)
         if past is not None:
-            key, value = (
-                torch.cat([past[0].to(key.dtype), key], 2),
-                torch.cat([past[1].to(value.dtype), value], 2),
-            )
+            before, earlier = past.to(key.dtype).unbind(0)
+            key, value = torch.cat([before, key], dim=2), torch.cat([earlier, value], dim=2)
         return self.output(merge_heads(attend(query, key, value, mask))), own
 
 
@@ -173,10 +167,10 @@ class CrossAttention(nn.Module):
         self.gain = nn.Parameter(torch.ones(config.n_head, 1, 1))
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """``x [B, N, D]``, ``keys`` and ``values [B, H, 1+P, D/H]``, ``mask [B, 1+P]`` bool -> ``[B, N, D]``."""
+        """``x [B, N, D]``, ``keys`` and ``values [B, H, 1+P, D/H]``, ``mask [B, 1, 1, 1+P]`` bool -> ``[B, N, D]``."""
         query = normalise(split_heads(self.query(x), self.heads)) * self.gain.to(x.dtype)
         query = query.to(keys.dtype)
-        return self.output(merge_heads(attend(query, keys, values, mask[:, None, None, :])))
+        return self.output(merge_heads(attend(query, keys, values, mask)))
 
 
 class FeedForward(nn.Module):
@@ -210,8 +204,8 @@ class Layer(nn.Module):
         past: Tensor | None = None,
         mask: Tensor | None = None,
         shown: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """``x [B, N, D]`` -> the same shape, and the layer's keys and values ``[2, B, H, N, D/H]``."""
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """``x [B, N, D]`` -> the same shape, and the layer's keys and values, each ``[B, H, N, D/H]``."""
         y, own = self.self_attention(normalise(x), angles, past, mask, shown)
         x = x + y
         if self.cross_attention is not None and prompt is not None:

@@ -123,7 +123,8 @@ class Transformer(nn.Module):
         mask = causal_mask(ids.shape[1], start, ids.device)
         nowhere = torch.zeros_like(ids, dtype=torch.bool)
         layers = list(zip(range(self.config.n_layer), self.layers, strict=True))
-        hidden, own = self._layers(self.table[ids], nowhere, self.reading, start, cond, past, mask, layers)
+        hidden, pairs = self._layers(self.table[ids], nowhere, self.reading, start, cond, past, mask, layers)
+        own = torch.stack([part for pair in pairs for part in pair]).unflatten(0, (-1, 2))
         return own if past is None else torch.cat([past, own.to(past.dtype)], dim=4), hidden
 
     def canvas(
@@ -196,8 +197,9 @@ class Transformer(nn.Module):
         mask: Tensor | None,
         layers: list[tuple[int, nn.Module]],
         shown: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Final hidden states ``[B, N, D]`` of ``tokens [B, N, D]`` that begin at ``start``, and their keys and values.
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Final hidden states ``[B, N, D]`` of ``tokens [B, N, D]`` that begin at ``start``, and the keys and values of
+        each layer and the pointer.
 
         ``noise [B, N]`` is True where there is no token yet; ``mark`` (broadcast) tells the layers about the pass;
         ``layers`` are the ones to go through, each with the number of its prompt and memory; ``shown`` as in a layer.
@@ -214,13 +216,14 @@ class Transformer(nn.Module):
             x = x + self.guidance(scale_features(cond))[:, None, :]
         x = normalise(x)
         angles = (self.cos[start:end], self.sin[start:end])
-        prompts = list(zip(cond.keys, cond.values, [cond.mask] * len(cond.keys), strict=True))
-        memory = []
+        keys, values, seen = cond.keys.unbind(0), cond.values.unbind(0), cond.mask[:, None, None, :]
+        memory = [None] * len(keys) if past is None else past.unbind(0)
+        pairs = []
         for i, layer in layers:
-            x, own = layer(x, angles, prompts[i], None if past is None else past[i], mask, shown)
-            memory.append(own)
-        x, own = self.pointer(x, tokens, noise, prompts[-1], None if past is None else past[-1], mask)
-        return x, torch.stack([*memory, own])
+            x, own = layer(x, angles, (keys[i], values[i], seen), memory[i], mask, shown)
+            pairs.append(own)
+        x, own = self.pointer(x, tokens, noise, (keys[-1], values[-1], seen), memory[-1], mask)
+        return x, [*pairs, own]
 
 
 def scale_features(cond: Condition) -> Tensor:

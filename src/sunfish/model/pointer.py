@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
@@ -45,21 +46,27 @@ class Pointer(nn.Module):
         prompt: tuple[Tensor, Tensor, Tensor],
         past: Tensor | None = None,
         mask: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """``x [B, N, D]`` states after the last layer, ``tokens [B, N, D]`` the embeddings they began with.
 
         ``noise [B, N]`` bool is True where there is no token yet, so that nothing is copied from there; the rest is
-        as in a layer. Returns the states with what they copy, and this call's keys and values ``[2, B, H, N, D/H]``.
+        as in a layer. Returns the states with what they copy, and this call's keys and values, each ``[B, H, N, D/H]``.
         """
         x = normalise(x)
         tokens = normalise(tokens).to(x.dtype)
-        own = torch.stack([split_heads(part, self.heads) for part in (tokens + self.key(x), tokens)])
+        own = (tokens + self.key(x), tokens)
         prompt_keys, prompt_values, shown = prompt
-        parts = [torch.stack([prompt_keys, prompt_values]), *([] if past is None else [past]), own]
-        keys, values = merge_heads(torch.cat([part.to(x.dtype) for part in parts], dim=3)).unsqueeze(2)
-        batch, length, remembered = *x.shape[:2], keys.shape[2] - shown.shape[1] - x.shape[1]
-        text = torch.cat([noise.new_ones(batch, remembered), ~noise], dim=1)[:, None, None, :]
-        text = text.expand(batch, 1, length, -1) if mask is None else text & mask
-        visible = torch.cat([shown[:, None, None, :].expand(batch, 1, length, -1), text], dim=3)
+        before = ((), ()) if past is None else tuple((part,) for part in past.unbind(0))
+        keys, values = (
+            torch.cat([*(merge_heads(part.to(x.dtype)) for part in (known, *earlier)), new], dim=1)[:, None]
+            for known, earlier, new in zip((prompt_keys, prompt_values), before, own, strict=True)
+        )
+        batch, length, remembered = *x.shape[:2], keys.shape[2] - shown.shape[3] - x.shape[1]
+        text = F.pad(~noise, (remembered, 0), value=True)[:, None, None, :]
+        if mask is None:
+            visible = torch.cat([shown, text], dim=3)
+        else:
+            visible = torch.cat([shown.expand(batch, 1, length, -1), text & mask], dim=3)
         copied = attend((x * self.query_gain.to(x.dtype))[:, None], keys, values, visible)[:, 0]
-        return x + copied * self.gain.to(x.dtype), own
+        key, value = (split_heads(part, self.heads) for part in own)
+        return torch.addcmul(x, copied, self.gain.to(x.dtype)), (key, value)
