@@ -37,7 +37,7 @@ FAMILIES: dict[str, tuple[list[str], str]] = {
     "masked": ([], "ancestral"),
     "mixed": (["--process", "mixed"], "ancestral"),
     "uniform": (["--process", "uniform"], "ancestral"),
-    "gaussian": (["--process", "gaussian"], "ddpm"),
+    "gaussian": (["--process", "gaussian"], "ancestral"),
     "decoder": (["--n_layer", "3", "--n_decoder_layer", "1"], "ancestral"),
 }
 ROW = "{:>10} {:>12} {:>6} {:>9} {:>7} {:>7} {:>17}"
