@@ -57,7 +57,7 @@ def main() -> None:
     print(f"{len(ids):,} tokens of text, at most {context} of them in the memory")
     print(ROW.format("tokens in the memory", "windows", "fresh"))
     results = [losses(pipeline, ids, kept) for kept in (context // 2 - 1, 0)]
-    edges = [0, 8, 32, context // 4, context // 2, 3 * context // 4, context]
+    edges = sorted({0, 8, context // 8, context // 4, context // 2, 3 * context // 4, context})
     for low, high in pairwise(edges):
         cells = []
         for nats, before in results:

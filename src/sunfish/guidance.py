@@ -57,7 +57,8 @@ class Guided:
     Ho and Salimans 2022 (eq. 6, with their weight w = scale - 1), on the clean-token distribution as in
     Schiff et al. 2024 ("Simple guidance mechanisms for discrete diffusion models"). 0 is unconditional, 1 plainly
     conditional, above 1 guided. At 0 and 1 one half of the pass would be multiplied by zero, so it is not run.
-    Logits will do for log-probabilities: a constant for each position changes nothing.
+    The result is normalised: a softmax over it changes nothing. That is done once, at the end: a constant for each position
+    passes through the formula.
 
     The difference says what the prompt favours, not what is good text: far above 1 it lifts tokens that neither half
     believes in. ``plausibility`` keeps it in bounds: above scale 1 only tokens that the conditional model gives at
@@ -113,7 +114,7 @@ class Guided:
         start: int = 0,
         block_length: int = 0,
     ) -> Tensor:
-        """Guided logits ``[B, N, V]``; ``past`` is what :meth:`remember` returned."""
+        """Guided log-probabilities ``[B, N, V]``; ``past`` is what :meth:`remember` returned."""
         scale, guides = self.scale, True
         if self.rising or self.interval != (0.0, 1.0):
             progress = 1 - float(t.max())
@@ -127,7 +128,7 @@ class Guided:
         return self._combine(logits, guides, scale)
 
     def remember(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
-        """Memory of all parts (twice the rows while guidance is on), and guided next-token logits."""
+        """Memory of all parts (twice the rows while guidance is on), and guided next-token log-probabilities."""
         rows = torch.cat([ids] * self._copies(True))
         past, logits = self.denoiser.remember(rows, self._condition(cond, True), past)
         return past, self._combine(logits, True, self.scale)
@@ -155,7 +156,7 @@ class Guided:
             mixed = torch.stack([weight * part for weight, part in zip(weights, parts, strict=False)]).sum(0)
             conditional = mixed / sum(weights)
         if not guides or self.scale in (0.0, 1.0):
-            return conditional
+            return torch.log_softmax(conditional, dim=-1)
         unconditional = parts[-1]
         guided = torch.lerp(unconditional, conditional, scale)
         if self.plausibility and scale > 1:
@@ -164,4 +165,4 @@ class Guided:
             least = conditional.new_tensor(
                 torch.finfo(conditional.dtype).min
             )  # what can't be written stays so
-        return torch.where(conditional >= least, guided, -torch.inf)
+        return torch.log_softmax(torch.where(conditional >= least, guided, -torch.inf), dim=-1)
