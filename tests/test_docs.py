@@ -34,6 +34,11 @@ SHORTER = {
 WHOLE = ("./run_tests.sh", "./run.sh test_cfg.py")
 
 
+def test_no_page_has_a_blank_to_fill() -> None:
+    for page in PAGES:
+        assert "@@" not in (ROOT / page).read_text(encoding="utf-8"), page
+
+
 def commands() -> list[str]:
     """All commands of the pages, comments cut off, each once."""
     found: dict[str, None] = {}

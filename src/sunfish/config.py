@@ -35,7 +35,7 @@ class ModelConfig:
     prompt_encoder: str = "learned"
     """learned: trained with the model, works offline. hf:NAME: frozen embeddings of a Hugging Face model."""
     time_input: bool = False
-    """The canvas is told the time of each token. Set by itself for processes that need it (uniform)."""
+    """The canvas is told the time of each token. Set by itself for all processes but masked."""
     vector_input: bool = False
     """The canvas holds vectors and not ids. Set by itself for the gaussian process."""
     guidance_input: bool = False
@@ -84,6 +84,17 @@ class ProcessConfig:
     """alpha(t), the share of tokens still clean at time t: log-linear (1 - t), cosine, polynomial (1 - t^2)."""
     uniform_share: float = 0.1
     """Share of random tokens in the noise of the process mixed; the rest are masks."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.uniform_share <= 1:
+            raise ValueError(
+                f"uniform_share is {self.uniform_share}: give a share above 0, up to 1; without any random tokens the "
+                "process is masked"
+            )
+        if self.process != "mixed" and self.uniform_share != 0.1:
+            raise ValueError(
+                f"uniform_share is {self.uniform_share}, but process is {self.process}; it is for mixed only"
+            )
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,10 @@ class Distillation:
         loaded = load_checkpoint(path, model.table.device)
         if loaded.config.model.guidance_input:
             raise ValueError(f"the teacher {path} has learned one-pass guidance already; sample it as it is")
+        if loaded.config.model.vector_input:
+            raise ValueError(
+                f"the teacher {path} is a gaussian model; guidance in one pass is for the other processes only"
+            )
         if loaded.tokenizer.engine.to_str() != tokenizer.engine.to_str():
             raise ValueError(
                 f"the tokenizer of the teacher {path} is not that of the prepared corpus; give the corpus it was "
@@ -55,7 +59,7 @@ class Distillation:
         block_length: int,
         training: TrainingConfig,
     ) -> Losses:
-        """KL(teacher || model) in nats: the mean over masked positions of the canvas, and over next tokens.
+        """KL(teacher || model) in nats: the mean over unknown positions of the canvas, and over next tokens.
 
         The scale is uniform in [0, LARGEST_LEARNED], one a step (Meng et al. 2023, arXiv:2210.03142, algorithm 1;
         here the divergence of categorical distributions takes the place of the squared error).

@@ -57,8 +57,7 @@ class Guided:
     Ho and Salimans 2022 (eq. 6, with their weight w = scale - 1), on the clean-token distribution as in
     Schiff et al. 2024 ("Simple guidance mechanisms for discrete diffusion models"). 0 is unconditional, 1 plainly
     conditional, above 1 guided. At 0 and 1 one half of the pass would be multiplied by zero, so it is not run.
-    The result is normalised: a softmax over it changes nothing. That is done once, at the end: a constant for each position
-    passes through the formula.
+    The result is normalised, once, at the end: a constant for each position passes through the formula.
 
     The difference says what the prompt favours, not what is good text: far above 1 it lifts tokens that neither half
     believes in. ``plausibility`` keeps it in bounds: above scale 1 only tokens that the conditional model gives at

@@ -277,7 +277,7 @@ class Pipeline:
         ended = self.tokenizer.end in ids
         kept = ids[: ids.index(self.tokenizer.end)] if ended else ids
         text, hidden = "", 0
-        for masked, group in groupby(kept, lambda i: i >= self.model.config.vocab_size):
+        for masked, group in groupby(kept, lambda i: i >= self.tokenizer.size):  # noise may be a spare id
             run = list(group)
             text += mask * len(run) if masked else self.tokenizer.decode(run)
             hidden += len(run) * masked

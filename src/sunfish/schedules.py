@@ -25,8 +25,9 @@ class Schedule:
         Only meant for t > 0; 0 where t = 0, since a known token has no loss.
         """
         known = t <= 0
-        safe = torch.where(known, torch.ones_like(t), t)
-        return torch.where(known, torch.zeros_like(t), -self.derivative(safe) / (1 - self.alpha(safe)))
+        safe = torch.where(known, torch.ones_like(t), t).double()  # 1 - alpha of a small time is 0 in float32
+        weight = (-self.derivative(safe) / (1 - self.alpha(safe))).to(t.dtype)
+        return torch.where(known, torch.zeros_like(t), weight)
 
 
 # alpha(t) = 1 - t: the mask rate is the time (MDLM calls it log-linear, after its sigma(t)).

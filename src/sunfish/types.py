@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sunfish.randomness import Streams
 
-State = Tensor  # [B, N] token ids for the discrete processes, [B, N, E] vectors for the continuous ones
+State = Tensor  # [B, N] token ids of the discrete processes, [B, N, 2E] vectors and their estimates of the continuous
 Past = Tensor  # [L+1, 2, B, H, M, D/H]: keys and values of the M remembered tokens, of every layer and the pointer
 
 

@@ -162,6 +162,16 @@ def test_sde_is_ddpm_at_the_first_two_steps_and_of_second_order_after() -> None:
     torch.testing.assert_close(step("sde", t, s)[..., :E], expected)
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_sde_runs_on_every_grid(name: str) -> None:
+    """The second step has the time 1 behind it, where nothing is left; in floating point it may come out below 1."""
+    for steps in (9, 12, 20, 25):
+        given, free = torch.zeros(1, N, dtype=torch.long), torch.ones(1, N, dtype=torch.bool)
+        settings = SamplingSettings(num_steps=steps, block_length=0, sampler="sde")
+        ids = next(generate(Oracle(), process(name), NO_PROMPT, given, free, streams("sde", steps), settings))
+        assert ids.shape == (1, N)
+
+
 def test_a_step_keeps_the_marginal() -> None:
     """From q(x_t | x_0) with the right token known, a step of any eta gives q(x_s | x_0)."""
     rows, t, s = 40_000, 0.7, 0.4

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from sunfish.config import ProcessConfig
 from sunfish.processes.masked import MaskedProcess
 from sunfish.processes.mixed import MixedProcess
 from sunfish.randomness import Streams, generator_of
@@ -240,6 +241,7 @@ def test_hardly_any_random_tokens_is_masked_diffusion() -> None:
     assert torch.allclose(process(1e-9, "cosine").loss(logits, x0, x_t, t), expected, atol=1e-6)
 
 
-def test_a_share_without_random_tokens_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"uniform_share is 0: give a share above 0"):
-        process(0)
+@pytest.mark.parametrize("name,share", [("mixed", 0.0), ("mixed", 1.5), ("uniform", 0.5)])
+def test_a_bad_share_is_refused(name: str, share: float) -> None:
+    with pytest.raises(ValueError, match=rf"uniform_share is {share}"):
+        ProcessConfig(process=name, uniform_share=share)

@@ -37,9 +37,9 @@ class Transformer(nn.Module):
     shows that it is masked (Ou et al. 2024; Zheng et al. 2024). Other noise is told by ``time_input``.
 
     Where noise does not show (``time_input``), a position of the canvas shows its state to the others only and begins
-    as a mask itself: its logits are what the others say of it. What its own state says is known exactly, and the
-    process weighs it in by Bayes' rule. A network that has its own noisy token before it must first learn to doubt
-    it by the right amount, and small ones do not (docs/log.md).
+    as a mask itself: it is told of its own state by way of the others only, and training makes its logits what the
+    others say. What its own state says is known exactly; the process weighs it in by Bayes' rule. A network that has
+    its own noisy token before it must first learn to doubt it by the right amount, and small ones do not (docs/log.md).
     """
 
     cos: Tensor

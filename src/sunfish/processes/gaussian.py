@@ -135,9 +135,8 @@ class GaussianProcess:
         if sampler.draws:
             ids, _ = draw_categorical(posterior, rng.uniform(*shape, device=x_t.device))
             target = embeddings(table)[ids]
-        if (
-            sampler.extrapolates and 2 * t - s < 1
-        ):  # before that there was no estimate, or one from nothing but noise
+        # Before that there was no estimate, or one from nothing but noise; and 2 t - s may come out just below 1.
+        if sampler.extrapolates and 2 * t - s < 1 - 1e-6:
             before, now, then = (self._half_log_snr(time, width) for time in (2 * t - s, t, s))
             target = estimate + 0.5 * (then - now) / (now - before) * (estimate - x_t[..., width:])
         noise = (noisy - power_t**0.5 * target) / (1 - power_t) ** 0.5

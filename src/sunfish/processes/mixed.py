@@ -39,13 +39,6 @@ class MixedProcess:
     has_bound = True
     samplers = ("ancestral",)
 
-    def __post_init__(self) -> None:
-        if not 0 < self.uniform_share <= 1:
-            raise ValueError(
-                f"uniform_share is {self.uniform_share}: give a share above 0, up to 1; without any random tokens the "
-                "process is masked"
-            )
-
     def corrupt(self, x0: Tensor, t: Tensor, table: Tensor, rng: Streams) -> Tensor:
         """x_t ~ q(x_t | x_0) = Cat(alpha_t x_0 + (1 - alpha_t) pi) (UDLM eq. 6). All ``[B, N]``."""
         noise_rate = 1 - self.schedule.alpha(t.double())
