@@ -108,3 +108,21 @@ def test_losses_are_what_they_say(name: str, block: int) -> None:
         torch.testing.assert_close(
             found.canvas.double(), expected.sum().detach() / tokens, rtol=2e-5, atol=1e-5
         )
+
+
+@pytest.mark.parametrize("block", [1, 4, 0])
+@pytest.mark.parametrize("name", PROCESSES)
+def test_training_and_cached_sampling_give_the_same_logits(name: str, block: int) -> None:
+    config = ProcessConfig(process=name)
+    process, m, b = build_process(config), model(config=Config(model=CONFIG, process=config).model), batch()
+    cond = m.encode(b.prompt, b.prompt_mask)
+    t = block_times(b, block, 0.0, 1.0, generator_of("t"))
+    x_t = process.corrupt(b.x0, t, m.table, Streams([generator_of("x")]))
+    past, _ = m.remember(b.x0, cond)
+    together = m(x_t, t, cond, past, 0, block)
+    size, grown, parts = block or b.x0.shape[1], None, []
+    for start in range(0, b.x0.shape[1], size):
+        window = slice(start, start + size)
+        parts.append(m(x_t[:, window], t[:, window], cond, grown, start))
+        grown, _ = m.remember(b.x0[:, window], cond, grown)
+    torch.testing.assert_close(torch.cat(parts, 1), together, atol=1e-10, rtol=0)
