@@ -4,8 +4,8 @@
 
 For random tokens Schiff et al. 2024 (arXiv:2412.10193, eq. 9) raise the posterior of a step: p(x_s | x_t, prompt)^w
 p(x_s | x_t)^(1 - w), normalised. For continuous noise the estimate of the clean embedding, and so the score, is
-guided (Ho and Salimans 2022). SunFish guides what the network says of the clean token, and goes on from there. Both run here in the
-same loop with the same noise; the last two columns are the ratios of the published rule to SunFish's.
+guided (Ho and Salimans 2022). SunFish guides what the network says of the clean token, and goes on from there. Both
+run here in the same loop with the same noise; the last two columns are the ratios of the published rule to SunFish's.
 """
 
 from __future__ import annotations
