@@ -56,13 +56,7 @@ def step(
     target, noisy = without + scale * (conditional - without), rows.chunk(2)[0][..., :width]
     if s <= 0:
         return torch.cat([target, target], dim=-1)  # read as the nearest embedding
-    power_t, power_s = (
-        float(process.power(torch.tensor(time, dtype=torch.float64), width)) for time in (t, s)
-    )
-    noise = (noisy - power_t**0.5 * target) / (1 - power_t) ** 0.5
-    variance = (1 - power_s) / (1 - power_t) * (1 - power_t / power_s)
-    moved = power_s**0.5 * target + max(0.0, 1 - power_s - variance) ** 0.5 * noise
-    moved = moved + variance**0.5 * rng.normal(*moved.shape).to(moved.dtype)
+    moved = process.move(noisy, target, t, s, rng)
     return torch.cat([moved, conditional], dim=-1)
 
 

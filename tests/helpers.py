@@ -6,8 +6,9 @@ import torch
 
 from sunfish.config import ModelConfig
 from sunfish.model.denoiser import Transformer
-from sunfish.randomness import generator_of
-from sunfish.types import Batch
+from sunfish.objective import block_times
+from sunfish.randomness import Streams, generator_of
+from sunfish.types import Batch, Process
 
 CONFIG = ModelConfig(vocab_size=23, n_layer=2, n_head=2, n_embd=16, context_length=24, prompt_length=6)
 END = 0
@@ -34,3 +35,19 @@ def batch(rows: int = 3, length: int = 16) -> Batch:
     mask = torch.ones(rows, 5, dtype=torch.bool)
     mask[1, 3:] = False
     return Batch(x0, lengths, prompt, mask)
+
+
+def trained_and_cached(m: Transformer, process: Process, block: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Canvas logits ``[B, N, V]`` of all blocks at once, as in training, and block by block over a growing memory."""
+    b = batch()
+    cond = m.encode(b.prompt, b.prompt_mask)
+    t = block_times(b, block, 0.0, 1.0, generator_of("t"))
+    x_t = process.corrupt(b.x0, t, m.table, Streams([generator_of("x")]))
+    past, _ = m.remember(b.x0, cond)
+    together = m(x_t, t, cond, past, 0, block)
+    size, grown, parts = block or b.x0.shape[1], None, []
+    for start in range(0, b.x0.shape[1], size):
+        window = slice(start, start + size)
+        parts.append(m(x_t[:, window], t[:, window], cond, grown, start))
+        grown, _ = m.remember(b.x0[:, window], cond, grown)
+    return together, torch.cat(parts, 1)

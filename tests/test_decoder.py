@@ -9,11 +9,11 @@ import torch
 
 from sunfish.config import ModelConfig, ProcessConfig, preset
 from sunfish.model.denoiser import count_parameters
-from sunfish.objective import block_times, objective
+from sunfish.objective import objective
 from sunfish.processes import build_process
-from sunfish.randomness import Streams, generator_of
+from sunfish.randomness import generator_of
 from sunfish.sizes import flops_per_token
-from tests.helpers import CONFIG, batch, model
+from tests.helpers import CONFIG, batch, model, trained_and_cached
 
 SHALLOW = replace(CONFIG, n_layer=3, n_decoder_layer=1)
 
@@ -47,19 +47,8 @@ def test_a_shallow_decoder_reads_the_memory_of_the_last_layers() -> None:
 
 @pytest.mark.parametrize("block", [1, 4, 0])
 def test_training_and_cached_sampling_give_the_same_logits(block: int) -> None:
-    m, b = model(config=SHALLOW), batch()
-    process = build_process(ProcessConfig())
-    cond = m.encode(b.prompt, b.prompt_mask)
-    t = block_times(b, block, 0.0, 1.0, generator_of("t"))
-    x_t = process.corrupt(b.x0, t, m.table, Streams([generator_of("x")]))
-    past, _ = m.remember(b.x0, cond)
-    together = m(x_t, t, cond, past, 0, block)
-    size, grown, parts = block or b.x0.shape[1], None, []
-    for start in range(0, b.x0.shape[1], size):
-        window = slice(start, start + size)
-        parts.append(m(x_t[:, window], t[:, window], cond, grown, start))
-        grown, _ = m.remember(b.x0[:, window], cond, grown)
-    torch.testing.assert_close(torch.cat(parts, 1), together, atol=1e-10, rtol=0)
+    together, cached = trained_and_cached(model(config=SHALLOW), build_process(ProcessConfig()), block)
+    torch.testing.assert_close(cached, together, atol=1e-10, rtol=0)
 
 
 def test_both_losses_reach_the_weights_that_they_should() -> None:

@@ -15,7 +15,7 @@ from sunfish.objective import block_times, losses_at, objective
 from sunfish.processes import build_process
 from sunfish.randomness import Streams, generator_of
 from sunfish.sampling import SamplingSettings, generate
-from tests.helpers import CONFIG, END, batch, model
+from tests.helpers import CONFIG, END, batch, model, trained_and_cached
 
 
 def test_reading_is_causal_and_cached() -> None:
@@ -35,20 +35,8 @@ def test_reading_is_causal_and_cached() -> None:
 
 @pytest.mark.parametrize("block", [1, 4, 5, 16, 0])
 def test_training_and_cached_sampling_give_the_same_logits(block: int) -> None:
-    m, b = model(), batch()
-    process = build_process(ProcessConfig())
-    cond = m.encode(b.prompt, b.prompt_mask)
-    t = block_times(b, block, 0.0, 1.0, generator_of("t"))
-    x_t = process.corrupt(b.x0, t, m.table, Streams([generator_of("x")]))
-    past, _ = m.remember(b.x0, cond)
-    together = m(x_t, t, cond, past, 0, block)
-    size = block or b.x0.shape[1]
-    grown, parts = None, []
-    for start in range(0, b.x0.shape[1], size):
-        window = slice(start, start + size)
-        parts.append(m(x_t[:, window], t[:, window], cond, grown, start))
-        grown, _ = m.remember(b.x0[:, window], cond, grown)
-    torch.testing.assert_close(torch.cat(parts, 1), together, atol=1e-10, rtol=0)
+    together, cached = trained_and_cached(model(), build_process(ProcessConfig()), block)
+    torch.testing.assert_close(cached, together, atol=1e-10, rtol=0)
 
 
 def test_no_block_sees_its_own_clean_tokens() -> None:

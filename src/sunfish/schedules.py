@@ -18,6 +18,10 @@ class Schedule:
     alpha: Callable[[Tensor], Tensor]
     derivative: Callable[[Tensor], Tensor]
 
+    def at(self, t: float) -> float:
+        """alpha of one time, in float64."""
+        return float(self.alpha(torch.tensor(t, dtype=torch.float64)))
+
     def weight(self, t: Tensor) -> Tensor:
         """-alpha'(t) / (1 - alpha(t)): what weighs the cross-entropy in the bound of masked diffusion.
 

@@ -12,7 +12,7 @@ from sunfish.randomness import Streams, generator_of
 from sunfish.sampling import SamplingSettings, generate
 from sunfish.schedules import SCHEDULES
 from sunfish.types import Process
-from tests.helpers import CONFIG, batch, model
+from tests.helpers import CONFIG, batch, model, trained_and_cached
 
 EVERY = pytest.mark.parametrize(
     "config",
@@ -114,15 +114,7 @@ def test_losses_are_what_they_say(name: str, block: int) -> None:
 @pytest.mark.parametrize("name", PROCESSES)
 def test_training_and_cached_sampling_give_the_same_logits(name: str, block: int) -> None:
     config = ProcessConfig(process=name)
-    process, m, b = build_process(config), model(config=Config(model=CONFIG, process=config).model), batch()
-    cond = m.encode(b.prompt, b.prompt_mask)
-    t = block_times(b, block, 0.0, 1.0, generator_of("t"))
-    x_t = process.corrupt(b.x0, t, m.table, Streams([generator_of("x")]))
-    past, _ = m.remember(b.x0, cond)
-    together = m(x_t, t, cond, past, 0, block)
-    size, grown, parts = block or b.x0.shape[1], None, []
-    for start in range(0, b.x0.shape[1], size):
-        window = slice(start, start + size)
-        parts.append(m(x_t[:, window], t[:, window], cond, grown, start))
-        grown, _ = m.remember(b.x0[:, window], cond, grown)
-    torch.testing.assert_close(torch.cat(parts, 1), together, atol=1e-10, rtol=0)
+    together, cached = trained_and_cached(
+        model(config=Config(model=CONFIG, process=config).model), build_process(config), block
+    )
+    torch.testing.assert_close(cached, together, atol=1e-10, rtol=0)

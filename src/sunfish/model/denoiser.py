@@ -122,7 +122,7 @@ class Transformer(nn.Module):
         start = 0 if past is None else past.shape[4]
         mask = causal_mask(ids.shape[1], start, ids.device)
         nowhere = torch.zeros_like(ids, dtype=torch.bool)
-        layers = list(zip(range(self.config.n_layer), self.layers, strict=True))
+        layers = list(enumerate(self.layers))
         hidden, pairs = self._layers(self.table[ids], nowhere, self.reading, start, cond, past, mask, layers)
         own = torch.stack([part for pair in pairs for part in pair]).unflatten(0, (-1, 2))
         return own if past is None else torch.cat([past, own.to(past.dtype)], dim=4), hidden

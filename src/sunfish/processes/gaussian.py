@@ -128,9 +128,6 @@ class GaussianProcess:
             return torch.cat([clean, clean], dim=-1)
         noisy = x_t[..., :width]
         estimate = _mean(posterior, table, noisy.dtype)
-        power_t, power_s = (
-            float(self.power(torch.tensor(time, dtype=torch.float64), width)) for time in (t, s)
-        )
         target = estimate
         if sampler.draws:
             ids, _ = draw_categorical(posterior, rng.uniform(*shape, device=x_t.device))
@@ -139,19 +136,30 @@ class GaussianProcess:
         if sampler.extrapolates and 2 * t - s < 1 - 1e-6:
             before, now, then = (self._half_log_snr(time, width) for time in (2 * t - s, t, s))
             target = estimate + 0.5 * (then - now) / (now - before) * (estimate - x_t[..., width:])
+        moved = self.move(noisy, target, t, s, rng, sampler.eta)
+        return torch.cat([moved, estimate], dim=-1)
+
+    def move(
+        self, noisy: Tensor, target: Tensor, t: float, s: float, rng: Streams, eta: float = 1.0
+    ) -> Tensor:
+        """``noisy [B, N, E]`` at time ``t`` moved to ``s``, if ``target [B, N, E]`` is clean (DDIM, eq. 12)."""
+        power_t, power_s = (self._power_at(time, noisy.shape[-1]) for time in (t, s))
         noise = (noisy - power_t**0.5 * target) / (1 - power_t) ** 0.5
-        variance = sampler.eta**2 * (1 - power_s) / (1 - power_t) * (1 - power_t / power_s)
+        variance = eta**2 * (1 - power_s) / (1 - power_t) * (1 - power_t / power_s)
         moved = power_s**0.5 * target + max(0.0, 1 - power_s - variance) ** 0.5 * noise
         if variance > 0:
             moved = moved + variance**0.5 * rng.normal(*moved.shape, device=moved.device).to(moved.dtype)
-        return torch.cat([moved, estimate], dim=-1)
+        return moved
 
     def _posterior(self, logits: Tensor, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
         """Logits of p(x_0 | x_t): what the others say, and the position's own evidence."""
         return logits + self.evidence(x_t, t, table)[..., : logits.shape[-1]]
 
+    def _power_at(self, t: float, width: int) -> float:
+        return float(self.power(torch.tensor(t, dtype=torch.float64), width))
+
     def _half_log_snr(self, t: float, width: int) -> float:
-        power = float(self.power(torch.tensor(t, dtype=torch.float64), width))
+        power = self._power_at(t, width)
         return 0.5 * math.log(power / (1 - power))
 
     def decode(self, x: Tensor, table: Tensor) -> Tensor:

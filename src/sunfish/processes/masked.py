@@ -89,9 +89,7 @@ class MaskedProcess:
         ids, confidence = draw_categorical(logits, rng.uniform(*x_t.shape, device=x_t.device))
         if s <= 0:
             return torch.where(masked, ids, x_t)
-        alpha_t, alpha_s = (
-            float(self.schedule.alpha(torch.tensor(time, dtype=torch.float64))) for time in (t, s)
-        )
+        alpha_t, alpha_s = self.schedule.at(t), self.schedule.at(s)
         if belief is None:
             belief = logits
         else:

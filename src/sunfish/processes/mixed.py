@@ -116,9 +116,7 @@ class MixedProcess:
         Proportional to q(x_t | x_s) q(x_s | x_theta), each a mixture of its token and of pi.
         """
         size = table.shape[0] - 1
-        alpha_t, alpha_s = (
-            float(self.schedule.alpha(torch.tensor(time, dtype=torch.float64))) for time in (t, s)
-        )
+        alpha_t, alpha_s = self.schedule.at(t), self.schedule.at(s)
         clean = F.pad(torch.softmax(logits.double(), dim=-1), (0, size + 1 - logits.shape[-1]))
         noise = clean.new_full((size + 1,), self.uniform_share / size)
         noise[-1] = 1 - self.uniform_share
