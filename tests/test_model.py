@@ -8,9 +8,10 @@ import torch.nn.functional as F
 
 from sunfish.config import ProcessConfig, TrainingConfig
 from sunfish.guidance import Guided
-from sunfish.model.attention import attend, canvas_mask, normalise
+from sunfish.model.attention import attend, normalise
 from sunfish.model.cross_entropy import linear_cross_entropy
 from sunfish.model.denoiser import Transformer
+from sunfish.model.masks import canvas_mask
 from sunfish.objective import block_times, losses_at, objective
 from sunfish.processes import build_process
 from sunfish.randomness import Streams, generator_of

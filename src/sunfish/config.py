@@ -196,6 +196,8 @@ class TrainingConfig:
     """auto (a GPU where there is one), cpu, cuda."""
     precision: str = "auto"
     """auto (bfloat16 where a probe finds it faster), float32, bfloat16."""
+    activation_checkpointing: bool = False
+    """Compute each layer again for its gradient and keep nothing of it: less memory, a quarter more time."""
     threads: int = 0
     """Threads of a CPU run; 0: as many as the machine has cores."""
     compile: bool = False

@@ -77,6 +77,7 @@ class Trainer:
             generator_of("initialisation", settings.seed)
         )
         self.model.to(self.device)
+        self.model.activation_checkpointing = settings.activation_checkpointing
         self.objective = objective
         if settings.teacher:
             self.objective = Distillation.start(Path(settings.teacher), self.model, self.prepared.tokenizer)

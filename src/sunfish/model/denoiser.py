@@ -7,18 +7,12 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sunfish.config import ModelConfig
-from sunfish.model.attention import (
-    CrossAttention,
-    Layer,
-    canvas_mask,
-    causal_mask,
-    normalise,
-    rotary_angles,
-    without_self,
-)  # fmt: skip
+from sunfish.model.attention import CrossAttention, Layer, normalise, rotary_angles
 from sunfish.model.cross_entropy import linear_cross_entropy
+from sunfish.model.masks import canvas_mask, causal_mask, without_self
 from sunfish.model.pointer import Pointer
 from sunfish.model.prompt import PromptEncoder
 from sunfish.types import Condition, Past
@@ -48,6 +42,8 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig, frozen_table: Tensor | None = None) -> None:
         super().__init__()
         self.config = config
+        # Training keeps no layer's inner results and computes them again for the gradient (Chen et al. 2016).
+        self.activation_checkpointing = False
         self.table = nn.Parameter(torch.empty(config.vocab_size + 1, config.n_embd))
         # Rotary attention alone leaves cross-attention blind to where in the text a position lies.
         self.position = nn.Parameter(torch.empty(config.context_length, config.n_embd))
@@ -219,8 +215,10 @@ class Transformer(nn.Module):
         keys, values, seen = cond.keys.unbind(0), cond.values.unbind(0), cond.mask[:, None, None, :]
         memory = [None] * len(keys) if past is None else past.unbind(0)
         pairs = []
+        again = self.activation_checkpointing and torch.is_grad_enabled()
         for i, layer in layers:
-            x, own = layer(x, angles, (keys[i], values[i], seen), memory[i], mask, shown)
+            parts = (x, angles, (keys[i], values[i], seen), memory[i], mask, shown)
+            x, own = checkpoint(layer, *parts, use_reentrant=False) if again else layer(*parts)
             pairs.append(own)
         x, own = self.pointer(x, tokens, noise, (keys[-1], values[-1], seen), memory[-1], mask)
         return x, [*pairs, own]

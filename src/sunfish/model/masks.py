@@ -1,0 +1,41 @@
+"""Who may see whom: masks ``[..., N, M + N]`` over M remembered positions and N of the pass, True = visible."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def causal_mask(length: int, remembered: int, device: torch.device) -> Tensor | None:
+    """``[N, M + N]`` bool: a reading position sees what is remembered and itself and what is before it."""
+    if length == 1:
+        return None
+    everything = torch.ones(length, remembered + length, dtype=torch.bool, device=device)
+    return everything.tril(remembered)
+
+
+def canvas_mask(
+    length: int, remembered: int, start: int, block_length: int, device: torch.device
+) -> Tensor | None:
+    """What a canvas position may see, ``[N, M + N]`` bool; None where it sees everything.
+
+    The canvas begins at position ``start`` and falls into blocks. A position sees its whole block, and the
+    remembered tokens that lie before the block, so that no block can see its own clean answer.
+    """
+    if block_length == 0 or block_length >= length:
+        if remembered <= start:
+            return None
+        block_length = length
+    offset = torch.arange(length, device=device)
+    block = offset // block_length
+    earlier = torch.arange(remembered, device=device)[None, :] < start + (block * block_length)[:, None]
+    return torch.cat([earlier, block[:, None] == block[None, :]], dim=1)
+
+
+def without_self(mask: Tensor | None, noise: Tensor, remembered: int) -> Tensor:
+    """A :func:`canvas_mask` in which no position of ``noise [B, N]`` sees itself: ``[B, 1, N, M + N]``."""
+    length = noise.shape[1]
+    itself = F.pad(torch.eye(length, dtype=torch.bool, device=noise.device), (remembered, 0))
+    visible = ~(itself & noise[:, :, None])
+    return (visible if mask is None else visible & mask)[:, None]
