@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sunfish.checkpoint import Loaded, load_checkpoint
+from sunfish.checkpoint import load_checkpoint
+from sunfish.config import ModelConfig
 from sunfish.data.batches import Batches
 from sunfish.data.open import open_source
 from sunfish.data.prepare import prepare
@@ -27,21 +29,21 @@ from sunfish.types import Batch
 IGNORED = -100
 
 
-def build(loaded: Loaded) -> Any:
-    """A Llama of the checkpoint's depth, width and vocabulary, its feed-forward as wide as its parameters allow."""
+def build(config: ModelConfig, parameters: int, end: int) -> Any:
+    """A Llama of this depth, width and vocabulary, its feed-forward as wide as ``parameters`` allow."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    config = loaded.config.model
-    total = sum(parameter.numel() for parameter in loaded.model.parameters())
     attention = 4 * config.n_embd**2 * config.n_layer
-    hidden = (total - config.vocab_size * config.n_embd - attention) // (3 * config.n_embd * config.n_layer)
+    hidden = (parameters - config.vocab_size * config.n_embd - attention) // (
+        3 * config.n_embd * config.n_layer
+    )
     heads = config.n_head
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=config.vocab_size, hidden_size=config.n_embd, intermediate_size=hidden,
             num_hidden_layers=config.n_layer, num_attention_heads=heads, num_key_value_heads=heads,
             tie_word_embeddings=True, max_position_embeddings=config.context_length + config.prompt_length,
-            eos_token_id=loaded.tokenizer.end, bos_token_id=loaded.tokenizer.end, pad_token_id=loaded.tokenizer.end,
+            eos_token_id=end, bos_token_id=end, pad_token_id=end,
         )
     )  # fmt: skip
 
@@ -57,6 +59,48 @@ def joined(batch: Batch, end: int) -> tuple[torch.Tensor, torch.Tensor]:
         ids[row, given : given + length] = batch.x0[row, :length]
         labels[row, given + 1 : given + length] = batch.x0[row, 1:length]
     return ids, labels
+
+
+def without_prompt(batch: Batch) -> Batch:
+    """The same texts, their prompts hidden."""
+    return batch._replace(prompt_mask=torch.zeros_like(batch.prompt_mask))
+
+
+def likelihood(model: Any, batches: Iterable[Batch], end: int) -> float:
+    """Nats of all texts, each given its prompt."""
+    total = 0.0
+    with torch.no_grad():
+        for batch in batches:
+            ids, labels = joined(batch, end)
+            total += float(model(input_ids=ids, labels=labels).loss) * float((batch.lengths - 1).sum())
+    return total
+
+
+def train_llama(
+    model: Any,
+    batch_of: Callable[[int], Batch],
+    seconds: float,
+    dtype: torch.dtype,
+    end: int,
+    rate: float = 3e-3,
+    report: Callable[[int], None] = lambda step: None,
+) -> int:
+    """Train for ``seconds`` of wall clock on ``batch_of(step)``. Returns the number of steps."""
+    optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.95), weight_decay=0.1)
+    begin, step = time.perf_counter(), 0
+    while (progress := (time.perf_counter() - begin) / seconds) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * min(1, (step + 1) / 100, (1 - progress) / 0.4)
+        ids, labels = joined(batch_of(step), end)
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            loss = model(input_ids=ids, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        report(step)
+    return step
 
 
 def main() -> None:
@@ -79,43 +123,24 @@ def main() -> None:
     end = prepared.tokenizer.end
     batches = Batches(prepared.split("train"), config.training.batch_size, end, config.training.seed)
     held_out = Batches(prepared.split("validation"), config.training.batch_size, end, config.training.seed)
-    model = build(loaded)
+    model = build(config.model, sum(p.numel() for p in loaded.model.parameters()), end)
     dtype = choose_precision("auto", torch.device("cpu"))
     print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters, {threads} threads, {dtype}", flush=True
     )
-    optimizer = torch.optim.AdamW(
-        model.parameters(), arguments.learning_rate, betas=(0.9, 0.95), weight_decay=0.1
-    )
 
-    def loss(batch: Batch) -> torch.Tensor:
-        ids, labels = joined(batch, end)
-        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-            return model(input_ids=ids, labels=labels).loss
+    def held() -> float:
+        rows = list(held_out.in_order(config.training.eval_texts, config.training.batch_size))
+        return likelihood(model, rows, end) / sum(int((batch.lengths - 1).sum()) for batch in rows)
 
-    def validate() -> float:
-        nats = tokens = 0.0
-        with torch.no_grad():
-            for batch in held_out.in_order(config.training.eval_texts, config.training.batch_size):
-                count = float((batch.lengths - 1).sum())
-                nats, tokens = nats + float(loss(batch)) * count, tokens + count
-        return nats / tokens
-
-    begin, step, seen = time.perf_counter(), 0, 0
-    while (progress := (time.perf_counter() - begin) / (60 * arguments.minutes)) < 1:
-        for group in optimizer.param_groups:
-            group["lr"] = arguments.learning_rate * min(1, (step + 1) / 100, (1 - progress) / 0.4)
-        batch = batches.batch(step)
-        value = loss(batch)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        step, seen = step + 1, seen + int(batch.lengths.sum())
+    def report(step: int) -> None:
         if step % 250 == 0:
-            rate = seen / (time.perf_counter() - begin)
-            print(f"step {step}: next token {validate():.3f} held out, {rate:,.0f} tokens/s", flush=True)
-    print(f"done after {step} steps, {seen:,} tokens of text: next token {validate():.4f} held out")
+            print(f"step {step}: next token {held():.3f} held out", flush=True)
+
+    steps = train_llama(
+        model, batches.batch, 60 * arguments.minutes, dtype, end, arguments.learning_rate, report
+    )
+    print(f"done after {steps} steps: next token {held():.4f} held out")
     model.save_pretrained(arguments.out)
 
 

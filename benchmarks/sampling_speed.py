@@ -2,13 +2,13 @@
 
     ./run.sh benchmarks/sampling_speed.py checkpoints/tiny/last.ckpt --llama llama-tiny --judge OTHER_CHECKPOINT
 
-The peer is what benchmarks/llama.py trained: a ``LlamaForCausalLM`` of the checkpoint's size, on the same texts for the
-same minutes, with its key/value cache in bfloat16 and float32; without ``--llama`` it has random weights and only its
-speed is told. Texts are written one at a time (batch 1) for held-out prompts, in one run on one machine. They are judged
-by the oracle of the built-in stories and by ``--judge``, another checkpoint, whose memory says exactly how likely each
-text is given its prompt (nats a token; the smaller, the likelier). Since a likelier text may just be a duller one, the
-entropy of the tokens (bits of the unigram distribution over all texts) and the share of distinct trigrams stand beside
-it. Ratios are to the faster peer.
+The peer is what benchmarks/llama.py trained: a ``LlamaForCausalLM`` of the checkpoint's size, on the same texts for
+the same minutes, with its key/value cache in bfloat16 and float32; without ``--llama`` it has random weights and only
+its speed is told. Texts are written for held-out prompts, ``--batch`` at a time, in one run on one machine. They are
+judged by the oracle of the built-in stories and by ``--judge``, another checkpoint, whose memory says exactly how
+likely each text is given its prompt (nats a token; the smaller, the likelier). Since a likelier text may just be a
+duller one, the entropy of the tokens (bits of the unigram distribution over all texts) and the share of distinct
+trigrams stand beside it. Ratios are to the faster peer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SAMPLERS = (
     "leftmost/4", "verified/1", "verified/4", "verified/8", "verified/16", "prefix:0.8/8", "threshold:0.9/8",
     "entropy:0.1/8", "confidence/8",
 )  # fmt: skip
-Write = Callable[[str, int], Generated]
+Write = Callable[[list[str], int], list[Generated]]
 ROW = "{:<24} {:>8} {:>6} {:>7} {:>9} {:>6} {:>9} {:>6} {:>8} {:>9}"
 
 
@@ -42,18 +42,25 @@ def of_peer(model: Any, pipeline: Pipeline, temperature: float) -> Write:
     end, limit = pipeline.tokenizer.end, pipeline.model.config.context_length
     size = pipeline.tokenizer.size
 
-    def write(prompt: str, seed: int) -> Generated:
+    def write(prompts: list[str], seed: int) -> list[Generated]:
         torch.manual_seed(seed)
-        ids = torch.tensor([[*pipeline.tokenizer.encode(prompt), end]])
+        rows = [[*pipeline.tokenizer.encode(prompt), end] for prompt in prompts]
+        width = max(len(row) for row in rows)
+        ids = torch.tensor(
+            [[end] * (width - len(row)) + row for row in rows]
+        )  # padded on the left, and hidden
+        seen = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
         with torch.no_grad():
-            row = model.generate(
-                ids, attention_mask=torch.ones_like(ids), max_new_tokens=limit - 1, do_sample=True, top_k=0,
+            found = model.generate(
+                ids, attention_mask=seen, max_new_tokens=limit - 1, do_sample=True, top_k=0,
                 temperature=temperature, use_cache=True, eos_token_id=end, pad_token_id=end,
                 suppress_tokens=list(range(size, model.config.vocab_size)) or None,
-            )[0, ids.shape[1] :].tolist()  # fmt: skip
-        finished = end in row
-        kept = row[: row.index(end)] if finished else row
-        return Generated(pipeline.tokenizer.decode(kept), prompt, finished, len(kept), kept)
+            )[:, width:].tolist()  # fmt: skip
+        kept = [row[: row.index(end)] if end in row else row for row in found]
+        return [
+            Generated(pipeline.tokenizer.decode(own), prompt, end in row, len(own), own)
+            for own, prompt, row in zip(kept, prompts, found, strict=True)
+        ]
 
     return write
 
@@ -62,9 +69,9 @@ def of_sampler(pipeline: Pipeline, name: str, temperature: float, guidance: floa
     """How a sampler NAME/BLOCK_LENGTH writes."""
     sampler, block = name.rsplit("/", 1)
     settings = SamplingSettings(sampler=sampler, block_length=int(block), temperature=temperature)
-    return lambda prompt, seed: pipeline.generate(
-        [prompt], guidance_scale=guidance, settings=settings, seed=seed
-    )[0]
+    return lambda prompts, seed: pipeline.generate(
+        prompts, guidance_scale=guidance, settings=settings, seed=seed
+    )
 
 
 def main() -> None:
@@ -76,6 +83,7 @@ def main() -> None:
     parser.add_argument("--llama", type=Path, help="what benchmarks/llama.py saved")
     parser.add_argument("--judge", type=Path, help="another checkpoint, trained apart")
     parser.add_argument("--texts", type=int, default=60)
+    parser.add_argument("--batch", type=int, default=1, help="texts that are written together")
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--temperature", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=0)
@@ -85,14 +93,15 @@ def main() -> None:
     loaded, pipeline = load_checkpoint(arguments.checkpoint), Pipeline.from_checkpoint(arguments.checkpoint)
     judge = Pipeline.from_checkpoint(arguments.judge) if arguments.judge else None
     prompts = [story(1, "test", index).prompt for index in range(arguments.texts)]
-    peer = build(loaded).eval()
+    own = sum(p.numel() for p in loaded.model.parameters())
+    peer = build(loaded.config.model, own, loaded.tokenizer.end).eval()
     if arguments.llama:
         peer = type(peer).from_pretrained(arguments.llama, dtype=torch.float32).eval()
-    own = sum(p.numel() for p in loaded.model.parameters())
     share_of_size = sum(p.numel() for p in peer.parameters()) / own
     print(
         f"{arguments.checkpoint}: {own:,} parameters, the peer has {share_of_size:.2f} of them; {threads} threads, "
-        f"batch 1, guidance {arguments.guidance:g}, temperature {arguments.temperature:g}, {arguments.texts} prompts"
+        f"batch {arguments.batch}, guidance {arguments.guidance:g}, temperature {arguments.temperature:g}, "
+        f"{arguments.texts} prompts"
     )
     print(
         ROW.format(
@@ -113,10 +122,10 @@ def main() -> None:
 
     def row(name: str, write: Write, is_peer: bool = False) -> None:
         nonlocal fastest
-        write(prompts[0], 0)  # what is set up once is not timed
+        write(prompts[: arguments.batch], 0)  # what is set up once is not timed
         texts, begin = [], time.perf_counter()
-        for number, prompt in enumerate(prompts):
-            texts.append(write(prompt, number))
+        for first in range(0, len(prompts), arguments.batch):
+            texts += write(prompts[first : first + arguments.batch], first)
         seconds = time.perf_counter() - begin
         rate = sum(text.tokens + text.finished for text in texts) / seconds
         fastest = max(fastest, rate) if is_peer else fastest

@@ -60,7 +60,9 @@ def main() -> None:
         from sunfish.checkpoint import load_checkpoint
 
         with tempfile.TemporaryDirectory() as folder:
-            build(load_checkpoint(arguments.checkpoint)).save_pretrained(folder)
+            loaded = load_checkpoint(arguments.checkpoint)
+            size = sum(parameter.numel() for parameter in loaded.model.parameters())
+            build(loaded.config.model, size, loaded.tokenizer.end).save_pretrained(folder)
             peer, together = measure([sys.executable, "-c", PEER, folder], arguments.runs)
         note = f"{together:,.0f} MB" if together > memory else "no more memory"
         print(f"transformers Llama of its size: {peer:.2f} s, {note}; ratio {own / peer:.2f}")

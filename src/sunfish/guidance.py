@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sunfish.types import Condition, Denoiser, Past, State
+from sunfish.types import Condition, Denoiser, Past, Start, State
 
 LARGEST_LEARNED = 4.0  # scales from 0 up to this are taught to a network that takes the scale in
 
@@ -40,15 +40,17 @@ class OnePass:
         t: Tensor,
         cond: Condition,
         past: Past | None = None,
-        start: int = 0,
+        start: Start = 0,
         block_length: int = 0,
     ) -> Tensor:
         """Logits ``[B, N, V]``."""
         return self.denoiser(x, t, cond.at_scale(self.scale), past, start, block_length)
 
-    def remember(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
+    def remember(
+        self, ids: Tensor, cond: Condition, past: Past | None = None, start: Start | None = None
+    ) -> tuple[Past, Tensor]:
         """The memory, and next-token logits."""
-        return self.denoiser.remember(ids, cond.at_scale(self.scale), past)
+        return self.denoiser.remember(ids, cond.at_scale(self.scale), past, start)
 
 
 class Guided:
@@ -110,7 +112,7 @@ class Guided:
         t: Tensor,
         cond: Condition,
         past: Past | None = None,
-        start: int = 0,
+        start: Start = 0,
         block_length: int = 0,
     ) -> Tensor:
         """Guided log-probabilities ``[B, N, V]``; ``past`` is what :meth:`remember` returned."""
@@ -123,13 +125,18 @@ class Guided:
         if past is not None:
             past = past[:, :, : copies * x.shape[0]]  # the unconditional rows are the last ones
         rows, times = torch.cat([x] * copies), torch.cat([t] * copies)
-        logits = self.denoiser(rows, times, self._condition(cond, guides), past, start, block_length)
+        starts = start if isinstance(start, int) else start.repeat(copies)
+        logits = self.denoiser(rows, times, self._condition(cond, guides), past, starts, block_length)
         return self._combine(logits, guides, scale)
 
-    def remember(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
+    def remember(
+        self, ids: Tensor, cond: Condition, past: Past | None = None, start: Start | None = None
+    ) -> tuple[Past, Tensor]:
         """Memory of all parts (twice the rows while guidance is on), and guided next-token log-probabilities."""
-        rows = torch.cat([ids] * self._copies(True))
-        past, logits = self.denoiser.remember(rows, self._condition(cond, True), past)
+        copies = self._copies(True)
+        rows = torch.cat([ids] * copies)
+        starts = start.repeat(copies) if isinstance(start, Tensor) else start
+        past, logits = self.denoiser.remember(rows, self._condition(cond, True), past, starts)
         return past, self._combine(logits, True, self.scale)
 
     def _copies(self, guides: bool) -> int:

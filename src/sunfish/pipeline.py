@@ -150,9 +150,8 @@ class Pipeline:
             return [max(group, key=lambda text: (text.finished, self.fit(text))) for group in groups]
         settings, guidance_scale = self._usual(settings, guidance_scale)
         texts: list[Generated] = []
-        size = 1 if settings.sampler == VERIFIED else batch_size
-        for first in range(0, len(prompts), size):
-            chosen = prompts[first : first + size]
+        for first in range(0, len(prompts), batch_size):
+            chosen = prompts[first : first + batch_size]
             states = self._snapshots(chosen, guidance_scale, length, settings, seed, first)
             ids = torch.cat([state.x for state in states if state.done], dim=1)[:, 1:].tolist()
             texts += [self._finish(row, prompt) for row, prompt in zip(ids, chosen, strict=True)]

@@ -50,7 +50,7 @@ class Streams:
         if len(self.generators) == 1:
             drawn = source(rows, *shape, generator=self.generators[0], dtype=torch.float64)
         elif len(self.generators) == rows:
-            drawn = torch.stack([source(*shape, generator=g, dtype=torch.float64) for g in self.generators])
+            drawn = torch.stack([source(shape, generator=g, dtype=torch.float64) for g in self.generators])
         else:
             raise ValueError(
                 f"{rows} rows were asked of {len(self.generators)} random streams; give one for each"

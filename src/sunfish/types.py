@@ -18,6 +18,8 @@ from sunfish.randomness import Streams
 
 State = Tensor  # [B, N] token ids of the discrete processes, [B, N, 2E] vectors and their estimates of the continuous
 Past = Tensor  # [L+1, 2, B, H, M, D/H]: keys and values of the M remembered tokens, of every layer and the pointer
+# Where a pass begins: one position, or one for each row [B], which then sees so many of the remembered tokens.
+Start = int | Tensor
 
 
 class Proposal(NamedTuple):
@@ -200,7 +202,7 @@ class Denoiser(Protocol):
         t: Tensor,
         cond: Condition,
         past: Past | None = None,
-        start: int = 0,
+        start: Start = 0,
         block_length: int = 0,
     ) -> Tensor:
         """Logits ``[B, N, V]`` for a canvas that begins at position ``start``.
@@ -210,8 +212,13 @@ class Denoiser(Protocol):
         """
         ...
 
-    def remember(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
-        """Causal pass over clean ids ``[B, N]``: grown memory, and next-token logits ``[B, N, V]``."""
+    def remember(
+        self, ids: Tensor, cond: Condition, past: Past | None = None, start: Start | None = None
+    ) -> tuple[Past, Tensor]:
+        """Causal pass over clean ids ``[B, N]``: grown memory, and next-token logits ``[B, N, V]``.
+
+        The ids begin at ``start``; None: behind all that is remembered.
+        """
         ...
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sunfish.randomness import Streams, draw, softmax
 from sunfish.sampling import SamplingSettings, Snapshot, sharpen
-from sunfish.types import Condition, Denoiser, Process
+from sunfish.types import Condition, Denoiser, Past, Process, Start
 
 
 @torch.inference_mode()
@@ -28,56 +28,98 @@ def verified_snapshots(
     settings: SamplingSettings,
     end: int | None = None,
 ) -> Iterator[Snapshot]:
-    """Continue ``prefix [1, n]`` up to ``length`` positions or the id ``end``; yield each draft, then its final ids.
+    """Continue ``prefix [B, n]`` up to ``length`` positions or the id ``end``; yield drafts, and what is final.
 
     Each round is one canvas pass over the newest token and ``block_length - 1`` positions of pure noise, and one
-    reading pass over the draft, which also remembers it; it writes from 1 to ``block_length`` tokens. At block length 1
-    nothing is drafted: that is the autoregressive mode. ``cond`` holds one prompt. ``num_steps`` has no part in it.
+    reading pass over the draft, which also remembers it; it writes from 1 to ``block_length`` tokens of each row. At
+    block length 1 nothing is drafted: that is the autoregressive mode. Rows advance each at its own pace and do not
+    depend on one another; a state is yielded when all rows have come that far, a draft where all stand at the same
+    place. A row that has ended has the id ``end`` behind its end. ``num_steps`` has no part in it.
     """
-    newest, written = prefix[:, -1:], prefix.shape[1]
-    past = denoiser.remember(prefix[:, :-1], cond)[0] if written > 1 else None
-    while written < length:
-        start = written - 1
-        drafted = min(settings.block_length - 1, length - written)
-        draft, draft_probabilities = prefix.new_empty(1, 0), None
+    rows, begin = prefix.shape
+    drafted, ends = settings.block_length - 1, -1 if end is None else end
+    text = prefix.new_full((rows, length + drafted + 1), ends)
+    text[:, :begin] = prefix
+    written = torch.full((rows,), begin, device=prefix.device)
+    going = torch.ones(rows, dtype=torch.bool, device=prefix.device)
+    past = denoiser.remember(prefix[:, :-1], cond)[0] if begin > 1 else None
+    settled = begin
+    while settled < length:
+        newest = text.gather(1, written[:, None] - 1)
+        start = _start(written - 1, drafted + 1, length)
+        draft, draft_probabilities = prefix.new_empty(rows, 0), None
         if drafted:
-            known = newest.expand(1, 1 + drafted)
+            known = newest.expand(rows, 1 + drafted)
             t = torch.ones(known.shape, device=known.device)
             t[:, 0] = 0.0
             canvas = process.corrupt(known, t, denoiser.table, rng)
             logits = denoiser(canvas, t, cond, past, start)[:, 1:]
             draft_probabilities = softmax(sharpen(logits, settings))
-            draft = draw(draft_probabilities, rng.uniform(1, drafted, device=canvas.device))
-            yield Snapshot(written, draft, False)
-        past, logits = denoiser.remember(torch.cat([newest, draft], dim=1), cond, past)
-        target = softmax(sharpen(logits, settings))
-        tokens = judge(draft, draft_probabilities, target, rng)[:, : length - written]
-        if end is not None and bool((tokens == end).any()):
-            tokens = tokens[:, : int((tokens == end).int().argmax()) + 1]
-        yield Snapshot(written, tokens, True)
-        if end is not None and int(tokens[0, -1]) == end:
+            draft = draw(draft_probabilities, rng.uniform(rows, drafted, device=canvas.device))
+            if isinstance(start, int):
+                yield Snapshot(settled, draft[:, : length - settled], False)
+        grown, logits = denoiser.remember(torch.cat([newest, draft], dim=1), cond, past, start)
+        tokens, counts = judge(draft, draft_probabilities, softmax(sharpen(logits, settings)), rng)
+        counts = torch.where(going, counts.minimum(length - written), 0)
+        place = torch.arange(drafted + 1, device=tokens.device)
+        if end is not None:
+            ended = (tokens == end) & (place < counts[:, None])
+            counts = torch.where(ended.any(1), ended.int().argmax(1) + 1, counts)
+            going = going & ~ended.any(1)
+            tokens = torch.where(going[:, None] | (place < counts[:, None]), tokens, end)
+        text.scatter_(1, written[:, None] + place, tokens)
+        past = _kept(grown, written - 1, counts, drafted + 1)
+        written = written + counts
+        going = going & (written < length)
+        reached = torch.where(going, written, length).amin() if bool(going.any()) else written.amax()
+        if (now := int(reached)) > settled:
+            yield Snapshot(settled, text[:, settled:now], True)
+            settled = now
+        if not bool(going.any()):
             return
-        written += tokens.shape[1]
-        past, newest = past[..., : written - 1, :], tokens[:, -1:]
 
 
-def judge(draft: Tensor, draft_probabilities: Tensor | None, target: Tensor, rng: Streams) -> Tensor:
-    """The accepted start of ``draft [1, n]`` and one more token, ``[1, 1 .. n + 1]``, distributed as ``target`` says.
+def _start(starts: Tensor, width: int, length: int) -> Start:
+    """One number where all rows of ``starts [B]`` stand at the same place and the pass stays within the text."""
+    first = int(starts[0])
+    return first if first + width <= length and bool((starts == first).all()) else starts
 
-    ``draft_probabilities [1, n, V]`` is what each drafted token was drawn from, ``target [1, n + 1, V]`` what the
+
+def _kept(grown: Past, remembered: Tensor, counts: Tensor, width: int) -> Past:
+    """The memory after a round: of each row its ``remembered [B]`` tokens, and the first ``counts [B]`` of the
+    ``width`` new ones, which lie behind all old ones in ``grown``."""
+    rows, old = len(counts), grown.shape[4] - width
+    total = remembered + counts
+    longest = int(total.amax())
+    if bool((total == longest).all()) and bool((remembered == old).all()):
+        return grown[..., :longest, :]
+    slots = torch.arange(longest, device=grown.device)
+    where = torch.where(slots < remembered[:, None], slots, old + slots - remembered[:, None])
+    where = where.clamp(max=grown.shape[4] - 1).repeat(grown.shape[2] // rows, 1)
+    return grown.gather(4, where[:, None, :, None].expand(*grown.shape[:4], -1, grown.shape[5]))
+
+
+def judge(
+    draft: Tensor, draft_probabilities: Tensor | None, target: Tensor, rng: Streams
+) -> tuple[Tensor, Tensor]:
+    """The accepted start of each row of ``draft [B, n]`` and one more token, distributed as ``target`` says.
+
+    ``draft_probabilities [B, n, V]`` is what each drafted token was drawn from, ``target [B, n + 1, V]`` what the
     tokens after each position shall be drawn from. Token i is accepted with probability min(1, p_i / q_i); the first
-    one that is not is replaced by a draw from max(0, p - q), normalised (Leviathan et al., section 2.3).
+    one that is not is replaced by a draw from max(0, p - q), normalised (Leviathan et al., section 2.3). Returns tokens
+    ``[B, n + 1]``, and how many of each row count, ``[B]``, from 1 to n + 1.
     """
-    count = draft.shape[1]
-    accepted, last = 0, target[:, count]
+    rows, count = draft.shape
+    accepted, last = torch.zeros(rows, dtype=torch.long, device=draft.device), target[:, count]
     if draft_probabilities is not None:
         p = target[:, :count].gather(-1, draft[..., None]).squeeze(-1)
         q = draft_probabilities.gather(-1, draft[..., None]).squeeze(-1)
-        refused = rng.uniform(1, count, device=draft.device) * q >= p
-        if bool(refused.any()):
-            accepted = int(refused.int().argmax())
-            last = (target[:, accepted] - draft_probabilities[:, accepted]).clamp(min=0)
-        else:
-            accepted = count
-    token = draw(last, rng.uniform(1, device=draft.device))
-    return torch.cat([draft[:, :accepted], token[:, None]], dim=1)
+        refused = rng.uniform(rows, count, device=draft.device) * q >= p
+        accepted = torch.where(refused.any(1), refused.int().argmax(1), count)
+        row, at = torch.arange(rows, device=draft.device), accepted.clamp(max=count - 1)
+        rest = (target[row, at] - draft_probabilities[row, at]).clamp(min=0)
+        last = torch.where((accepted < count)[:, None], rest, last)
+    token = draw(last, rng.uniform(rows, device=draft.device))
+    return torch.cat([draft, token[:, None]], dim=1).scatter(
+        1, accepted[:, None], token[:, None]
+    ), accepted + 1

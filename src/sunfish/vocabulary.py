@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sunfish.types import Condition, Denoiser, Past, State
+from sunfish.types import Condition, Denoiser, Past, Start, State
 
 
 class Writable:
@@ -33,15 +33,17 @@ class Writable:
         t: Tensor,
         cond: Condition,
         past: Past | None = None,
-        start: int = 0,
+        start: Start = 0,
         block_length: int = 0,
     ) -> Tensor:
         """Logits ``[B, N, size]``."""
         return self._cut(self.denoiser(x, t, cond, past, start, block_length))
 
-    def remember(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
+    def remember(
+        self, ids: Tensor, cond: Condition, past: Past | None = None, start: Start | None = None
+    ) -> tuple[Past, Tensor]:
         """The memory, and next-token logits ``[B, N, size]``."""
-        past, logits = self.denoiser.remember(ids, cond, past)
+        past, logits = self.denoiser.remember(ids, cond, past, start)
         return past, self._cut(logits)
 
     def _cut(self, logits: Tensor) -> Tensor:

@@ -12,10 +12,10 @@ from torch.utils.checkpoint import checkpoint
 from sunfish.config import ModelConfig
 from sunfish.model.attention import CrossAttention, Layer, normalise, rotary_angles
 from sunfish.model.cross_entropy import linear_cross_entropy
-from sunfish.model.masks import canvas_mask, causal_mask, without_self
+from sunfish.model.masks import canvas_mask, causal_mask, ragged_mask, without_self
 from sunfish.model.pointer import Pointer
 from sunfish.model.prompt import PromptEncoder
-from sunfish.types import Condition, Past
+from sunfish.types import Condition, Past, Start
 
 TIME_FREQUENCIES = (1.5, 3.0, 6.0, 12.0)  # radians from no noise to nothing but noise
 SCALE_FREQUENCIES = (0.25, 0.5, 1.0, 2.0)  # radians for each unit of guidance scale
@@ -113,10 +113,21 @@ class Transformer(nn.Module):
         """Encode prompts ``[B, P]`` with their ``mask [B, P]``, once for each text."""
         return self.prompt_encoder(prompt, mask, self.table)
 
-    def read(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
-        """Causal pass over clean ``ids [B, N]`` after ``past``: the grown memory, and hidden states ``[B, N, D]``."""
-        start = 0 if past is None else past.shape[4]
-        mask = causal_mask(ids.shape[1], start, ids.device)
+    def read(
+        self, ids: Tensor, cond: Condition, past: Past | None = None, start: Start | None = None
+    ) -> tuple[Past, Tensor]:
+        """Causal pass over clean ``ids [B, N]``: the memory with them behind it, and hidden states ``[B, N, D]``.
+
+        They begin at position ``start``, behind all of ``past`` if it is None. With a position for each row, a row
+        sees the first ``start[b]`` tokens of its memory.
+        """
+        remembered, length = 0 if past is None else past.shape[4], ids.shape[1]
+        if isinstance(start, Tensor):
+            mask: Tensor | None = ragged_mask(start, remembered, length, causal=True)
+        else:
+            if start not in (None, remembered):
+                raise ValueError(f"start is {start}, but {remembered} tokens are remembered")
+            start, mask = remembered, causal_mask(length, remembered, ids.device)
         nowhere = torch.zeros_like(ids, dtype=torch.bool)
         layers = list(enumerate(self.layers))
         hidden, pairs = self._layers(self.table[ids], nowhere, self.reading, start, cond, past, mask, layers)
@@ -129,17 +140,24 @@ class Transformer(nn.Module):
         t: Tensor,
         cond: Condition,
         past: Past | None = None,
-        start: int = 0,
+        start: Start = 0,
         block_length: int = 0,
     ) -> Tensor:
         """Hidden states ``[B, N, D]`` of a canvas at times ``t [B, N]`` that begins at position ``start``.
 
-        ``x`` holds ids ``[B, N]``, or vectors and their last estimates ``[B, N, 2D]``.
+        ``x`` holds ids ``[B, N]``, or vectors and their last estimates ``[B, N, 2D]``. With a start for each row the
+        canvas is one block.
         """
-        if (block_length == 0 or block_length >= x.shape[1]) and past is not None:
-            past = past[..., :start, :] if start else None  # one block sees only what lies before it
-        remembered = 0 if past is None else past.shape[4]
-        mask = canvas_mask(x.shape[1], remembered, start, block_length, x.device)
+        length = x.shape[1]
+        whole = block_length == 0 or block_length >= length
+        if isinstance(start, Tensor):
+            remembered = 0 if past is None else past.shape[4]
+            mask: Tensor | None = ragged_mask(start, remembered, length, causal=False)
+        else:
+            if whole and past is not None:
+                past = past[..., :start, :] if start else None  # one block sees only what lies before it
+            remembered = 0 if past is None else past.shape[4]
+            mask = canvas_mask(length, remembered, start, block_length, x.device)
         mark = None if self.time is None else self.time(waves(t.to(self.table.dtype), TIME_FREQUENCIES))
         if self.estimate is None:
             tokens = self.table[x]
@@ -168,15 +186,17 @@ class Transformer(nn.Module):
         t: Tensor,
         cond: Condition,
         past: Past | None = None,
-        start: int = 0,
+        start: Start = 0,
         block_length: int = 0,
     ) -> Tensor:
         """Clean-token logits ``[B, N, V]`` of the canvas ``x [B, N]``; for masking ``t [B, N]`` does not matter."""
         return self.head(self.canvas(x, t, cond, past, start, block_length))
 
-    def remember(self, ids: Tensor, cond: Condition, past: Past | None = None) -> tuple[Past, Tensor]:
-        """The grown memory after clean ``ids [B, N]``, and next-token logits ``[B, N, V]``."""
-        past, hidden = self.read(ids, cond, past)
+    def remember(
+        self, ids: Tensor, cond: Condition, past: Past | None = None, start: Start | None = None
+    ) -> tuple[Past, Tensor]:
+        """The grown memory after clean ``ids [B, N]``, and next-token logits ``[B, N, V]``; as in :meth:`read`."""
+        past, hidden = self.read(ids, cond, past, start)
         return past, self.head(hidden)
 
     def _output(self, hidden: Tensor) -> Tensor:
@@ -187,7 +207,7 @@ class Transformer(nn.Module):
         tokens: Tensor,
         noise: Tensor,
         mark: Tensor | None,
-        start: int,
+        start: Start,
         cond: Condition,
         past: Past | None,
         mask: Tensor | None,
@@ -200,18 +220,12 @@ class Transformer(nn.Module):
         ``noise [B, N]`` is True where there is no token yet; ``mark`` (broadcast) tells the layers about the pass;
         ``layers`` are the ones to go through, each with the number of its prompt and memory; ``shown`` as in a layer.
         """
-        end = start + tokens.shape[1]
-        if end > self.config.context_length:
-            raise ValueError(
-                f"the text has {end} positions, but this model was built for context_length "
-                f"{self.config.context_length}; ask for a shorter text (--seq_len)"
-            )
-        x = tokens + self.position[start:end]
+        position, angles = self._positions(start, tokens.shape[1])
+        x = tokens + position
         x = x if mark is None else x + mark
         if self.guidance is not None:
             x = x + self.guidance(scale_features(cond))[:, None, :]
         x = normalise(x)
-        angles = (self.cos[start:end], self.sin[start:end])
         keys, values, seen = cond.keys.unbind(0), cond.values.unbind(0), cond.mask[:, None, None, :]
         memory = [None] * len(keys) if past is None else past.unbind(0)
         pairs = []
@@ -222,6 +236,23 @@ class Transformer(nn.Module):
             pairs.append(own)
         x, own = self.pointer(x, tokens, noise, (keys[-1], values[-1], seen), memory[-1], mask)
         return x, [*pairs, own]
+
+    def _positions(self, start: Start, length: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Embeddings ``[(B,) N, D]`` and rotary angles ``[(B, 1,) N, D/H]`` of the positions from ``start``.
+
+        With a start for each row, positions behind the context count as its last one; nothing of them may be kept.
+        """
+        if isinstance(start, Tensor):
+            last = self.config.context_length - 1
+            where = (start[:, None] + torch.arange(length, device=start.device)).clamp(max=last)
+            return self.position[where], (self.cos[where][:, None], self.sin[where][:, None])
+        end = start + length
+        if end > self.config.context_length:
+            raise ValueError(
+                f"the text has {end} positions, but this model was built for context_length "
+                f"{self.config.context_length}; ask for a shorter text (--seq_len)"
+            )
+        return self.position[start:end], (self.cos[start:end], self.sin[start:end])
 
 
 def scale_features(cond: Condition) -> Tensor:

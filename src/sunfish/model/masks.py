@@ -37,5 +37,17 @@ def without_self(mask: Tensor | None, noise: Tensor, remembered: int) -> Tensor:
     """A :func:`canvas_mask` in which no position of ``noise [B, N]`` sees itself: ``[B, 1, N, M + N]``."""
     length = noise.shape[1]
     itself = F.pad(torch.eye(length, dtype=torch.bool, device=noise.device), (remembered, 0))
-    visible = ~(itself & noise[:, :, None])
-    return (visible if mask is None else visible & mask)[:, None]
+    visible = ~(itself & noise[:, :, None])[:, None]
+    return visible if mask is None else visible & mask
+
+
+def ragged_mask(starts: Tensor, remembered: int, length: int, causal: bool) -> Tensor:
+    """``[B, 1, N, M + N]`` for rows that begin at ``starts [B]``: each sees that many of the remembered tokens.
+
+    Of the pass itself a position sees everything, or, with ``causal``, itself and what is before it.
+    """
+    earlier = torch.arange(remembered, device=starts.device) < starts[:, None]
+    own = torch.ones(length, length, dtype=torch.bool, device=starts.device)
+    own = own.tril() if causal else own
+    rows = len(starts)
+    return torch.cat([earlier[:, None, None].expand(rows, 1, length, -1), own.expand(rows, 1, -1, -1)], dim=3)
