@@ -40,7 +40,7 @@ NEVER = 10**9
 TASKS: dict[str, dict[str, Any]] = {
     "shakespeare": dict(
         config="nano", n_layer=4, n_head=4, n_embd=128, vocab_size=66, tokenizer="characters", delimiter="none",
-        context_length=65, prompt_length=4, batch_size=24, validation_fraction=0.1,
+        context_length=65, prompt_length=4, batch_size=24, validation_fraction=0.1, block_lengths=(0, 4),
     ),
     "imdb": dict(config="small", vocab_size=8192, validation_fraction=0.05),
 }  # fmt: skip

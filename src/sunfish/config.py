@@ -170,14 +170,15 @@ class TrainingConfig:
     """Share of the causal next-token loss in the objective; 0: pure diffusion, 1: pure autoregression."""
     block_lengths: tuple[int, ...] = (4, 4, 16, 0)
     """Lengths of the diffusion blocks, taken in turn, one a step; 0: the whole text is one block."""
-    exact_count: bool = False
-    """Mask exactly the drawn share of each block, not each token with that chance (masked, log-linear)."""
+    exact_count: bool = True
+    """Mask exactly the drawn share of each block, not each token with that chance. Off by itself for all but masked
+    with log-linear, which alone has it."""
     unweighted: bool = False
     """Every unknown token of the canvas counts alike, whatever its time; not weighed as in the bound."""
     mask_rate_min: float = 0.1
     """Least mask rate drawn in training."""
-    mask_rate_max: float = 1.0
-    """Largest mask rate drawn in training; evaluation always uses the whole range."""
+    mask_rate_max: float = 0.8
+    """Largest mask rate drawn in training (masked only, 1 for the others); evaluation always uses the whole range."""
     log_every: int = 20
     """Steps between two lines of metrics."""
     eval_every: int = 500
@@ -240,14 +241,8 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
-        if self.training.exact_count and (self.process.process, self.process.schedule) != (
-            "masked",
-            "log-linear",
-        ):
-            raise ValueError(
-                f"exact_count is True, but process is {self.process.process} with the schedule "
-                f"{self.process.schedule}; it is for masked with log-linear"
-            )
+        if (self.process.process, self.process.schedule) != ("masked", "log-linear"):
+            object.__setattr__(self, "training", replace(self.training, exact_count=False))
         if self.process.process != "masked":  # a mask shows by itself what is noise; a random token does not
             vectors = self.process.process == "gaussian"
             object.__setattr__(self, "model", replace(self.model, time_input=True, vector_input=vectors))

@@ -12,7 +12,7 @@ from sunfish.checkpoint import load_checkpoint
 from sunfish.config import TrainingConfig
 from sunfish.guidance import LARGEST_LEARNED, Guided
 from sunfish.model.denoiser import Transformer
-from sunfish.objective import Losses, block_times
+from sunfish.objective import Losses, training_times
 from sunfish.randomness import Streams
 from sunfish.sampling import SamplingSettings
 from sunfish.tokenizers.base import TextTokenizer
@@ -65,7 +65,7 @@ class Distillation:
         here the divergence of categorical distributions takes the place of the squared error).
         """
         scale = LARGEST_LEARNED * float(torch.rand((), generator=generator))
-        t = block_times(batch, block_length, training.mask_rate_min, training.mask_rate_max, generator)
+        t = training_times(batch, block_length, process, training, generator)
         dropped = (torch.rand(batch.x0.shape[0], generator=generator) < training.prompt_dropout).to(t.device)
         x_t = process.corrupt(batch.x0, t, model.table, Streams([generator]))
         scored = process.scored(x_t, t, model.table)

@@ -43,6 +43,21 @@ def block_times(
     return t.to(batch.x0.device)
 
 
+def training_times(
+    batch: Batch,
+    block_length: int,
+    process: Process,
+    training: TrainingConfig,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """:func:`block_times` between the mask rates of ``training``; up to 1 for a network that is told the time.
+
+    That one must know all times. Masks teach most where some context is left (docs/log.md).
+    """
+    highest = 1.0 if process.sees_time else training.mask_rate_max
+    return block_times(batch, block_length, training.mask_rate_min, highest, generator)
+
+
 def exact_counts(t: Tensor, block_length: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Which positions to mask, as times 1 and 0, and the share k / n of each block that they are, ``[B, N]`` both.
 
@@ -79,7 +94,7 @@ def objective(
     is how the model learns where a text ends); both are divided by the number of real tokens.
     Uses the same ``read`` and ``canvas`` that sampling uses, so the two cannot drift apart.
     """
-    t = block_times(batch, block_length, training.mask_rate_min, training.mask_rate_max, generator)
+    t = training_times(batch, block_length, process, training, generator)
     dropped = torch.rand(batch.x0.shape[0], generator=generator) < training.prompt_dropout
     cond = model.encode(batch.prompt, batch.prompt_mask).drop(dropped.to(batch.x0.device))
     noise = t

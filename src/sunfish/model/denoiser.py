@@ -226,6 +226,10 @@ class Transformer(nn.Module):
         if self.guidance is not None:
             x = x + self.guidance(scale_features(cond))[:, None, :]
         x = normalise(x)
+        if torch.is_autocast_enabled(
+            x.device.type
+        ):  # the stream as well: a third of the traffic is its additions
+            x = x.to(torch.get_autocast_dtype(x.device.type))
         keys, values, seen = cond.keys.unbind(0), cond.values.unbind(0), cond.mask[:, None, None, :]
         memory = [None] * len(keys) if past is None else past.unbind(0)
         pairs = []
