@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from statistics import median
 
 import torch
 
@@ -48,6 +49,18 @@ def matmul_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 0.15) -> 
     return 2 * size**3 / best / 1e9
 
 
+def bfloat16_speed_up(rounds: int = 5) -> float:
+    """How many times faster a bfloat16 product is than a float32 one on this CPU, the median of ``rounds`` pairs.
+
+    A machine that is shared changes its speed by a factor of two from one moment to the next; pairs measured side by
+    side see the same moment. Where bfloat16 is emulated, one pair says so.
+    """
+    ratios: list[float] = []
+    while len(ratios) < rounds and not (ratios and ratios[0] < 0.7):
+        ratios.append(matmul_rate(torch.bfloat16, seconds=0.03) / matmul_rate(torch.float32, seconds=0.03))
+    return median(ratios)
+
+
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """The autocast type. ``auto``: bfloat16 on a GPU that has it, or on a CPU where a product is 1.3 times faster.
 
@@ -59,5 +72,4 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     if device.type != "cpu":
         return torch.float32
-    faster = matmul_rate(torch.bfloat16) > 1.3 * matmul_rate(torch.float32)
-    return torch.bfloat16 if faster else torch.float32
+    return torch.bfloat16 if bfloat16_speed_up() > 1.3 else torch.float32

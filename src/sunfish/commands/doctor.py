@@ -92,7 +92,7 @@ def machine() -> Iterator[Check]:
     import torch
 
     from sunfish.cores import cores
-    from sunfish.devices import matmul_rate, set_threads
+    from sunfish.devices import choose_precision, matmul_rate, set_threads
     from sunfish.machine import available_memory, processor
     from sunfish.sizes import GIB, readable
 
@@ -112,7 +112,7 @@ def machine() -> Iterator[Check]:
         yield Check("GPU", "ok", "none: runs use the processor")
     set_threads(0)
     full, half = matmul_rate(torch.float32), matmul_rate(torch.bfloat16)
-    better = "bfloat16" if half > 1.3 * full else "float32"
+    better = str(choose_precision("auto", torch.device("cpu"))).removeprefix("torch.")
     yield Check(
         "arithmetic", "ok", f"float32 {full:,.0f}, bfloat16 {half:,.0f} GFLOP/s: runs will use {better}"
     )
