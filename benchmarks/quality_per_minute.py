@@ -6,7 +6,7 @@
 
 Arms: ``sunfish``, the training of its preset; ``mdlm``, masked diffusion by its published recipe
 (benchmarks/mdlm.py); ``llama``, an autoregressive Llama of the transformers library with AdamW (benchmarks/llama.py).
-All have the same number of parameters within a few per cent and see no prompts. Held-out text is judged by one
+All have the same number of parameters within a few per cent and no prompts. Held-out text is judged by one
 estimator (benchmarks/bounds.py), in nats a token: the bound of the whole row as one block, the bound at block length
 4, the exact next token; and bits a byte of the best of them. The ratio is to the first arm's full canvas. Flags of
 ``sunfish train`` change the arm ``sunfish``: that is how an experiment is made.
@@ -39,10 +39,10 @@ from sunfish.types import Batch
 NEVER = 10**9
 TASKS: dict[str, dict[str, Any]] = {
     "shakespeare": dict(
-        config="nano", n_layer=4, n_head=4, n_embd=128, vocab_size=66, tokenizer="characters", delimiter="none",
-        context_length=65, prompt_length=4, batch_size=24, validation_fraction=0.1, block_lengths=(0, 4),
+        config="nano", n_layer=3, n_head=4, n_embd=128, vocab_size=66, tokenizer="characters", delimiter="none",
+        context_length=65, prompt_length=0, batch_size=24, validation_fraction=0.1, block_lengths=(0, 4),
     ),
-    "imdb": dict(config="small", vocab_size=8192, validation_fraction=0.05),
+    "imdb": dict(config="small", vocab_size=8192, prompt_length=0, validation_fraction=0.05),
 }  # fmt: skip
 ROW = "{:<10} {:>5} {:>8} {:>7} {:>11} {:>12} {:>8} {:>11} {:>9} {:>6}"
 
@@ -55,7 +55,7 @@ class Bench:
         name = task.pop("config")
         self.config = preset(
             name, **task | dict(
-                name="quality", data=str(arguments.data), data_folder=str(arguments.data_folder), prompt_dropout=1.0,
+                name="quality", data=str(arguments.data), data_folder=str(arguments.data_folder),
                 max_minutes=arguments.seconds / 60, eval_every=NEVER, save_every=NEVER, sample_every=NEVER,
                 threads=arguments.threads, trackers=(), eval_texts=1, log_every=100,
             ) | fields

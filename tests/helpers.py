@@ -37,9 +37,11 @@ def batch(rows: int = 3, length: int = 16) -> Batch:
     return Batch(x0, lengths, prompt, mask)
 
 
-def trained_and_cached(m: Transformer, process: Process, block: int) -> tuple[torch.Tensor, torch.Tensor]:
+def trained_and_cached(
+    m: Transformer, process: Process, block: int, b: Batch | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Canvas logits ``[B, N, V]`` of all blocks at once, as in training, and block by block over a growing memory."""
-    b = batch()
+    b = batch() if b is None else b
     cond = m.encode(b.prompt, b.prompt_mask)
     t = block_times(b, block, 0.0, 1.0, generator_of("t"))
     x_t = process.corrupt(b.x0, t, m.table, Streams([generator_of("x")]))

@@ -29,7 +29,7 @@ class ModelConfig:
     context_length: int = 256
     """Largest number of positions of one text, its two end marks included."""
     prompt_length: int = 64
-    """P: largest number of tokens of a prompt."""
+    """P: largest number of tokens of a prompt; 0: a model without prompts, for text that has none."""
     n_prompt_layer: int = 1
     """Transformer layers of the prompt encoder."""
     prompt_encoder: str = "learned"
@@ -42,9 +42,13 @@ class ModelConfig:
     """The guidance scale is an input, so that guided text costs one pass; sunfish distill-guidance sets it."""
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "n_layer", "n_head", "n_embd", "prompt_length", "n_prompt_layer"):
+        for name in ("vocab_size", "n_layer", "n_head", "n_embd", "n_prompt_layer"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it must be at least 1")
+        if self.prompt_length < 0:
+            raise ValueError(
+                f"prompt_length is {self.prompt_length}; give 0 for a model without prompts, or how many tokens they have"
+            )
         if not 0 <= self.n_decoder_layer <= self.n_layer:
             raise ValueError(
                 f"n_decoder_layer is {self.n_decoder_layer}: give 0 (no decoder of its own) up to n_layer, "
@@ -63,6 +67,11 @@ class ModelConfig:
             raise ValueError(
                 f"prompt_encoder is {self.prompt_encoder!r}: use 'learned' (offline) or 'hf:NAME', "
                 "for example hf:gpt2"
+            )
+        if self.prompt_encoder != "learned" and not self.prompt_length:
+            raise ValueError(
+                f"prompt_encoder is {self.prompt_encoder!r}, but prompt_length is 0, a model without prompts; "
+                "give one of the two"
             )
 
     @property
@@ -250,6 +259,13 @@ class Config:
             raise ValueError(
                 "time_input and vector_input are for other processes than masked; leave them out"
             )
+        if not self.model.prompt_length:
+            for name in ("prompt_field", "prompt_template"):
+                if getattr(self.corpus, name):
+                    raise ValueError(
+                        f"{name} is {getattr(self.corpus, name)!r}, but prompt_length is 0, a model without "
+                        "prompts; give one of the two"
+                    )
         if bool(self.training.teacher) != self.model.guidance_input:
             raise ValueError(
                 f"teacher is {self.training.teacher!r} and guidance_input is {self.model.guidance_input}: both or none "

@@ -34,6 +34,10 @@ class Distillation:
         loaded = load_checkpoint(path, model.table.device)
         if loaded.config.model.guidance_input:
             raise ValueError(f"the teacher {path} has learned one-pass guidance already; sample it as it is")
+        if not loaded.config.model.prompt_length:
+            raise ValueError(
+                f"the teacher {path} was trained without prompts, so there is nothing to guide by"
+            )
         if loaded.config.model.vector_input:
             raise ValueError(
                 f"the teacher {path} is a gaussian model; guidance in one pass is for the other processes only"

@@ -73,8 +73,12 @@ class Pipeline:
         for prompt, row in zip(prompts, rows, strict=True):
             if len(row) > limit:
                 raise ValueError(
-                    f"the prompt {prompt[:40]!r}… has {len(row)} tokens, but this model reads at most {limit}; "
-                    "shorten the prompt"
+                    f"the prompt {prompt[:40]!r}… has {len(row)} tokens, but this model "
+                    + (
+                        f"reads at most {limit}; shorten it"
+                        if limit
+                        else "was trained without prompts; leave it out"
+                    )
                 )
         width = max(1, *(len(row) for row in rows))
         ids = torch.zeros((len(rows), width), dtype=torch.long)

@@ -162,13 +162,12 @@ class Trainer:
         )  # fmt: skip
 
     def sample(self) -> list[tuple[str, str]]:
-        """Two held-out prompts and no prompt, with what the averaged weights write for them."""
+        """Two held-out prompts (none in a model without them) and no prompt, with what the averaged weights write."""
         split = self.prepared.split("validation")
         tokenizer, prompt_tokenizer = self.prepared.tokenizer, self.prepared.prompt_tokenizer
         limit = self.config.model.prompt_length
-        prompts = [
-            _readable(prompt_tokenizer, split.prompt(i).tolist(), limit) for i in range(min(2, len(split)))
-        ]
+        shown = min(2, len(split)) if limit else 0
+        prompts = [_readable(prompt_tokenizer, split.prompt(i).tolist(), limit) for i in range(shown)]
         pipeline = Pipeline(self.average, self.process, tokenizer, prompt_tokenizer)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             texts = pipeline.generate([*prompts, ""], settings=SamplingSettings(), seed=self.step)
@@ -232,7 +231,7 @@ class Trainer:
                     monitor.metrics(
                         self.step, {f"validation/{k}": v for k, v in validation._asdict().items()}
                     )
-                    monitor.say(describe(self.step, validation))
+                    monitor.say(describe(self.step, validation, self.config.model.prompt_length > 0))
                 if self.step % settings.save_every == 0 or finished or improved:
                     self.save(improved)
                     saved_at = self.step
@@ -297,18 +296,19 @@ class _Meter:
         return values
 
 
-def describe(step: int, validation: Validation) -> str:
-    """One readable line of a validation."""
+def describe(step: int, validation: Validation, prompted: bool = True) -> str:
+    """One readable line of a validation; nothing about prompts where the model is not ``prompted``."""
+    gain = f"; the right prompt is worth {validation.prompt_gain:.3f} nats/token" if prompted else ""
     if not validation.proven:
         return (
             f"step {step}  validation: cross-entropy of the canvas {validation.bound:.3f} nats/token (no bound: this "
             f"process has none), {validation.block_bound:.3f} at block length {validation.block_length}, next token "
-            f"{validation.next_token:.3f}; the right prompt is worth {validation.prompt_gain:.3f} nats/token"
+            f"{validation.next_token:.3f}{gain}"
         )
     return (
         f"step {step}  validation: bound {validation.bound:.3f} nats/token ({validation.bits_per_byte:.3f} bits/byte), "
         f"{validation.block_bound:.3f} at block length {validation.block_length}, next token "
-        f"{validation.next_token:.3f}; the right prompt is worth {validation.prompt_gain:.3f} nats/token"
+        f"{validation.next_token:.3f}{gain}"
     )
 
 

@@ -71,8 +71,8 @@ class Condition(NamedTuple):
     once per text and keeping keys and values means that no denoising step pays for the prompt again.
     """
 
-    keys: Tensor  # [L+1, B, H, 1+P, D/H]
-    values: Tensor  # [L+1, B, H, 1+P, D/H]
+    keys: Tensor  # [L+1, B, H, 1+P, D/H]; of the pointer alone, [1, ...], in a model without prompts
+    values: Tensor  # the same
     mask: Tensor  # [B, 1+P] bool; slot 0 is always True
     scale: Tensor | None = None  # [B] guidance scale, for networks that were taught to take it in; None: 1
 

@@ -45,7 +45,7 @@ class PreparedSplit:
         return self._tokens[self._offsets[i] : self._offsets[i + 1]].astype(np.int64)
 
     def prompt(self, i: int) -> np.ndarray:
-        """The ids of the prompt of row ``i``, at least one and at most ``prompt_length``, int64."""
+        """The ids of the prompt of row ``i``, at least one unless ``prompt_length`` is 0 and at most that, int64."""
         return self._prompts[self._prompt_offsets[i] : self._prompt_offsets[i + 1]].astype(np.int64)
 
 

@@ -122,6 +122,9 @@ class RowMaker:
             rows.counts["windows"] += len(ranges)
 
     def _prompt(self, rows: Rows, text: str, prompt: str) -> list[int]:
+        if not self.prompt_length:
+            rows.counts["truncated_prompts"] += bool(prompt)
+            return []
         if not prompt:
             rows.counts["derived_prompts"] += 1
             try:

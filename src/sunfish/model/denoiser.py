@@ -14,7 +14,7 @@ from sunfish.model.attention import CrossAttention, Layer, normalise, rotary_ang
 from sunfish.model.cross_entropy import linear_cross_entropy
 from sunfish.model.masks import canvas_mask, causal_mask, ragged_mask, without_self
 from sunfish.model.pointer import Pointer
-from sunfish.model.prompt import PromptEncoder
+from sunfish.model.prompt import NoPrompts, PromptEncoder
 from sunfish.types import Condition, Past, Start
 
 TIME_FREQUENCIES = (1.5, 3.0, 6.0, 12.0)  # radians from no noise to nothing but noise
@@ -49,10 +49,13 @@ class Transformer(nn.Module):
         self.position = nn.Parameter(torch.empty(config.context_length, config.n_embd))
         # Tells the layers whether to predict the next token (reading) or this one (canvas).
         self.reading = nn.Parameter(torch.empty(config.n_embd))
-        self.prompt_encoder = PromptEncoder(config, frozen_table)
-        self.layers = nn.ModuleList(Layer(config, cross=True) for _ in range(config.n_layer))
+        self.prompted = config.prompt_length > 0
+        self.prompt_encoder = PromptEncoder(config, frozen_table) if self.prompted else NoPrompts(config)
+        self.layers = nn.ModuleList(Layer(config, cross=self.prompted) for _ in range(config.n_layer))
         # Layers of the canvas's own (E2D2); each shares prompt and memory with the reading layer it stands beside.
-        self.decoder = nn.ModuleList(Layer(config, cross=True) for _ in range(config.n_decoder_layer))
+        self.decoder = nn.ModuleList(
+            Layer(config, cross=self.prompted) for _ in range(config.n_decoder_layer)
+        )
         self.pointer = Pointer(config)
         width = 2 * len(TIME_FREQUENCIES)
         self.time = nn.Linear(width, config.n_embd, bias=False) if config.time_input else None
@@ -91,6 +94,9 @@ class Transformer(nn.Module):
                 parameter.normal_(0.0, parameter.shape[1] ** -0.5, generator=generator)
             else:  # positions, and the mark of reading
                 parameter.normal_(0.0, 0.3, generator=generator)
+        self.pointer.initialise()
+        if not isinstance(self.prompt_encoder, PromptEncoder):
+            return self
         width = self.config.n_embd
         cross_values = self.prompt_encoder.keys_values.weight.view(-1, 2, width, width)[:, 1]
         attentions = [module for module in self.modules() if isinstance(module, CrossAttention)]
@@ -101,7 +107,6 @@ class Transformer(nn.Module):
             values.copy_(orthogonal)
         for number, attention in zip(beside, attentions, strict=True):
             attention.output.weight.copy_(COPY * cross_values[number].T)
-        self.pointer.initialise()
         return self
 
     @property
@@ -231,11 +236,12 @@ class Transformer(nn.Module):
         ):  # the stream as well: a third of the traffic is its additions
             x = x.to(torch.get_autocast_dtype(x.device.type))
         keys, values, seen = cond.keys.unbind(0), cond.values.unbind(0), cond.mask[:, None, None, :]
-        memory = [None] * len(keys) if past is None else past.unbind(0)
+        memory = [None] * (self.config.n_layer + 1) if past is None else past.unbind(0)
         pairs = []
         again = self.activation_checkpointing and torch.is_grad_enabled()
         for i, layer in layers:
-            parts = (x, angles, (keys[i], values[i], seen), memory[i], mask, shown)
+            prompt = (keys[i], values[i], seen) if self.prompted else None
+            parts = (x, angles, prompt, memory[i], mask, shown)
             x, own = checkpoint(layer, *parts, use_reentrant=False) if again else layer(*parts)
             pairs.append(own)
         x, own = self.pointer(x, tokens, noise, (keys[-1], values[-1], seen), memory[-1], mask)

@@ -1,4 +1,4 @@
-"""The prompt encoder: prompt ids to the keys and values that every layer of the denoiser attends to."""
+"""The prompt encoder: prompt ids to the keys and values that every layer of the denoiser attends to; and none."""
 
 from __future__ import annotations
 
@@ -69,3 +69,23 @@ class PromptEncoder(nn.Module):
         values.append(split_heads(F.pad(normalise(tokens), (0, 0, 1, 0)), heads).to(values[0].dtype))
         slots = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
         return Condition(torch.stack(keys), torch.stack(values), slots)
+
+
+class NoPrompts(nn.Module):
+    """In the place of the encoder where a model has no prompts: only the pointer's null, which copies nothing."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.n_head
+        self.null = nn.Parameter(torch.empty(config.n_embd))
+
+    def forward(self, prompt: Tensor, mask: Tensor, table: Tensor) -> Condition:
+        """``prompt [B, P]`` without any token, ``mask [B, P]`` all False -> a condition of the pointer alone.
+
+        Raises ``ValueError`` where there is a prompt.
+        """
+        if mask.any():
+            raise ValueError("this model was built without prompts (prompt_length 0); leave the prompt out")
+        null = normalise(self.null).expand(len(prompt), 1, -1)
+        keys, slots = split_heads(null, self.heads)[None], mask.new_ones(len(prompt), 1)
+        return Condition(keys, torch.zeros_like(keys), slots)

@@ -1,0 +1,88 @@
+"""A model without prompts: no part of it pays for them, it learns and writes, and it refuses them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from sunfish.config import Config, ModelConfig, ProcessConfig, preset
+from sunfish.data.prepared import report
+from sunfish.distillation import Distillation
+from sunfish.model.denoiser import count_parameters
+from sunfish.pipeline import Pipeline
+from sunfish.processes import build_process
+from sunfish.train import Trainer
+from tests.helpers import CONFIG, batch, model, trained_and_cached
+
+ALONE = replace(CONFIG, prompt_length=0)
+
+
+def run_of(folder: Path, **fields: object) -> Trainer:
+    path = folder / "lines.jsonl"
+    path.write_text("".join(json.dumps({"text": f"The sun rises on day {i}."}) + "\n" for i in range(60)))
+    small = dict(
+        data=str(path), data_folder=str(folder / "data"), checkpoints=str(folder / "runs"), tokenizer="bytes",
+        vocab_size=300, context_length=40, n_layer=1, n_embd=16, batch_size=4, max_steps=2, prompt_length=0,
+        eval_texts=4, threads=1, device="cpu", trackers=(), block_lengths=(4, 0),
+    )  # fmt: skip
+    return Trainer(preset("nano", **small | fields))
+
+
+def test_the_layers_have_nothing_for_prompts() -> None:
+    names = [name for name, _ in model(config=ALONE).named_parameters()]
+    assert not [name for name in names if "cross" in name]
+    assert [name for name in names if "prompt" in name] == ["prompt_encoder.null"]
+    width = CONFIG.n_embd
+    encoder = 4 * width**2 + 3 * width * CONFIG.n_hidden + CONFIG.n_head + CONFIG.prompt_length * width
+    layers = CONFIG.n_layer * (2 * width**2 + CONFIG.n_head + 2 * width**2)
+    assert count_parameters(CONFIG) - count_parameters(ALONE) == encoder + layers
+
+
+@pytest.mark.parametrize("block", [4, 0])
+def test_training_and_sampling_see_the_same(block: int) -> None:
+    b = batch()
+    nothing = b._replace(prompt_mask=torch.zeros_like(b.prompt_mask))
+    together, by_block = trained_and_cached(
+        model(config=ALONE), build_process(ProcessConfig()), block, nothing
+    )
+    torch.testing.assert_close(together, by_block, rtol=1e-9, atol=1e-9)
+
+
+def test_it_trains_and_writes(tmp_path: Path) -> None:
+    trainer = run_of(tmp_path)
+    assert "prompt" not in report(trainer.prepared)
+    assert [prompt for prompt, _ in trainer.sample()] == [""]
+    pipeline = Pipeline.from_checkpoint(trainer.run())
+    first, second = pipeline.generate(["", ""], seed=1)
+    assert first.text != second.text
+    assert pipeline.generate(["", ""], guidance_scale=3.0, seed=1) == [first, second]
+    with pytest.raises(ValueError, match=r"'A robot'.*was trained without prompts; leave it out"):
+        pipeline.generate(["A robot"])
+    with pytest.raises(ValueError, match=r"built without prompts"):
+        trainer.model.encode(torch.ones(1, 2, dtype=torch.long), torch.ones(1, 2, dtype=torch.bool))
+
+
+def test_prompts_of_the_data_are_counted_when_they_are_left_out(tmp_path: Path) -> None:
+    prepared = run_of(tmp_path, data="stories", stories=120).prepared
+    assert "prompts cut to prompt_length 0" in report(prepared)
+
+
+def test_a_contradiction_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"prompt_field is 'label', but prompt_length is 0"):
+        preset("nano", prompt_length=0, prompt_field="label")
+    with pytest.raises(ValueError, match=r"prompt_encoder is 'hf:gpt2', but prompt_length is 0"):
+        ModelConfig(prompt_length=0, prompt_encoder="hf:gpt2")
+    with pytest.raises(ValueError, match=r"prompt_length is -1; give 0"):
+        ModelConfig(prompt_length=-1)
+    trainer = run_of(tmp_path)
+    with pytest.raises(ValueError, match=r"without prompts, so there is nothing to guide by"):
+        Distillation.start(trainer.run(), trainer.model, trainer.prepared.tokenizer)
+
+
+def test_the_configuration_is_read_back() -> None:
+    config = preset("nano", prompt_length=0)
+    assert Config.from_dict(config.to_dict()) == config
