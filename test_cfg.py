@@ -117,13 +117,15 @@ def dropped_share(dropout: float, rows: int = 4000) -> float:
     ).model
     model = Transformer(config).initialise(torch.Generator().manual_seed(0))
     seen: list[Condition] = []
-    canvas = model.canvas
+    both = model.both
 
-    def watched(x: torch.Tensor, t: torch.Tensor, cond: Condition, *rest: object) -> torch.Tensor:
+    def watched(
+        ids: torch.Tensor, x: torch.Tensor, t: torch.Tensor, cond: Condition, block_length: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         seen.append(cond)
-        return canvas(x, t, cond, *rest)
+        return both(ids, x, t, cond, block_length)
 
-    model.canvas = watched
+    model.both = watched
     ids = torch.ones(rows, 4, dtype=torch.long)
     batch = Batch(ids, torch.full((rows,), 4), ids[:, :1], torch.ones(rows, 1, dtype=torch.bool))
     training = TrainingConfig(prompt_dropout=dropout)

@@ -147,19 +147,23 @@ def losses_at(
     zero = model.table.new_zeros(())
     past, next_token, canvas, cross_entropy = None, zero, zero, zero
     whole = block_length == 0 or block_length >= length
-    if next_token_weight > 0 or not whole:
-        past, hidden = model.read(batch.x0, cond)
+    together = 0 < next_token_weight < 1 and not model.decoder
+    if together:
+        read, drawn = model.both(batch.x0, x_t, t, cond, block_length)
+    elif next_token_weight > 0 or not whole:
+        past, read = model.read(batch.x0, cond)
     if next_token_weight > 0:
         real = torch.arange(length - 1, device=batch.x0.device) < (batch.lengths - 1)[:, None]
         targets = batch.x0[:, 1:][real]
         summed, _ = model.cross_entropy(
-            hidden[:, :-1][real], targets, torch.ones_like(targets, dtype=torch.float32)
+            read[:, :-1][real], targets, torch.ones_like(targets, dtype=torch.float32)
         )
         next_token = summed / tokens
     if next_token_weight < 1:
-        hidden = model.canvas(x_t, t, cond, None if whole else past, 0, block_length)
+        if not together:
+            drawn = model.canvas(x_t, t, cond, None if whole else past, 0, block_length)
         scored = process.scored(x_t, t, model.table)
-        parts = (hidden[scored], batch.x0[scored], x_t[scored], t[scored])
+        parts = (drawn[scored], batch.x0[scored], x_t[scored], t[scored])
         weights = process.weight(*parts[2:], model.table)
         weights = torch.ones_like(weights) if unweighted else weights
         summed, losses = canvas_losses(model, process, *parts, weights, evaluates)

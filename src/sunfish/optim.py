@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -55,26 +55,45 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update of every matrix that has a gradient."""
         for group in self.param_groups:
-            stacks: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
+            shapes: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                if not state:
-                    state["momentum"] = torch.zeros_like(parameter)
-                momentum = state["momentum"].lerp_(parameter.grad, 1 - group["momentum"])
-                update = parameter.grad.lerp(momentum, group["momentum"])  # Nesterov
-                for piece in update.chunk(self.pieces[parameter]):
-                    stacks[(piece.shape[0], piece.shape[1])].append((parameter, piece))
-            updates: dict[nn.Parameter, list[Tensor]] = defaultdict(list)
-            for (rows, columns), entries in stacks.items():
-                stack = orthogonalise(torch.stack([piece for _, piece in entries]), self.dtype)
-                scale = max(1.0, rows / columns) ** 0.5
-                for (parameter, _), piece in zip(entries, stack, strict=True):
-                    updates[parameter].append(piece * scale)
-            for parameter, pieces in updates.items():
-                parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                parameter.add_(torch.cat(pieces).to(parameter.dtype), alpha=-group["lr"])
+                if parameter.grad is not None:
+                    shapes[parameter.shape[0] // self.pieces[parameter], parameter.shape[1]].append(parameter)
+            for shape, parameters in shapes.items():
+                self._update(parameters, shape, **{k: group[k] for k in ("lr", "momentum", "weight_decay")})
+
+    def _update(
+        self,
+        parameters: list[nn.Parameter],
+        shape: tuple[int, int],
+        lr: float,
+        momentum: float,
+        weight_decay: float,
+    ) -> None:
+        """Update matrices whose projections have one ``shape``; large copies are made in ``dtype`` only."""
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        momenta = [self._momentum(parameter) for parameter in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - momentum)
+        updates = torch._foreach_lerp(gradients, momenta, momentum)  # Nesterov
+        pieces = self._pieces(parameters, updates)
+        stack = torch.empty(len(pieces), *shape, dtype=self.dtype, device=pieces[0].device)
+        torch._foreach_copy_(list(stack), pieces)
+        del updates, pieces
+        stack = orthogonalise(stack, self.dtype)
+        torch._foreach_mul_(list[Tensor](parameters), 1 - lr * weight_decay)
+        scale = max(1.0, shape[0] / shape[1]) ** 0.5
+        torch._foreach_add_(self._pieces(parameters, parameters), list(stack), alpha=-lr * scale)
+
+    def _momentum(self, parameter: nn.Parameter) -> Tensor:
+        state = self.state[parameter]
+        if not state:
+            state["momentum"] = torch.zeros_like(parameter)
+        return state["momentum"]
+
+    def _pieces(self, parameters: Sequence[nn.Parameter], tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The projections that are stacked in ``tensors``, one tensor for each parameter."""
+        both = zip(parameters, tensors, strict=True)
+        return [piece for parameter, tensor in both for piece in tensor.chunk(self.pieces[parameter])]
 
 
 # Projections that share their input are one matrix; each is orthogonalised on its own.

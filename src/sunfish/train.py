@@ -84,7 +84,7 @@ class Trainer:
         self.optimizers = build_optimizers(self.model, settings, config.model.n_embd, self.dtype)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         if settings.compile:
-            for part in ("encode", "read", "canvas"):
+            for part in ("encode", "read", "canvas", "both"):
                 setattr(self.model, part, torch.compile(getattr(self.model, part), dynamic=True))
         self.step, self.tokens, self.seconds, self.best = 0, 0, 0.0, math.inf
         if saved:

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
+from sunfish.model.masks import Visible
 
 
 def rotary_angles(positions: int, head_width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
@@ -71,6 +72,21 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     return torch.bmm(torch.softmax(scores, dim=-1), value.flatten(0, 1)).unflatten(0, (batch, heads))
 
 
+def attend_halves(
+    query: Tensor, key: Tensor, value: Tensor, masks: tuple[Tensor | None, Tensor | None]
+) -> Tensor:
+    """:func:`attend` for reading and canvas side by side, ``[B, H, 2N, D/H]`` all, each half by its own mask.
+
+    Reading sees its own half. The canvas sees as many of the last positions as its mask has, its own half for None.
+    """
+    length = query.shape[2] // 2
+    reading, canvas = masks
+    first = 2 * length - (length if canvas is None else canvas.shape[-1])
+    read = attend(query[:, :, :length], key[:, :, :length], value[:, :, :length], reading)
+    drawn = attend(query[:, :, length:], key[:, :, first:], value[:, :, first:], canvas)
+    return torch.cat([read, drawn], dim=2)
+
+
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """``[B, N, D]`` to ``[B, H, N, D/H]``."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -100,11 +116,12 @@ class SelfAttention(nn.Module):
         x: Tensor,
         angles: tuple[Tensor, Tensor],
         past: Tensor | None = None,
-        mask: Tensor | None = None,
+        mask: Visible = None,
         shown: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """``x [B, N, D]``; ``past [2, B, H, M, D/H]``; ``mask`` broadcasts to ``[B, H, N, M + N]``, True = visible.
 
+        Two masks stand for reading and canvas side by side, as in :func:`attend_halves`.
         ``shown [B, N, D]`` is what a position shows to those that attend to it, beside its own ``x``.
         Returns the output ``[B, N, D]`` and this call's keys and values, each ``[B, H, N, D/H]``.
         """
@@ -119,7 +136,11 @@ class SelfAttention(nn.Module):
         if past is not None:
             before, earlier = past.to(key.dtype).unbind(0)
             key, value = torch.cat([before, key], dim=2), torch.cat([earlier, value], dim=2)
-        return self.output(merge_heads(attend(query, key, value, mask))), own
+        if isinstance(mask, tuple):
+            mixed = attend_halves(query, key, value, mask)
+        else:
+            mixed = attend(query, key, value, mask)
+        return self.output(merge_heads(mixed)), own
 
 
 class CrossAttention(nn.Module):
@@ -168,7 +189,7 @@ class Layer(nn.Module):
         angles: tuple[Tensor, Tensor],
         prompt: tuple[Tensor, Tensor, Tensor] | None = None,
         past: Tensor | None = None,
-        mask: Tensor | None = None,
+        mask: Visible = None,
         shown: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """``x [B, N, D]`` -> the same shape, and the layer's keys and values, each ``[B, H, N, D/H]``."""

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from sunfish.config import ModelConfig
 from sunfish.model.attention import CrossAttention, Layer, normalise, rotary_angles
 from sunfish.model.cross_entropy import linear_cross_entropy
-from sunfish.model.masks import canvas_mask, causal_mask, ragged_mask, without_self
+from sunfish.model.masks import Visible, canvas_mask, causal_mask, joined_mask, ragged_mask, without_self
 from sunfish.model.pointer import Pointer
 from sunfish.model.prompt import NoPrompts, PromptEncoder
 from sunfish.types import Condition, Past, Start
@@ -134,8 +134,19 @@ class Transformer(nn.Module):
                 raise ValueError(f"start is {start}, but {remembered} tokens are remembered")
             start, mask = remembered, causal_mask(length, remembered, ids.device)
         nowhere = torch.zeros_like(ids, dtype=torch.bool)
-        layers = list(enumerate(self.layers))
-        hidden, pairs = self._layers(self.table[ids], nowhere, self.reading, start, cond, past, mask, layers)
+        position, angles = self._positions(start, length)
+        tokens = self.table[ids]
+        hidden, pairs = self._layers(
+            tokens + position + self.reading,
+            tokens,
+            nowhere,
+            angles,
+            cond,
+            past,
+            mask,
+            mask,
+            self._reading_layers(),
+        )
         own = torch.stack([part for pair in pairs for part in pair]).unflatten(0, (-1, 2))
         return own if past is None else torch.cat([past, own.to(past.dtype)], dim=4), hidden
 
@@ -163,19 +174,41 @@ class Transformer(nn.Module):
                 past = past[..., :start, :] if start else None  # one block sees only what lies before it
             remembered = 0 if past is None else past.shape[4]
             mask = canvas_mask(length, remembered, start, block_length, x.device)
-        mark = None if self.time is None else self.time(waves(t.to(self.table.dtype), TIME_FREQUENCIES))
-        if self.estimate is None:
-            tokens = self.table[x]
-        else:
-            noisy, estimate = x.chunk(2, dim=-1)
-            tokens = noisy + self.estimate(estimate)
+        position, angles = self._positions(start, length)
+        x, tokens, noise, shown = self._state(x, t, position)
+        mask = mask if shown is None else without_self(mask, noise, remembered)
         layers = list(enumerate(self.decoder or self.layers, self.first_decoder_layer))
-        if self.time is None:
-            return self._layers(tokens, x == len(self.table) - 1, mark, start, cond, past, mask, layers)[0]
-        noise = t > 0
-        mask, shown = without_self(mask, noise, remembered), normalise(tokens)
-        tokens = torch.where(noise[..., None], self.table[-1], tokens)
-        return self._layers(tokens, noise, mark, start, cond, past, mask, layers, shown)[0]
+        return self._layers(x, tokens, noise, angles, cond, past, mask, mask, layers, shown)[0]
+
+    def both(
+        self, ids: Tensor, x: Tensor, t: Tensor, cond: Condition, block_length: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states of :meth:`read` over whole texts ``ids [B, N]``, and of :meth:`canvas` over them, ``[B, N, D]``.
+
+        One pass for training: every matrix is met once by ``2N`` positions, and the canvas finds the keys of its memory
+        beside its own. Not for a model whose canvas has a decoder of its own.
+        """
+        length = ids.shape[1]
+        position, (cos, sin) = self._positions(0, length)
+        clean = self.table[ids]
+        x, tokens, noise, shown = self._state(x, t, position)
+        reading = causal_mask(length, 0, ids.device)
+        own = block_length == 0 or block_length >= length  # the canvas sees nothing of the memory
+        remembered = 0 if own else length
+        mask = canvas_mask(length, remembered, 0, block_length, ids.device)
+        if shown is not None:
+            mask, shown = (
+                without_self(mask, noise, remembered),
+                torch.cat([torch.zeros_like(shown), shown], dim=1),
+            )
+        hidden, _ = self._layers(
+            torch.cat([clean + position + self.reading, x], dim=1),
+            torch.cat([clean, tokens], dim=1),
+            torch.cat([torch.zeros_like(noise), noise], dim=1),
+            (torch.cat([cos, cos]), torch.cat([sin, sin])),
+            cond, None, (reading, mask), joined_mask(reading, mask, length), self._reading_layers(), shown,
+        )  # fmt: skip
+        return hidden[:, :length], hidden[:, length:]
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
@@ -207,27 +240,45 @@ class Transformer(nn.Module):
     def _output(self, hidden: Tensor) -> Tensor:
         return normalise(hidden) * self.output_gain.to(hidden.dtype)
 
+    def _reading_layers(self) -> list[tuple[int, nn.Module]]:
+        return list(enumerate(self.layers))
+
+    def _state(self, x: Tensor, t: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """What a canvas begins with, its tokens ``[B, N, D]`` both, where it is noise ``[B, N]``, and what it shows to others.
+
+        The last is None for masks; see :class:`Transformer`.
+        """
+        if self.estimate is None:
+            tokens = self.table[x]
+        else:
+            noisy, estimate = x.chunk(2, dim=-1)
+            tokens = noisy + self.estimate(estimate)
+        if self.time is None:
+            return tokens + position, tokens, x == len(self.table) - 1, None
+        noise, shown = t > 0, normalise(tokens)
+        tokens = torch.where(noise[..., None], self.table[-1], tokens)
+        mark = self.time(waves(t.to(self.table.dtype), TIME_FREQUENCIES))
+        return tokens + position + mark, tokens, noise, shown
+
     def _layers(
         self,
+        x: Tensor,
         tokens: Tensor,
         noise: Tensor,
-        mark: Tensor | None,
-        start: Start,
+        angles: tuple[Tensor, Tensor],
         cond: Condition,
         past: Past | None,
-        mask: Tensor | None,
+        mask: Visible,
+        pointed: Tensor | None,
         layers: list[tuple[int, nn.Module]],
         shown: Tensor | None = None,
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Final hidden states ``[B, N, D]`` of ``tokens [B, N, D]`` that begin at ``start``, and the keys and values of
-        each layer and the pointer.
+        """Final hidden states ``[B, N, D]`` of ``x [B, N, D]``, and the keys and values of each layer and the pointer.
 
-        ``noise [B, N]`` is True where there is no token yet; ``mark`` (broadcast) tells the layers about the pass;
-        ``layers`` are the ones to go through, each with the number of its prompt and memory; ``shown`` as in a layer.
+        ``tokens [B, N, D]`` is what the pointer can copy, ``noise [B, N]`` True where there is no token yet; ``mask`` is
+        the layers', ``pointed`` the pointer's; ``layers`` are the ones to go through, each with the number of its prompt
+        and memory; ``shown`` as in a layer.
         """
-        position, angles = self._positions(start, tokens.shape[1])
-        x = tokens + position
-        x = x if mark is None else x + mark
         if self.guidance is not None:
             x = x + self.guidance(scale_features(cond))[:, None, :]
         x = normalise(x)
@@ -244,7 +295,7 @@ class Transformer(nn.Module):
             parts = (x, angles, prompt, memory[i], mask, shown)
             x, own = checkpoint(layer, *parts, use_reentrant=False) if again else layer(*parts)
             pairs.append(own)
-        x, own = self.pointer(x, tokens, noise, (keys[-1], values[-1], seen), memory[-1], mask)
+        x, own = self.pointer(x, tokens, noise, (keys[-1], values[-1], seen), memory[-1], pointed)
         return x, [*pairs, own]
 
     def _positions(self, start: Start, length: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:

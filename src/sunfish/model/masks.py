@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# One mask for a pass (None: everything is visible), or those of its two halves: reading, and the canvas beside it.
+Visible = Tensor | None | tuple[Tensor | None, Tensor | None]
+
 
 def causal_mask(length: int, remembered: int, device: torch.device) -> Tensor | None:
     """``[N, M + N]`` bool: a reading position sees what is remembered and itself and what is before it."""
@@ -51,3 +54,12 @@ def ragged_mask(starts: Tensor, remembered: int, length: int, causal: bool) -> T
     own = own.tril() if causal else own
     rows = len(starts)
     return torch.cat([earlier[:, None, None].expand(rows, 1, length, -1), own.expand(rows, 1, -1, -1)], dim=3)
+
+
+def joined_mask(reading: Tensor | None, canvas: Tensor | None, length: int) -> Tensor:
+    """``[(B, 1,) 2N, 2N]``: both halves of a pass as one mask; ``canvas`` has its own positions as its last ones."""
+    full = torch.ones(length, length, dtype=torch.bool, device=None if canvas is None else canvas.device)
+    reading, canvas = full if reading is None else reading, full if canvas is None else canvas
+    top = F.pad(reading, (0, length))
+    bottom = F.pad(canvas, (2 * length - canvas.shape[-1], 0))
+    return torch.cat([top.expand(*bottom.shape[:-2], -1, -1), bottom], dim=-2)
