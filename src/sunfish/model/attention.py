@@ -55,13 +55,15 @@ def normalise(x: Tensor) -> Tensor:
     return _Normalise.apply(x)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Visible) -> Tensor:
     """softmax(q k^T / sqrt(D/H)) v: ``query [B, H, N, D/H]``, ``key`` and ``value [B, H, M, D/H]``.
 
     ``mask`` is bool and broadcasts to ``[B, H, N, M]``, True = visible. In bfloat16 training on a CPU the two
     products written out take a third of the fused kernel's time (benchmarks/attention_cpu.py); everywhere else
-    the fused kernel is the better one.
+    the fused kernel is the better one. Two masks: reading and canvas side by side, see :func:`_attend_halves`.
     """
+    if isinstance(mask, tuple):
+        return _attend_halves(query, key, value, *mask)
     if not (query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled()):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     batch, heads, length, width = query.shape
@@ -72,15 +74,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Te
     return torch.bmm(torch.softmax(scores, dim=-1), value.flatten(0, 1)).unflatten(0, (batch, heads))
 
 
-def attend_halves(
-    query: Tensor, key: Tensor, value: Tensor, masks: tuple[Tensor | None, Tensor | None]
+def _attend_halves(
+    query: Tensor, key: Tensor, value: Tensor, reading: Tensor | None, canvas: Tensor | None
 ) -> Tensor:
     """:func:`attend` for reading and canvas side by side, ``[B, H, 2N, D/H]`` all, each half by its own mask.
 
     Reading sees its own half. The canvas sees as many of the last positions as its mask has, its own half for None.
     """
     length = query.shape[2] // 2
-    reading, canvas = masks
     first = 2 * length - (length if canvas is None else canvas.shape[-1])
     read = attend(query[:, :, :length], key[:, :, :length], value[:, :, :length], reading)
     drawn = attend(query[:, :, length:], key[:, :, first:], value[:, :, first:], canvas)
@@ -121,7 +122,7 @@ class SelfAttention(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """``x [B, N, D]``; ``past [2, B, H, M, D/H]``; ``mask`` broadcasts to ``[B, H, N, M + N]``, True = visible.
 
-        Two masks stand for reading and canvas side by side, as in :func:`attend_halves`.
+        Two masks stand for reading and canvas side by side, as in :func:`attend`.
         ``shown [B, N, D]`` is what a position shows to those that attend to it, beside its own ``x``.
         Returns the output ``[B, N, D]`` and this call's keys and values, each ``[B, H, N, D/H]``.
         """
@@ -136,11 +137,7 @@ class SelfAttention(nn.Module):
         if past is not None:
             before, earlier = past.to(key.dtype).unbind(0)
             key, value = torch.cat([before, key], dim=2), torch.cat([earlier, value], dim=2)
-        if isinstance(mask, tuple):
-            mixed = attend_halves(query, key, value, mask)
-        else:
-            mixed = attend(query, key, value, mask)
-        return self.output(merge_heads(mixed)), own
+        return self.output(merge_heads(attend(query, key, value, mask))), own
 
 
 class CrossAttention(nn.Module):

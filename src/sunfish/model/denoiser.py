@@ -244,9 +244,9 @@ class Transformer(nn.Module):
         return list(enumerate(self.layers))
 
     def _state(self, x: Tensor, t: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """What a canvas begins with, its tokens ``[B, N, D]`` both, where it is noise ``[B, N]``, and what it shows to others.
+        """What a canvas begins with, its tokens ``[B, N, D]`` both, where it is noise ``[B, N]``, and what it shows.
 
-        The last is None for masks; see :class:`Transformer`.
+        The last is for other positions, None for masks; see :class:`Transformer`.
         """
         if self.estimate is None:
             tokens = self.table[x]
