@@ -6,7 +6,7 @@
 
 Arms: ``sunfish``, the training of its preset; ``mdlm``, masked diffusion by its published recipe
 (benchmarks/mdlm.py); ``llama``, an autoregressive Llama of the transformers library with AdamW (benchmarks/llama.py).
-All have the same number of parameters within a few per cent and no prompts. Held-out text is judged by one
+All have the same number of parameters within a tenth and no prompts. Held-out text is judged by one
 estimator (benchmarks/bounds.py), in nats a token: the bound of the whole row as one block, the bound at block length
 4, the exact next token; and bits a byte of the best of them. The ratio is to the first arm's full canvas. Flags of
 ``sunfish train`` change the arm ``sunfish``: that is how an experiment is made.

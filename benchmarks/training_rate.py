@@ -134,7 +134,7 @@ def main() -> None:
     print("the rest, self time in ms a step:")
     others = sorted(((s, n) for n, s in in_products.items() if n not in PRODUCTS), reverse=True)
     print("  " + ", ".join(f"{name.removeprefix('aten::')} {1e3 * s:.0f}" for s, name in others[:14]))
-    estimate = training_memory(config)
+    estimate = training_memory(config, dtype=trainer.dtype)
     print(
         f"memory: {memory / 2**20:,.0f} MiB at most; the pre-flight's estimate {estimate / 2**20:,.0f} MiB, "
         f"ratio {estimate / memory:.2f}"

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from sunfish.config import ProcessConfig, TrainingConfig
 from sunfish.guidance import Guided
-from sunfish.model.attention import attend, normalise
+from sunfish.model.attention import attend, gated, normalise
 from sunfish.model.cross_entropy import linear_cross_entropy
 from sunfish.model.denoiser import Transformer
 from sunfish.model.masks import canvas_mask
@@ -124,6 +124,15 @@ def test_written_out_attention_is_the_fused_one() -> None:
         written = attend(q.bfloat16(), k.bfloat16(), v.bfloat16(), visible)
         assert written.requires_grad and written.dtype == torch.bfloat16
         torch.testing.assert_close(written.double(), exact, atol=0.05, rtol=0.05)
+
+
+def test_gated_is_swiglu_with_its_gradient() -> None:
+    x = torch.randn(4, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(gated, x)
+    expected = F.silu(x[:, :3]) * x[:, 3:]
+    torch.testing.assert_close(gated(x), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(gated(x), expected)
 
 
 def test_normalise_gradient() -> None:

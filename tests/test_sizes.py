@@ -41,6 +41,12 @@ def test_costs_grow_with_the_size() -> None:
         costs = [cost(preset(name)) for name in PRESETS]
         assert costs == sorted(costs)
     assert training_memory(preset("micro", batch_size=32)) > training_memory(preset("micro"))
+    micro = preset("micro")
+    whole, again = training_memory(micro), training_memory(micro.with_fields(activation_checkpointing=True))
+    half = training_memory(micro, dtype=torch.bfloat16)
+    fixed = training_memory(micro, positions=0)
+    assert fixed < again < half < whole
+    assert again - fixed < (whole - fixed) / 3  # eight layers, of which one is kept whole
     assert disk_needed(10**9) > 20e9
     assert readable(2**20 * 300) == "300 MiB" and readable(2**30 * 1.5) == "1.5 GiB"
 

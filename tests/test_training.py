@@ -169,6 +169,23 @@ def test_muon_treats_each_projection_on_its_own() -> None:
     torch.testing.assert_close(joint.detach(), torch.cat(parts).detach(), atol=1e-6, rtol=1e-5)
 
 
+def test_muon_in_parts_is_muon_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large networks go through the iteration in parts, and a tall matrix as its transpose would."""
+    moved = []
+    for together in (10**6, 100):
+        monkeypatch.setattr("sunfish.optim.TOGETHER", together)
+        generator = torch.Generator().manual_seed(2)
+        parameters = [torch.nn.Parameter(torch.randn(8, 8, generator=generator)) for _ in range(5)]
+        for parameter in parameters:
+            parameter.grad = torch.randn(8, 8, generator=generator)
+        Muon(dict.fromkeys(parameters, 1), 0.1, 0.01, torch.float32).step()
+        moved.append(torch.stack([parameter.detach() for parameter in parameters]))
+    torch.testing.assert_close(moved[0], moved[1])
+    tall = torch.randn(3, 20, 6, generator=torch.Generator().manual_seed(3))
+    wide = orthogonalise(tall.mT.contiguous(), torch.float32)
+    torch.testing.assert_close(orthogonalise(tall, torch.float32), wide.mT, atol=1e-4, rtol=1e-4)
+
+
 def test_learning_rate_warms_up_holds_and_falls_to_zero() -> None:
     training = config(Path("."), warmup_steps=10, decay_fraction=0.5).training
     assert learning_rate_factor(training, 0, 0.0) == pytest.approx(0.1)

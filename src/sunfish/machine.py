@@ -164,7 +164,7 @@ def preflight(config: Config) -> Preflight:
     threads = set_threads(settings.threads)
     dtype = choose_precision(settings.precision, device)
     parameters = count_parameters(config.model)
-    memory, has = training_memory(config, parameters), available_memory(device)
+    memory, has = training_memory(config, parameters, dtype=dtype), available_memory(device)
     disk, free = (
         disk_needed(parameters),
         min(free_disk(settings.checkpoints), free_disk(config.corpus.data_folder)),
@@ -176,8 +176,8 @@ def preflight(config: Config) -> Preflight:
     if memory > has:
         raise ValueError(
             f"training {settings.name} needs about {readable(memory)} of memory, but {readable(has)} "
-            f"are available: use a smaller --batch_size than {settings.batch_size}, a smaller --config "
-            f"({', '.join(PRESETS)}), or --no-preflight to try all the same"
+            f"are available: use --activation_checkpointing, a smaller --batch_size than {settings.batch_size}, "
+            f"a smaller --config ({', '.join(PRESETS)}), or --no-preflight to try all the same"
         )
     if disk > free:
         raise ValueError(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sunfish.config import TrainingConfig
+
+TOGETHER = (
+    4_000_000  # numbers that go through the iteration at a time: more of them gain no speed and take memory
+)
 
 
 @torch.no_grad()
@@ -20,15 +24,13 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype, steps: int = 5) -> Tenso
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrices.to(dtype)
-    transposed = x.shape[1] > x.shape[2]
-    if transposed:
-        x = x.mT
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    tall = x.shape[1] > x.shape[2]  # the smaller of the two products with itself
     for _ in range(steps):
-        gram = torch.bmm(x, x.mT)
+        gram = torch.bmm(x.mT, x) if tall else torch.bmm(x, x.mT)
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-        x = torch.baddbmm(x, polynomial, x, beta=a)
-    return x.mT if transposed else x
+        x = torch.baddbmm(x, x, polynomial, beta=a) if tall else torch.baddbmm(x, polynomial, x, beta=a)
+    return x
 
 
 class Muon(torch.optim.Optimizer):
@@ -60,7 +62,8 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     shapes[parameter.shape[0] // self.pieces[parameter], parameter.shape[1]].append(parameter)
             for shape, parameters in shapes.items():
-                self._update(parameters, shape, **{k: group[k] for k in ("lr", "momentum", "weight_decay")})
+                for some in _in_turn(parameters):
+                    self._update(some, shape, group["lr"], group["momentum"], group["weight_decay"])
 
     def _update(
         self,
@@ -94,6 +97,17 @@ class Muon(torch.optim.Optimizer):
         """The projections that are stacked in ``tensors``, one tensor for each parameter."""
         both = zip(parameters, tensors, strict=True)
         return [piece for parameter, tensor in both for piece in tensor.chunk(self.pieces[parameter])]
+
+
+def _in_turn(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """The parameters in runs of at most TOGETHER numbers, or of one parameter."""
+    some: list[nn.Parameter] = []
+    for parameter in parameters:
+        if some and sum(p.numel() for p in some) + parameter.numel() > TOGETHER:
+            yield some
+            some = []
+        some.append(parameter)
+    yield some
 
 
 # Projections that share their input are one matrix; each is orthogonalised on its own.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from sunfish.config import Config, ModelConfig
 from sunfish.model.denoiser import count_parameters
 
@@ -11,9 +13,9 @@ PROGRAM = 0.45 * GIB  # Python, PyTorch and their buffers, before any model
 # keys, values and outputs of self- and cross-attention, residuals. Agrees with measured peaks.
 KEPT_WIDTHS = 20
 # The vocabulary's part is computed in chunks, so it costs its gradient's scratch space only.
-KEPT_HIDDEN = (
-    4  # floats kept in units of the feed-forward's hidden width: gate, up, product, input of the activation
-)
+KEPT_HIDDEN = 3  # the same in units of the feed-forward's hidden width: gate, up, product
+HALF = 2.7  # bytes of a kept number in bfloat16: not everything is kept in it
+CHECKPOINTED_WIDTHS = 3  # with activation checkpointing: a layer's input, keys and values
 
 
 def describe(config: Config) -> str:
@@ -27,19 +29,30 @@ def describe(config: Config) -> str:
     )
 
 
-def training_memory(config: Config, parameters: int | None = None, positions: int | None = None) -> float:
-    """Estimated peak bytes of a training run.
+def training_memory(
+    config: Config,
+    parameters: int | None = None,
+    positions: int | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> float:
+    """Estimated peak bytes of a training run that computes in ``dtype``.
 
     20 bytes a parameter (weights, gradient, running mean, two moments, float32; Muon needs one less)
-    + 4 bytes * positions * layers * (20 D + 4 n_hidden), positions = batch_size * context_length.
-    The layers of a pass over the clean text and of one over the canvas are kept for the backward pass.
+    + bytes of a number * positions * layers * (20 D + 3 n_hidden), positions = batch_size * context_length.
+    The layers of a pass over the clean text and of one over the canvas are kept for the backward pass. With activation
+    checkpointing each keeps 3 D, and one at a time the rest.
     """
     m = config.model
     parameters = count_parameters(m) if parameters is None else parameters
     positions = config.training.batch_size * m.context_length if positions is None else positions
     layers = (m.n_layer if config.training.next_token_weight > 0 else 0) + (m.n_decoder_layer or m.n_layer)
-    activations = 4 * positions * layers * (KEPT_WIDTHS * m.n_embd + KEPT_HIDDEN * m.n_hidden)
-    return PROGRAM + 20 * parameters + activations
+    within = KEPT_WIDTHS * m.n_embd + KEPT_HIDDEN * m.n_hidden
+    if config.training.activation_checkpointing:
+        kept = layers * CHECKPOINTED_WIDTHS * m.n_embd + within * layers / m.n_layer
+    else:
+        kept = layers * within
+    number = 4.0 if dtype == torch.float32 else HALF
+    return PROGRAM + 20 * parameters + number * positions * kept
 
 
 def sampling_memory(config: Config, texts: int = 1, parameters: int | None = None) -> float:

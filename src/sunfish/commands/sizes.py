@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name in PRESETS:
         config = preset(name)
         parameters = count_parameters(config.model)
-        memory = training_memory(config, parameters)
+        memory = training_memory(config, parameters, dtype=dtype)
         # Twelve seconds a step would be no measurement but an ordeal.
         bearable = not found or 128 * config.training.batch_size / found[name] < 12
         if arguments.measure and name not in measured and bearable and memory < available_memory(device):
