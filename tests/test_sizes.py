@@ -46,7 +46,7 @@ def test_costs_grow_with_the_size() -> None:
     half = training_memory(micro, dtype=torch.bfloat16)
     fixed = training_memory(micro, positions=0)
     assert fixed < again < half < whole
-    assert again - fixed < (whole - fixed) / 3  # eight layers, of which one is kept whole
+    assert again - fixed < (whole - fixed) / 2
     assert disk_needed(10**9) > 20e9
     assert readable(2**20 * 300) == "300 MiB" and readable(2**30 * 1.5) == "1.5 GiB"
 

@@ -15,7 +15,8 @@ KEPT_WIDTHS = 20
 # The vocabulary's part is computed in chunks, so it costs its gradient's scratch space only.
 KEPT_HIDDEN = 3  # the same in units of the feed-forward's hidden width: gate, up, product
 HALF = 2.7  # bytes of a kept number in bfloat16: not everything is kept in it
-CHECKPOINTED_WIDTHS = 3  # with activation checkpointing: a layer's input, keys and values
+# With activation checkpointing: a layer's input, keys and values, and a share of what is not computed again.
+CHECKPOINTED_WIDTHS = 9
 
 
 def describe(config: Config) -> str:
@@ -40,7 +41,7 @@ def training_memory(
     20 bytes a parameter (weights, gradient, running mean, two moments, float32; Muon needs one less)
     + bytes of a number * positions * layers * (20 D + 3 n_hidden), positions = batch_size * context_length.
     The layers of a pass over the clean text and of one over the canvas are kept for the backward pass. With activation
-    checkpointing each keeps 3 D, and one at a time the rest.
+    checkpointing each keeps 9 D, and one at a time the rest.
     """
     m = config.model
     parameters = count_parameters(m) if parameters is None else parameters
