@@ -8,7 +8,7 @@ its speed is told. Texts are written for held-out prompts, ``--batch`` at a time
 judged by the oracle of the built-in stories and by ``--judge``, another checkpoint, whose memory says exactly how
 likely each text is given its prompt (nats a token; the smaller, the likelier). Since a likelier text may just be a
 duller one, the entropy of the tokens (bits of the unigram distribution over all texts) and the share of distinct
-trigrams stand beside it. Ratios are to the faster peer.
+trigrams stand beside it. All write in turn, batch by batch; ratios are to the peer in either number format.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,12 @@ from sunfish.pipeline import Generated, Pipeline
 from sunfish.sampling import SamplingSettings
 
 SAMPLERS = (
-    "leftmost/4", "verified/1", "verified/4", "verified/8", "verified/16", "prefix:0.8/8", "threshold:0.9/8",
-    "entropy:0.1/8", "confidence/8",
+    "leftmost/4", "verified/1", "verified/3", "verified/4", "verified/5", "verified/6", "verified/8", "prefix:0.8/8",
+    "threshold:0.9/8", "entropy:0.1/8", "confidence/8",
 )  # fmt: skip
 Write = Callable[[list[str], int], list[Generated]]
-ROW = "{:<24} {:>8} {:>6} {:>7} {:>9} {:>6} {:>9} {:>6} {:>8} {:>9}"
+PEERS = (torch.bfloat16, torch.float32)
+ROW = "{:<24} {:>8} {:>8} {:>7} {:>7} {:>9} {:>6} {:>9} {:>6} {:>8} {:>9}"
 
 
 def of_peer(model: Any, pipeline: Pipeline, temperature: float) -> Write:
@@ -107,7 +109,8 @@ def main() -> None:
         ROW.format(
             "",
             "tokens/s",
-            "ratio",
+            "/bfloat16",
+            "/float32",
             "s/text",
             "grammar %",
             "met %",
@@ -118,36 +121,35 @@ def main() -> None:
         )
     )
 
-    fastest = 0.0
-
-    def row(name: str, write: Write, is_peer: bool = False) -> None:
-        nonlocal fastest
-        write(prompts[: arguments.batch], 0)  # what is set up once is not timed
-        texts, begin = [], time.perf_counter()
-        for first in range(0, len(prompts), arguments.batch):
-            texts += write(prompts[first : first + arguments.batch], first)
-        seconds = time.perf_counter() - begin
-        rate = sum(text.tokens + text.finished for text in texts) / seconds
-        fastest = max(fastest, rate) if is_peer else fastest
-        trained = not is_peer or arguments.llama
-        good, met = by_oracle(texts)
-        figures = [f"{good:.1f}", f"{met:.1f}", f"{share([text.finished for text in texts]):.0f}"]
-        figures += [
-            f"{nats(judge, texts):.3f}" if judge else "-",
-            f"{entropy(texts):.2f}",
-            f"{distinct(texts):.0f}",
-        ]
-        figures = figures if trained else ["-"] * len(figures)
-        print(
-            ROW.format(name, f"{rate:.0f}", f"{rate / fastest:.2f}", f"{seconds / len(texts):.2f}", *figures),
-            flush=True,
-        )
-
-    for dtype in (torch.float32, torch.bfloat16):
-        name = f"Llama {str(dtype).removeprefix('torch.')}"
-        row(name, of_peer(peer.to(dtype), pipeline, arguments.temperature), is_peer=True)
+    writers: dict[str, Write] = {}
+    for dtype in PEERS:
+        copy = deepcopy(peer).to(dtype)
+        writers[f"Llama {str(dtype).removeprefix('torch.')}"] = of_peer(copy, pipeline, arguments.temperature)
     for name in arguments.samplers:
-        row(name, of_sampler(pipeline, name, arguments.temperature, arguments.guidance))
+        writers[name] = of_sampler(pipeline, name, arguments.temperature, arguments.guidance)
+    for write in writers.values():
+        write(prompts[: arguments.batch], 0)  # what is set up once is not timed
+    texts: dict[str, list[Generated]] = {name: [] for name in writers}
+    seconds = dict.fromkeys(writers, 0.0)
+    for first in range(0, len(prompts), arguments.batch):
+        for name, write in writers.items():  # in turn, so that a slow minute of the machine is everyone's
+            begin = time.perf_counter()
+            texts[name] += write(prompts[first : first + arguments.batch], first)
+            seconds[name] += time.perf_counter() - begin
+
+    rates = {name: sum(t.tokens + t.finished for t in own) / seconds[name] for name, own in texts.items()}
+    peers = list(rates.values())[: len(PEERS)]
+    for place, (name, own_texts) in enumerate(texts.items()):
+        figures = ["-"] * 6
+        if arguments.llama or place >= len(PEERS):  # what an untrained peer writes says nothing
+            good, met = by_oracle(own_texts)
+            figures = [f"{good:.1f}", f"{met:.1f}", f"{share([t.finished for t in own_texts]):.0f}"]
+            figures += [f"{nats(judge, own_texts):.3f}" if judge else "-"]
+            figures += [f"{entropy(own_texts):.2f}", f"{distinct(own_texts):.0f}"]
+        ratios = [f"{rates[name] / rate:.2f}" for rate in peers]
+        print(
+            ROW.format(name, f"{rates[name]:.0f}", *ratios, f"{seconds[name] / len(own_texts):.2f}", *figures)
+        )
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def test_greedy_writing_is_that_of_each_window_read_anew() -> None:
 
 @pytest.mark.parametrize("block", [5, 8, 0])
 def test_a_long_text_does_not_depend_on_its_batch(block: int) -> None:
-    settings = SamplingSettings(num_steps=4, sampler="ancestral", block_length=block, temperature=1)
+    settings = SamplingSettings(num_steps=4, sampler="ancestral", block_length=block, temperature=3)
     together = write(slice(0, 3), settings)
     assert together.shape == (3, LENGTH)
     for row in range(3):

@@ -38,6 +38,8 @@ class ModelConfig:
     """The canvas is told the time of each token. Set by itself for all processes but masked."""
     vector_input: bool = False
     """The canvas holds vectors and not ids. Set by itself for the gaussian process."""
+    draft_head: bool = True
+    """A small part learns to tell each drafted token the one before it, which makes verified writing faster."""
     guidance_input: bool = False
     """The guidance scale is an input, so that guided text costs one pass; sunfish distill-guidance sets it."""
 

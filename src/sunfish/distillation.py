@@ -12,7 +12,7 @@ from sunfish.checkpoint import load_checkpoint
 from sunfish.config import TrainingConfig
 from sunfish.guidance import LARGEST_LEARNED, Guided
 from sunfish.model.denoiser import Transformer
-from sunfish.objective import Losses, training_times
+from sunfish.objective import Losses, draft_loss, training_times
 from sunfish.randomness import Streams
 from sunfish.sampling import SamplingSettings
 from sunfish.tokenizers.base import TextTokenizer
@@ -81,12 +81,14 @@ class Distillation:
             wanted = guided(x_t, t, cond, past, 0, block_length)
         cond = model.encode(batch.prompt, batch.prompt_mask).drop(dropped).at_scale(scale)
         past, next_logits = model.remember(batch.x0, cond)
-        logits = model(x_t, t, cond, past, 0, block_length)
+        hidden = model.canvas(x_t, t, cond, past, 0, block_length)
+        logits = model.head(hidden)
         next_token = divergence(next_wanted[real], next_logits[real])
         canvas = divergence(wanted[scored], logits[scored])
         weight = training.next_token_weight
-        total = (1 - weight) * canvas + weight * next_token
-        return Losses(total, canvas.detach(), canvas.detach(), next_token.detach())
+        draft = draft_loss(model, hidden, batch.x0, scored)
+        total = (1 - weight) * canvas + weight * next_token + draft
+        return Losses(total, canvas.detach(), canvas.detach(), next_token.detach(), draft.detach())
 
 
 def divergence(wanted: Tensor, logits: Tensor) -> Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from sunfish.types import Condition, Denoiser, Past, Start, State
+from sunfish.types import Condition, Denoiser, Draft, Past, Start, State
 
 LARGEST_LEARNED = 4.0  # scales from 0 up to this are taught to a network that takes the scale in
 
@@ -51,6 +51,16 @@ class OnePass:
     ) -> tuple[Past, Tensor]:
         """The memory, and next-token logits."""
         return self.denoiser.remember(ids, cond.at_scale(self.scale), past, start)
+
+    def draft(self, x: State, t: Tensor, cond: Condition, past: Past | None, start: Start) -> Draft:
+        """What the canvas drafts."""
+        return self.denoiser.draft(x, t, cond.at_scale(self.scale), past, start)
+
+    def read_and_draft(
+        self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: State, t: Tensor
+    ) -> tuple[Past, Tensor, Callable[[Tensor], Draft] | None]:
+        """The memory, next-token logits, and drafts."""
+        return self.denoiser.read_and_draft(ids, cond.at_scale(self.scale), past, start, states, t)
 
 
 class Guided:
@@ -138,6 +148,32 @@ class Guided:
         starts = start.repeat(copies) if isinstance(start, Tensor) else start
         past, logits = self.denoiser.remember(rows, self._condition(cond, True), past, starts)
         return past, self._combine(logits, True, self.scale)
+
+    def draft(self, x: State, t: Tensor, cond: Condition, past: Past | None, start: Start) -> Draft:
+        """The canvas drafts guided; ``past`` is what :meth:`remember` returned."""
+        copies = self._copies(True)
+        x, t = torch.cat([x] * copies), torch.cat([t] * copies)
+        starts = start.repeat(copies) if isinstance(start, Tensor) else start
+        return self._guided(self.denoiser.draft(x, t, self._condition(cond, True), past, starts))
+
+    def read_and_draft(
+        self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: State, t: Tensor
+    ) -> tuple[Past, Tensor, Callable[[Tensor], Draft] | None]:
+        """As :meth:`remember`, and the guided draft behind each id."""
+        copies = self._copies(True)
+        ids, states, t = (torch.cat([part] * copies) for part in (ids, states, t))
+        starts = start.repeat(copies) if isinstance(start, Tensor) else start
+        cond = self._condition(cond, True)
+        past, logits, drafts = self.denoiser.read_and_draft(ids, cond, past, starts, states, t)
+        logits = self._combine(logits, True, self.scale)
+        if drafts is None:
+            return past, logits, None
+        return past, logits, lambda at: self._guided(drafts(at.repeat(copies)))
+
+    def _guided(self, draft: Draft) -> Draft:
+        """A draft for one row of each text, made of one for all of its rows."""
+        copies = self._copies(True)
+        return lambda i, before: self._combine(draft(i, before.repeat(copies)), True, self.scale)
 
     def _copies(self, guides: bool) -> int:
         """How many rows each text takes: its prompts, and the unconditional one where it does not cancel out."""

@@ -16,6 +16,9 @@ from sunfish.schedules import stratified_times
 from sunfish.types import Batch, Condition, Process
 
 CHUNK = 512  # positions whose logits are in memory at a time
+# One in so many unknown positions teaches the draft head, which then costs next to nothing; odd, so that all places of a
+# block have their turn.
+DRAFTED_EVERY = 7
 SELF_CONDITIONED = 0.5  # share of the steps that are shown an estimate (Chen et al. 2023, algorithm 1)
 
 
@@ -26,6 +29,7 @@ class Losses(NamedTuple):
     canvas: Tensor  # the diffusion loss, per real token, over the drawn times and block length
     cross_entropy: Tensor  # mean cross-entropy of the corrupted tokens, about ln V before training
     next_token: Tensor  # mean next-token cross-entropy of the causal memory
+    draft: Tensor  # mean cross-entropy of the corrupted tokens for the draft head, which is told the token before
 
 
 def block_times(
@@ -145,7 +149,7 @@ def losses_at(
     length = batch.x0.shape[1]
     tokens = (batch.lengths - 1).sum().clamp(min=1)
     zero = model.table.new_zeros(())
-    past, next_token, canvas, cross_entropy = None, zero, zero, zero
+    past, next_token, canvas, cross_entropy, draft = None, zero, zero, zero, zero
     whole = block_length == 0 or block_length >= length
     together = 0 < next_token_weight < 1 and not model.decoder
     if together:
@@ -169,8 +173,16 @@ def losses_at(
         summed, losses = canvas_losses(model, process, *parts, weights, evaluates)
         canvas = summed / tokens
         cross_entropy = losses.mean() if losses.numel() else zero
-    total = (1 - next_token_weight) * canvas + next_token_weight * next_token
-    return Losses(total, canvas.detach(), cross_entropy.detach(), next_token.detach())
+        if not evaluates:
+            draft = draft_loss(model, drawn, batch.x0, scored)
+    total = (1 - next_token_weight) * canvas + next_token_weight * next_token + draft
+    return Losses(total, canvas.detach(), cross_entropy.detach(), next_token.detach(), draft.detach())
+
+
+def draft_loss(model: Transformer, drawn: Tensor, x0: Tensor, scored: Tensor) -> Tensor:
+    """The draft head's loss, a scalar, over some of the positions ``scored [B, N]`` of canvas states ``[B, N, D]``."""
+    row, place = scored.nonzero()[::DRAFTED_EVERY].unbind(1)
+    return model.draft_loss(drawn[row, place], x0[row, place - 1], x0[row, place])
 
 
 def canvas_losses(

@@ -27,7 +27,7 @@ class SamplingSettings:
 
     num_steps: int = 20
     """Denoising steps of each block; more are slower and better, up to one token a step. verified needs none."""
-    block_length: int = 8
+    block_length: int = 4
     """Positions that are denoised together; 0: the whole text is one block."""
     sampler: str = VERIFIED
     """verified: the canvas drafts, the memory checks. The others are in ``sunfish.samplers``: NAME or NAME:NUMBER."""

@@ -20,6 +20,8 @@ State = Tensor  # [B, N] token ids of the discrete processes, [B, N, 2E] vectors
 Past = Tensor  # [L+1, 2, B, H, M, D/H]: keys and values of the M remembered tokens, of every layer and the pointer
 # Where a pass begins: one position, or one for each row [B], which then sees so many of the remembered tokens.
 Start = int | Tensor
+# What a canvas drafts behind its first position: from i = 0, 1, ... and the ids [B] of the token before to logits [B, V].
+Draft = Callable[[int, Tensor], Tensor]
 
 
 class Proposal(NamedTuple):
@@ -218,6 +220,21 @@ class Denoiser(Protocol):
         """Causal pass over clean ids ``[B, N]``: grown memory, and next-token logits ``[B, N, V]``.
 
         The ids begin at ``start``; None: behind all that is remembered.
+        """
+        ...
+
+    def draft(self, x: State, t: Tensor, cond: Condition, past: Past | None, start: Start) -> Draft:
+        """The draft of a canvas ``x [B, W]`` that begins at ``start``: of its positions 1 to W - 1, one by one."""
+        ...
+
+    def read_and_draft(
+        self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: State, t: Tensor
+    ) -> tuple[Past, Tensor, Callable[[Tensor], Draft] | None]:
+        """:meth:`remember` from ``start`` on, and in the same pass a canvas behind every id of ``ids [B, N]``.
+
+        ``states [B, N W]`` at times ``t [B, N W]`` are N canvases of W positions; number i sees the memory and
+        ``ids[:, : i + 1]``. Its draft is had by the numbers ``[B]``. None in place of that: this denoiser needs a pass
+        of its own for drafts.
         """
         ...
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sunfish.randomness import Streams, draw, softmax
 from sunfish.sampling import SamplingSettings, Snapshot, sharpen
-from sunfish.types import Condition, Denoiser, Past, Process, Start
+from sunfish.types import Condition, Denoiser, Draft, Past, Process, Start
 
 
 @torch.inference_mode()
@@ -30,45 +30,48 @@ def verified_snapshots(
 ) -> Iterator[Snapshot]:
     """Continue ``prefix [B, n]`` up to ``length`` positions or the id ``end``; yield drafts, and what is final.
 
-    Each round is one canvas pass over the newest token and ``block_length - 1`` positions of pure noise, and one
-    reading pass over the draft, which also remembers it; it writes from 1 to ``block_length`` tokens of each row. At
-    block length 1 nothing is drafted: that is the autoregressive mode. Rows advance each at its own pace and do not
-    depend on one another; a state is yielded when all rows have come that far, a draft where all stand at the same
-    place. A row that has ended has the id ``end`` behind its end. ``num_steps`` has no part in it.
+    Each round is one pass: it reads the newest token and the ``block_length - 1`` drafted behind it, and denoises a canvas
+    of pure noise behind each of these; when it is judged which of them stand, the canvas behind the last one becomes the
+    next draft. A round writes from 1 to ``block_length`` tokens of each row. A model whose canvas has a decoder of its own
+    drafts in a second, small pass, which begins with the newest token. At block length 1 nothing is drafted: that is the
+    autoregressive mode.
+
+    Rows advance each at its own pace and do not depend on one another; a state is yielded when all rows have come that
+    far, a draft where all stand at the same place. A row that has ended has the id ``end`` behind its end.
+    ``num_steps`` has no part in it.
     """
     rows, begin = prefix.shape
-    drafted, ends = settings.block_length - 1, -1 if end is None else end
-    text = prefix.new_full((rows, length + drafted + 1), ends)
+    width, ends = settings.block_length, -1 if end is None else end
+    drafted = width - 1
+    text = prefix.new_full((rows, length + width), ends)
     text[:, :begin] = prefix
     written = torch.full((rows,), begin, device=prefix.device)
     going = torch.ones(rows, dtype=torch.bool, device=prefix.device)
     past = denoiser.remember(prefix[:, :-1], cond)[0] if begin > 1 else None
-    settled = begin
+    settled, drafts = begin, None
+    draft, draft_probabilities = prefix.new_empty(rows, 0), None
     while settled < length:
         newest = text.gather(1, written[:, None] - 1)
-        start = _start(written - 1, drafted + 1, length)
-        draft, draft_probabilities = prefix.new_empty(rows, 0), None
+        ids = torch.cat([newest, draft], dim=1)
         if drafted:
-            known = newest.expand(rows, 1 + drafted)
-            t = torch.ones(known.shape, device=known.device)
-            t[:, 0] = 0.0
-            canvas = process.corrupt(known, t, denoiser.table, rng)
-            logits = denoiser(canvas, t, cond, past, start)[:, 1:]
-            draft_probabilities = softmax(sharpen(logits, settings))
-            draft = draw(draft_probabilities, rng.uniform(rows, drafted, device=canvas.device))
-            if isinstance(start, int):
-                yield Snapshot(settled, draft[:, : length - settled], False)
-        grown, logits = denoiser.remember(torch.cat([newest, draft], dim=1), cond, past, start)
+            noise = ids.repeat_interleave(width, dim=1)
+            t = torch.ones(noise.shape, device=noise.device)
+            noise = process.corrupt(noise, t, denoiser.table, rng)
+            start = _start(written - 1, ids.shape[1] + width, length)
+            grown, logits, drafts = denoiser.read_and_draft(ids, cond, past, start, noise, t)
+        else:
+            grown, logits = denoiser.remember(ids, cond, past, _start(written - 1, 1, length))
         tokens, counts = judge(draft, draft_probabilities, softmax(sharpen(logits, settings)), rng)
+        accepted = counts - 1
         counts = torch.where(going, counts.minimum(length - written), 0)
-        place = torch.arange(drafted + 1, device=tokens.device)
+        place = torch.arange(tokens.shape[1], device=tokens.device)
         if end is not None:
             ended = (tokens == end) & (place < counts[:, None])
             counts = torch.where(ended.any(1), ended.int().argmax(1) + 1, counts)
             going = going & ~ended.any(1)
             tokens = torch.where(going[:, None] | (place < counts[:, None]), tokens, end)
         text.scatter_(1, written[:, None] + place, tokens)
-        past = _kept(grown, written - 1, counts, drafted + 1)
+        past = _kept(grown, written - 1, counts, ids.shape[1])
         written = written + counts
         going = going & (written < length)
         reached = torch.where(going, written, length).amin() if bool(going.any()) else written.amax()
@@ -77,6 +80,49 @@ def verified_snapshots(
             settled = now
         if not bool(going.any()):
             return
+        if drafted:
+            if drafts is None:
+                draft_of = _canvas_of_its_own(
+                    denoiser, process, cond, past, text, written, width, length, rng
+                )
+            else:
+                draft_of = drafts(accepted)
+            newest = text.gather(1, written[:, None] - 1)
+            draft, draft_probabilities = _written_down(draft_of, newest[:, 0], drafted, settings, rng)
+            if bool((written == settled).all()):
+                yield Snapshot(settled, draft[:, : length - settled], False)
+
+
+def _written_down(
+    draft_of: Draft, before: Tensor, count: int, settings: SamplingSettings, rng: Streams
+) -> tuple[Tensor, Tensor]:
+    """``count`` tokens behind ``before [B]``, ``[B, count]``, and the probabilities that they were drawn from."""
+    uniform = rng.uniform(len(before), count, device=before.device)
+    tokens, probabilities = [], []
+    for i in range(count):
+        probabilities.append(softmax(sharpen(draft_of(i, before), settings)))
+        before = draw(probabilities[-1], uniform[:, i])
+        tokens.append(before)
+    return torch.stack(tokens, dim=1), torch.stack(probabilities, dim=1)
+
+
+def _canvas_of_its_own(
+    denoiser: Denoiser,
+    process: Process,
+    cond: Condition,
+    past: Past,
+    text: Tensor,
+    written: Tensor,
+    width: int,
+    length: int,
+    rng: Streams,
+) -> Draft:
+    """The draft of a canvas that begins with the newest token of each row."""
+    known = text.gather(1, written[:, None] - 1).expand(-1, width)
+    t = torch.ones(known.shape, device=known.device)
+    t[:, 0] = 0.0
+    canvas = process.corrupt(known, t, denoiser.table, rng)
+    return denoiser.draft(canvas, t, cond, past, _start(written - 1, width, length))
 
 
 def _start(starts: Tensor, width: int, length: int) -> Start:

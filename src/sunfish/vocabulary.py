@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from sunfish.types import Condition, Denoiser, Past, Start, State
+from sunfish.types import Condition, Denoiser, Draft, Past, Start, State
 
 
 class Writable:
@@ -45,6 +45,20 @@ class Writable:
         """The memory, and next-token logits ``[B, N, size]``."""
         past, logits = self.denoiser.remember(ids, cond, past, start)
         return past, self._cut(logits)
+
+    def draft(self, x: State, t: Tensor, cond: Condition, past: Past | None, start: Start) -> Draft:
+        """Drafts with logits ``[B, size]``."""
+        return self._cut_draft(self.denoiser.draft(x, t, cond, past, start))
+
+    def read_and_draft(
+        self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: State, t: Tensor
+    ) -> tuple[Past, Tensor, Callable[[Tensor], Draft] | None]:
+        """The memory, next-token logits ``[B, N, size]``, and drafts alike."""
+        past, logits, drafts = self.denoiser.read_and_draft(ids, cond, past, start, states, t)
+        return past, self._cut(logits), None if drafts is None else lambda at: self._cut_draft(drafts(at))
+
+    def _cut_draft(self, draft: Draft) -> Draft:
+        return lambda i, before: self._cut(draft(i, before))
 
     def _cut(self, logits: Tensor) -> Tensor:
         logits = logits[..., : self.size]

@@ -26,7 +26,8 @@ class Tables:
 
     table = torch.zeros(V + 1, 1)
 
-    def __init__(self) -> None:
+    def __init__(self, apart: bool = False) -> None:
+        self.apart = apart
         self.known: dict[tuple[object, ...], torch.Tensor] = {}
         self.passes = 0
 
@@ -37,21 +38,44 @@ class Tables:
             )
         return self.known[key]
 
-    def __call__(self, x, t, cond, past=None, start=0, block_length=0):
+    def draft(self, x, t, cond, past, start):
         assert bool((x[:, 0] < V).all()) and bool((x[:, 1:] == V).all())  # the newest token, then masks
+        assert not t[:, 0].any() and bool((t[:, 1:] == 1).all())
+        return self._draft(
+            "apart", [[*self._text(past, start, row), int(x[row, 0])] for row in range(len(x))], cond
+        )
+
+    def read_and_draft(self, ids, cond, past, start, states, t):
         self.passes += 1
-        rows = []
-        for row in range(len(x)):
-            before = tuple(past[0, 0, row, 0, :, 0].int().tolist()) if past is not None else ()
-            if isinstance(start, torch.Tensor):
-                before = before[: int(start[row])]  # what lies behind belongs to longer rows
-            else:
-                assert len(before) == start
-            visible = bool(cond.mask[row, 1])
-            rows.append(
-                [self.logits("canvas", visible, *before, int(x[row, 0]), i) for i in range(x.shape[1])]
+        width = t.shape[1] // ids.shape[1]
+        assert states.shape == t.shape == (len(ids), width * ids.shape[1])
+        assert bool((states == V).all()) and bool((t == 1).all())
+        known = [self._text(past, start, row) for row in range(len(ids))]
+
+        def behind(at):
+            return self._draft(
+                "ahead",
+                [[*text, *new[: i + 1]] for text, new, i in zip(known, ids.tolist(), at, strict=True)],
+                cond,
             )
-        return torch.stack([torch.stack(row) for row in rows])
+
+        return *self.remember(ids, cond, past, start), None if self.apart else behind
+
+    def _text(self, past, start, row):
+        """The ids that ``row`` remembers; what lies behind its start belongs to longer rows."""
+        text = [] if past is None else past[0, 0, row, 0, :, 0].int().tolist()
+        assert isinstance(start, torch.Tensor) or len(text) == start
+        return text[: int(start[row])] if isinstance(start, torch.Tensor) else text
+
+    def _draft(self, kind, texts, cond):
+        """Logits that differ for each text, place, and token before."""
+        seen = cond.mask[:, 1].tolist()
+
+        def at(i, before):
+            rows = zip(seen, texts, before.tolist(), strict=True)
+            return torch.stack([self.logits(kind, visible, *text, i, last) for visible, text, last in rows])
+
+        return at
 
     def remember(self, ids, cond, past=None, start=None):
         grown = ids.double()[None, None, :, None, :, None]
@@ -78,6 +102,7 @@ def autoregressive(guided: Guided, settings: SamplingSettings) -> torch.Tensor:
     return torch.tensor(probabilities, dtype=torch.float64)
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["one-pass", "two-passes"])
 @pytest.mark.parametrize(
     "rows,block_length,scale,plausibility,temperature,top_p",
     [
@@ -91,9 +116,15 @@ def autoregressive(guided: Guided, settings: SamplingSettings) -> torch.Tensor:
     ],
 )
 def test_the_distribution_is_the_autoregressive_one(
-    rows: int, block_length: int, scale: float, plausibility: float, temperature: float, top_p: float
+    rows: int,
+    block_length: int,
+    scale: float,
+    plausibility: float,
+    temperature: float,
+    top_p: float,
+    apart: bool,
 ) -> None:
-    tables = Tables()
+    tables = Tables(apart)
     guided = Guided(tables, scale, plausibility)
     settings = SamplingSettings(
         block_length=block_length, sampler="verified", temperature=temperature, top_p=top_p

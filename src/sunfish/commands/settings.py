@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # The defaults of sunfish.sampling.SamplingSettings, whose import would load torch; a test compares them.
 DEFAULTS: dict[str, Any] = {
-    "num_steps": 20, "block_length": 8, "sampler": "verified", "temperature": 0.5, "plausibility": 0.3,
+    "num_steps": 20, "block_length": 4, "sampler": "verified", "temperature": 0.5, "plausibility": 0.3,
     "negative_prompt": "", "also": (), "guidance_interval": (0.0, 1.0),
     "guidance_schedule": "constant", "revisions": 0, "top_p": 1.0,
 }  # fmt: skip

@@ -22,32 +22,36 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx: Any, hidden: Tensor, table: Tensor, targets: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor]:
         matrix = table.to(hidden.dtype)
-        want = any(ctx.needs_input_grad[:2])
-        grad_hidden = torch.empty_like(hidden) if want else None
-        grad_table = torch.zeros_like(table, dtype=torch.float32) if want else None
+        of_hidden, of_table = ctx.needs_input_grad[:2]
+        grad_hidden = torch.empty_like(hidden) if of_hidden else None
+        grad_table = torch.zeros_like(table, dtype=torch.float32) if of_table else None
         losses = torch.empty(targets.shape, dtype=torch.float32, device=hidden.device)
         for begin in range(0, hidden.shape[0], CHUNK):
             rows = slice(begin, begin + CHUNK)
             logits = (hidden[rows] @ matrix.T).float()
             normaliser = torch.logsumexp(logits, dim=-1, keepdim=True)
             losses[rows] = (normaliser - logits.gather(-1, targets[rows, None])).squeeze(-1)
-            if grad_hidden is not None and grad_table is not None:
+            if of_hidden or of_table:
                 grad = logits.sub_(normaliser).exp_()  # softmax
                 grad.scatter_add_(-1, targets[rows, None], -torch.ones_like(normaliser))
                 grad = grad.mul_(weights[rows, None]).to(hidden.dtype)
-                grad_hidden[rows] = grad @ matrix
-                grad_table += grad.T @ hidden[rows]
+                if grad_hidden is not None:
+                    grad_hidden[rows] = grad @ matrix
+                if grad_table is not None:
+                    grad_table += grad.T @ hidden[rows]
         ctx.save_for_backward(grad_hidden, grad_table)
         ctx.mark_non_differentiable(losses)
         ctx.table_dtype = table.dtype
         return (losses * weights).sum(), losses
 
     @staticmethod
-    def backward(ctx: Any, grad_sum: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
+    def backward(  # type: ignore[override]
+        ctx: Any, grad_sum: Tensor, _: Tensor
+    ) -> tuple[Tensor | None, Tensor | None, None, None]:
         grad_hidden, grad_table = ctx.saved_tensors
         return (
-            grad_hidden * grad_sum.to(grad_hidden.dtype),
-            (grad_table * grad_sum).to(ctx.table_dtype),
+            None if grad_hidden is None else grad_hidden * grad_sum.to(grad_hidden.dtype),
+            None if grad_table is None else (grad_table * grad_sum).to(ctx.table_dtype),
             None,
             None,
         )

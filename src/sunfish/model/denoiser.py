@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,10 +12,20 @@ from torch.utils.checkpoint import checkpoint
 from sunfish.config import ModelConfig
 from sunfish.model.attention import CrossAttention, Layer, normalise, rotary_angles
 from sunfish.model.cross_entropy import linear_cross_entropy
-from sunfish.model.masks import Visible, canvas_mask, causal_mask, joined_mask, ragged_mask, without_self
+from sunfish.model.draft import DraftHead
+from sunfish.model.masks import (
+    Visible,
+    ahead_mask,
+    behind_each,
+    canvas_mask,
+    causal_mask,
+    joined_mask,
+    ragged_mask,
+    without_self,
+)
 from sunfish.model.pointer import Pointer
 from sunfish.model.prompt import NoPrompts, PromptEncoder
-from sunfish.types import Condition, Past, Start
+from sunfish.types import Condition, Draft, Past, Start
 
 TIME_FREQUENCIES = (1.5, 3.0, 6.0, 12.0)  # radians from no noise to nothing but noise
 SCALE_FREQUENCIES = (0.25, 0.5, 1.0, 2.0)  # radians for each unit of guidance scale
@@ -65,6 +75,7 @@ class Transformer(nn.Module):
         self.guidance = nn.Linear(width, config.n_embd, bias=False) if config.guidance_input else None
         # A gain on the output: tied embeddings are small, and logits must be able to become sharp.
         self.output_gain = nn.Parameter(torch.ones(config.n_embd))
+        self.draft_head = DraftHead(config) if config.draft_head else None
         cos, sin = rotary_angles(config.context_length, config.n_embd // config.n_head)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
@@ -147,8 +158,7 @@ class Transformer(nn.Module):
             mask,
             self._reading_layers(),
         )
-        own = torch.stack([part for pair in pairs for part in pair]).unflatten(0, (-1, 2))
-        return own if past is None else torch.cat([past, own.to(past.dtype)], dim=4), hidden
+        return _grown(past, pairs, length), hidden
 
     def canvas(
         self,
@@ -209,6 +219,60 @@ class Transformer(nn.Module):
             cond, None, (reading, mask), joined_mask(reading, mask, length), self._reading_layers(), shown,
         )  # fmt: skip
         return hidden[:, :length], hidden[:, length:]
+
+    def read_and_draft(
+        self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: Tensor, t: Tensor
+    ) -> tuple[Past, Tensor, Callable[[Tensor], Draft] | None]:
+        """:meth:`remember`, and a canvas behind every id of ``ids [B, N]``, all in one pass over N + N W positions.
+
+        Whichever of the ids turn out to be right, what comes behind the last of them is drafted already. This is the
+        quadratic decoding of Samragh et al. 2025 (arXiv:2507.11851, section 4), with a block of diffusion in place of
+        mask tokens. ``states`` and ``t [B, N W]``; drafts are None where the canvas has a decoder of its own.
+        """
+        if self.decoder:
+            return *self.remember(ids, cond, past, start), None
+        length, remembered = ids.shape[1], 0 if past is None else past.shape[4]
+        place, sees = behind_each(length, t.shape[1] // length, ids.device)
+        mask = ahead_mask(start, remembered, sees)
+        position, angles = self._positions(start, len(place), place)
+        clean = self.table[ids]
+        x, tokens, noise, shown = self._state(states, t, position[..., length:, :])
+        noise = torch.cat([torch.zeros_like(ids, dtype=torch.bool), noise], dim=1)
+        if shown is not None:
+            mask = without_self(mask, noise, remembered)
+            shown = torch.cat([torch.zeros_like(clean), shown], dim=1)
+        x = torch.cat([clean + position[..., :length, :] + self.reading, x], dim=1)
+        tokens = torch.cat([clean, tokens], dim=1)
+        layers = self._reading_layers()
+        hidden, pairs = self._layers(x, tokens, noise, angles, cond, past, mask, mask, layers, shown)
+        drawn = hidden[:, length:].unflatten(1, (length, -1))
+        rows = torch.arange(len(ids), device=ids.device)
+        return (
+            _grown(past, pairs, length),
+            self.head(hidden[:, :length]),
+            lambda at: self._draft(drawn[rows, at]),
+        )
+
+    def draft(self, x: Tensor, t: Tensor, cond: Condition, past: Past | None, start: Start) -> Draft:
+        """What a canvas ``x [B, W]`` drafts from position 1 on; each token is told the one before it."""
+        return self._draft(self.canvas(x, t, cond, past, start))
+
+    def draft_loss(self, hidden: Tensor, before: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy, nats, of ``targets [M]`` where each token is told ``before [M]``, the one in front of it.
+
+        ``hidden [M, D]`` are states of the canvas. Only the draft head learns from it; 0 for a model without one.
+        """
+        if self.draft_head is None:
+            return hidden.new_zeros(())
+        return self.draft_head.loss(hidden, self.table[before], targets, self.table[:-1], self.output_gain)
+
+    def _draft(self, hidden: Tensor) -> Draft:
+        """The draft of canvases with hidden states ``[B, W, D]``."""
+        told, hidden = self.draft_head, hidden[:, 1:]
+        if told is None:
+            logits = self.head(hidden)
+            return lambda i, before: logits[:, i]
+        return lambda i, before: self.head(told(hidden[:, i], self.table[before]))
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
@@ -298,15 +362,23 @@ class Transformer(nn.Module):
         x, own = self.pointer(x, tokens, noise, (keys[-1], values[-1], seen), memory[-1], pointed)
         return x, [*pairs, own]
 
-    def _positions(self, start: Start, length: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Embeddings ``[(B,) N, D]`` and rotary angles ``[(B, 1,) N, D/H]`` of the positions from ``start``.
+    def _positions(
+        self, start: Start, length: int, place: Tensor | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Embeddings ``[(B,) N, D]`` and rotary angles ``[(B, 1,) N, D/H]`` of N positions from ``start`` on.
 
-        With a start for each row, positions behind the context count as its last one; nothing of them may be kept.
+        They follow one another, or lie ``place [N]`` behind ``start``. With places, or a start for each row, positions
+        behind the context count as its last one; nothing of them may be kept.
         """
-        if isinstance(start, Tensor):
+        if isinstance(start, Tensor) or place is not None:
             last = self.config.context_length - 1
-            where = (start[:, None] + torch.arange(length, device=start.device)).clamp(max=last)
-            return self.position[where], (self.cos[where][:, None], self.sin[where][:, None])
+            place = torch.arange(length, device=self.position.device) if place is None else place
+            where = (place + (start[:, None] if isinstance(start, Tensor) else start)).clamp(max=last)
+            angles = self.cos[where], self.sin[where]
+            return self.position[where], angles if where.ndim == 1 else (
+                angles[0][:, None],
+                angles[1][:, None],
+            )
         end = start + length
         if end > self.config.context_length:
             raise ValueError(
@@ -314,6 +386,12 @@ class Transformer(nn.Module):
                 f"{self.config.context_length}; ask for a shorter text (--seq_len)"
             )
         return self.position[start:end], (self.cos[start:end], self.sin[start:end])
+
+
+def _grown(past: Past | None, pairs: list[tuple[Tensor, Tensor]], length: int) -> Past:
+    """The memory, and behind it the first ``length`` positions of a pass, ``pairs`` of each layer."""
+    own = torch.stack([part[:, :, :length] for pair in pairs for part in pair]).unflatten(0, (-1, 2))
+    return own if past is None else torch.cat([past, own.to(past.dtype)], dim=4)
 
 
 def scale_features(cond: Condition) -> Tensor:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sunfish.types import Start
 
 # One mask for a pass (None: everything is visible), or those of its two halves: reading, and the canvas beside it.
 Visible = Tensor | None | tuple[Tensor | None, Tensor | None]
@@ -49,11 +53,34 @@ def ragged_mask(starts: Tensor, remembered: int, length: int, causal: bool) -> T
 
     Of the pass itself a position sees everything, or, with ``causal``, itself and what is before it.
     """
-    earlier = torch.arange(remembered, device=starts.device) < starts[:, None]
     own = torch.ones(length, length, dtype=torch.bool, device=starts.device)
-    own = own.tril() if causal else own
-    rows = len(starts)
-    return torch.cat([earlier[:, None, None].expand(rows, 1, length, -1), own.expand(rows, 1, -1, -1)], dim=3)
+    return ahead_mask(starts, remembered, own.tril() if causal else own)
+
+
+@lru_cache(maxsize=16)
+def behind_each(length: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """For a pass over ``length`` read tokens and a canvas of ``width`` positions behind each of them, T positions in all.
+
+    Where each lies, ``[T]`` places from the first token, and who sees whom, ``[T, T]``: token i the tokens up to i, a
+    position of canvas i these too, and its own canvas.
+    """
+    token, canvas = torch.arange(length, device=device), torch.arange(length * width, device=device)
+    place = torch.cat([token, canvas // width + canvas % width + 1])
+    behind = torch.cat([token, canvas // width])  # the last token that each sees
+    number = torch.cat([-1 - token, canvas // width])  # no two tokens are of one canvas
+    sees = F.pad(behind[:, None] >= token, (0, length * width)) | (number[:, None] == number)
+    return place, sees
+
+
+def ahead_mask(start: Start, remembered: int, sees: Tensor) -> Tensor:
+    """``[(B, 1,) T, M + T]``: ``sees [T, T]`` of the pass itself, and of M remembered tokens those before ``start``."""
+    if not isinstance(start, Tensor):
+        return F.pad(sees, (remembered, 0), value=True)
+    earlier = torch.arange(remembered, device=start.device) < start[:, None]
+    rows, length = len(start), len(sees)
+    return torch.cat(
+        [earlier[:, None, None].expand(rows, 1, length, -1), sees.expand(rows, 1, -1, -1)], dim=3
+    )
 
 
 def joined_mask(reading: Tensor | None, canvas: Tensor | None, length: int) -> Tensor:
