@@ -89,10 +89,12 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--temperature", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--precision", default="float32", help="of the checkpoint: float32 or bfloat16")
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS, metavar="SAMPLER/BLOCK_LENGTH")
     arguments = parser.parse_args()
     threads = set_threads(arguments.threads)
-    loaded, pipeline = load_checkpoint(arguments.checkpoint), Pipeline.from_checkpoint(arguments.checkpoint)
+    loaded = load_checkpoint(arguments.checkpoint)
+    pipeline = Pipeline.from_checkpoint(arguments.checkpoint, precision=arguments.precision)
     judge = Pipeline.from_checkpoint(arguments.judge) if arguments.judge else None
     prompts = [story(1, "test", index).prompt for index in range(arguments.texts)]
     own = sum(p.numel() for p in loaded.model.parameters())

@@ -112,6 +112,7 @@ def read_about(path: Path) -> dict[str, Any]:
     missing = [key for key in ("step", "config", "files") if key not in about]
     if missing:
         raise ValueError(f"{path / 'config.json'} is damaged (no {missing[0]!r}); use an earlier checkpoint")
+    about["config"].get("model", {}).setdefault("draft_head", False)  # older checkpoints have none
     return about
 
 
@@ -123,7 +124,6 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu", verify: bool
         for name in ("model.safetensors", "tokenizer.json", *optional):
             if not (path / name).is_file() or _hash(path / name) != about["files"].get(name):
                 raise ValueError(f"{path / name} is missing or damaged; use an earlier checkpoint")
-    about["config"]["model"].setdefault("draft_head", False)  # older checkpoints have none
     config = Config.from_dict(about["config"])
     try:
         weights = load_file(path / "model.safetensors")

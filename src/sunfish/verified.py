@@ -30,11 +30,11 @@ def verified_snapshots(
 ) -> Iterator[Snapshot]:
     """Continue ``prefix [B, n]`` up to ``length`` positions or the id ``end``; yield drafts, and what is final.
 
-    Each round is one pass: it reads the newest token and the ``block_length - 1`` drafted behind it, and denoises a canvas
-    of pure noise behind each of these; when it is judged which of them stand, the canvas behind the last one becomes the
-    next draft. A round writes from 1 to ``block_length`` tokens of each row. A model whose canvas has a decoder of its own
-    drafts in a second, small pass, which begins with the newest token. At block length 1 nothing is drafted: that is the
-    autoregressive mode.
+    Each round is one pass: it reads the newest token and the ``block_length - 1`` drafted behind it, and denoises a
+    canvas of pure noise behind each of these; when it is judged which of them stand, the canvas behind the last one is
+    the next draft. A round writes from 1 to ``block_length`` tokens of each row. A model whose canvas has a decoder of
+    its own drafts in a second, small pass, which begins with the newest token. At block length 1 nothing is drafted:
+    that is the autoregressive mode.
 
     Rows advance each at its own pace and do not depend on one another; a state is yielded when all rows have come that
     far, a draft where all stand at the same place. A row that has ended has the id ``end`` behind its end.

@@ -68,10 +68,19 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (%(default)s)")
     parser.add_argument("--cpu", action="store_true", help="the same as --device cpu")
+    add_precision(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--print-config", action="store_true", help="print the checkpoint's configuration and stop"
     )
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """The number format of the weights."""
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="float32",
+        help="bfloat16 takes half the memory and is faster where the processor has it (%(default)s)",
+    )  # fmt: skip
 
 
 def open_pipeline(
@@ -137,7 +146,9 @@ def open_pipeline(
         print_config(Config.from_dict(read_about(path)["config"]))
         return None, settings, scale
     return (
-        Pipeline.from_checkpoint(path, choose_device("cpu" if arguments.cpu else arguments.device)),
+        Pipeline.from_checkpoint(
+            path, choose_device("cpu" if arguments.cpu else arguments.device), arguments.precision
+        ),
         settings,
         scale,
     )
