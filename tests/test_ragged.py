@@ -60,12 +60,12 @@ def test_a_row_reads_and_denoises_as_it_would_alone(config: ModelConfig) -> None
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.5])
-@pytest.mark.parametrize("block_length", [1, 4, 7])
-def test_texts_of_a_batch_are_those_written_alone(scale: float, block_length: int) -> None:
+@pytest.mark.parametrize("sampler,block_length", [("verified", 1), ("verified", 7), ("verified:1", 4)])
+def test_texts_of_a_batch_are_those_written_alone(scale: float, sampler: str, block_length: int) -> None:
     m, b = model(), batch()
     cond = m.encode(b.prompt, b.prompt_mask)
     guided = Guided(m, scale)
-    settings = SamplingSettings(block_length=block_length, temperature=5.0)
+    settings = SamplingSettings(sampler=sampler, block_length=block_length, temperature=5.0)
     process, length = build_process(ProcessConfig()), CONFIG.context_length
     prefix = torch.cat([torch.full((3, 1), END), b.x0[:, 1:3]], dim=1)
 

@@ -159,13 +159,13 @@ class Guided:
     def read_and_draft(
         self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: State, t: Tensor
     ) -> tuple[Past, Tensor, Callable[[Tensor], Draft] | None]:
-        """As :meth:`remember`, and the guided draft behind each id."""
+        """As :meth:`remember`, though not normalised where there is nothing to combine, and guided drafts."""
         copies = self._copies(True)
         ids, states, t = (torch.cat([part] * copies) for part in (ids, states, t))
         starts = start.repeat(copies) if isinstance(start, Tensor) else start
         cond = self._condition(cond, True)
         past, logits, drafts = self.denoiser.read_and_draft(ids, cond, past, starts, states, t)
-        logits = self._combine(logits, True, self.scale)
+        logits = logits if copies == 1 else self._combine(logits, True, self.scale)
         if drafts is None:
             return past, logits, None
         return past, logits, lambda at: self._guided(drafts(at.repeat(copies)))
@@ -173,6 +173,8 @@ class Guided:
     def _guided(self, draft: Draft) -> Draft:
         """A draft for one row of each text, made of one for all of its rows."""
         copies = self._copies(True)
+        if copies == 1:
+            return draft  # nobody asks a draft for normalised logits
         return lambda i, before: self._combine(draft(i, before.repeat(copies)), True, self.scale)
 
     def _copies(self, guides: bool) -> int:

@@ -11,7 +11,6 @@ import torch
 
 from sunfish.pipeline import Generated, Pipeline
 from sunfish.randomness import Streams
-from sunfish.samplers import VERIFIED
 from sunfish.sampling import GUIDANCE_SCALE, SamplingSettings, generate
 
 GAP = re.compile(r"\[MASK(?::([^\]]*))?\]")
@@ -64,9 +63,10 @@ def infill(
     ``verified``.
     """
     settings = settings or SamplingSettings(sampler=pipeline.process.samplers[0])
-    if settings.sampler == VERIFIED:
+    if settings.verifies:
         raise ValueError(
-            "sampler is 'verified', which writes from left to right and cannot fill a gap; use leftmost or another"
+            f"sampler is {settings.sampler!r}, which writes from left to right and cannot fill a gap; use leftmost or "
+            "another"
         )
     gaps = parse(text)
     results = []

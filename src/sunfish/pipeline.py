@@ -17,7 +17,6 @@ from sunfish.generation import Generation, read_generation
 from sunfish.guidance import Guided, OnePass
 from sunfish.model.denoiser import Transformer
 from sunfish.randomness import Streams
-from sunfish.samplers import VERIFIED
 from sunfish.sampling import RISING, SamplingSettings, Snapshot, snapshots
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.types import Condition, Denoiser, Process
@@ -255,7 +254,7 @@ class Pipeline:
         end = self.tokenizer.end
 
         def write(prefix: Tensor, length: int, rng: Streams) -> Iterator[Snapshot]:
-            if settings.sampler == VERIFIED:
+            if settings.verifies:
                 return verified_snapshots(guided, self.process, cond, prefix, length, rng, settings, end)
             given = F.pad(prefix, (0, length - prefix.shape[1]), value=end)
             free = torch.arange(length, device=self.device).expand_as(given) >= prefix.shape[1]

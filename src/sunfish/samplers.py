@@ -129,6 +129,19 @@ SAMPLERS: dict[str, Kind] = {
 
 
 VERIFIED = "verified"  # not a choice of positions but another loop: sunfish.verified
+PASSES = 2  # of a round of it, the canvas's and the memory's; verified:1 has both in one
+
+
+def verified_passes(name: str) -> int:
+    """Passes in a round of the sampler ``name``; 0 if it is not verified. ``ValueError`` for a wrong number."""
+    kind, colon, text = name.partition(":")
+    if kind != VERIFIED:
+        return 0
+    if colon and text not in ("1", "2"):
+        raise ValueError(
+            f"sampler is {name!r}: give {VERIFIED}:1, one pass a round, or {VERIFIED}:2, the usual two"
+        )
+    return int(text) if colon else PASSES
 
 
 def get_sampler(name: str) -> Sampler:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sunfish.randomness import Streams
 from sunfish.revision import Reader, revised
-from sunfish.samplers import VERIFIED, get_sampler
+from sunfish.samplers import VERIFIED, get_sampler, verified_passes
 from sunfish.schedules import time_grid
 from sunfish.types import Condition, Denoiser, Past, Process, State
 
@@ -27,10 +27,10 @@ class SamplingSettings:
 
     num_steps: int = 20
     """Denoising steps of each block; more are slower and better, up to one token a step. verified needs none."""
-    block_length: int = 4
+    block_length: int = 8
     """Positions that are denoised together; 0: the whole text is one block."""
     sampler: str = VERIFIED
-    """verified: the canvas drafts, the memory checks. The others are in ``sunfish.samplers``: NAME or NAME:NUMBER."""
+    """verified: the canvas drafts, the memory checks (verified:1: both in one pass). Others: ``sunfish.samplers``."""
     temperature: float = 0.5
     """Below 1 sharpens each token's distribution; 0 takes the likeliest token."""
     plausibility: float = 0.3
@@ -53,7 +53,7 @@ class SamplingSettings:
             raise ValueError(f"num_steps is {self.num_steps}, but denoising needs at least 1 step")
         if self.block_length < 0:
             raise ValueError(f"block_length is {self.block_length}: give 1 or more, or 0 for the whole text")
-        if self.sampler != VERIFIED:
+        if not self.verifies:
             get_sampler(self.sampler)
         elif self.block_length == 0:
             raise ValueError(
@@ -63,7 +63,7 @@ class SamplingSettings:
             raise ValueError(f"temperature is {self.temperature}: give 0 (greedy) or more")
         if self.revisions < 0:
             raise ValueError(f"revisions is {self.revisions}, but it must not be negative")
-        if self.revisions and self.sampler == VERIFIED:
+        if self.revisions and self.verifies:
             raise ValueError(
                 "revisions is for the samplers of the canvas; verified reads every token already"
             )
@@ -78,7 +78,7 @@ class SamplingSettings:
             raise ValueError(
                 f"guidance_schedule is {self.guidance_schedule!r}; the schedules are: {CONSTANT}, {RISING}"
             )
-        if self.sampler == VERIFIED and ((low, high) != (0, 1) or self.guidance_schedule != CONSTANT):
+        if self.verifies and ((low, high) != (0, 1) or self.guidance_schedule != CONSTANT):
             raise ValueError(
                 "guidance_interval and guidance_schedule need denoising steps, and verified has none; choose another "
                 "sampler, such as leftmost"
@@ -87,6 +87,11 @@ class SamplingSettings:
             raise ValueError(
                 f"plausibility is {self.plausibility}: give a share from 0 (plain guidance) to 1"
             )
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the memory checks what the canvas drafts, so that there are no denoising steps."""
+        return verified_passes(self.sampler) > 0
 
 
 def sharpen(logits: Tensor, settings: SamplingSettings) -> Tensor:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from sunfish.randomness import Streams, draw, softmax
+from sunfish.samplers import verified_passes
 from sunfish.sampling import SamplingSettings, Snapshot, sharpen
-from sunfish.types import Condition, Denoiser, Draft, Past, Process, Start
+from sunfish.types import Condition, Denoiser, Draft, Past, Process, Start, State
 
 
 @torch.inference_mode()
@@ -30,67 +31,97 @@ def verified_snapshots(
 ) -> Iterator[Snapshot]:
     """Continue ``prefix [B, n]`` up to ``length`` positions or the id ``end``; yield drafts, and what is final.
 
-    Each round is one pass: it reads the newest token and the ``block_length - 1`` drafted behind it, and denoises a
-    canvas of pure noise behind each of these; when it is judged which of them stand, the canvas behind the last one is
-    the next draft. A round writes from 1 to ``block_length`` tokens of each row. A model whose canvas has a decoder of
-    its own drafts in a second, small pass, which begins with the newest token. At block length 1 nothing is drafted:
-    that is the autoregressive mode.
+    Each round is a reading pass over the newest token and the ``block_length - 1`` drafted behind it, which judges and
+    remembers them, and a pass over a canvas of pure noise behind what stands, which begins with the newest token and
+    drafts the next ones; it writes from 1 to ``block_length`` tokens of each row. With one pass a round (``verified:1``)
+    the reading pass denoises a canvas behind every token that it judges, and the one behind the last that stands is the
+    next draft: fewer passes over more positions, for machines to which these cost little. It takes two for a model whose
+    canvas has a decoder of its own. At block length 1 nothing is drafted: that is the autoregressive mode.
 
     Rows advance each at its own pace and do not depend on one another; a state is yielded when all rows have come that
     far, a draft where all stand at the same place. A row that has ended has the id ``end`` behind its end.
     ``num_steps`` has no part in it.
     """
-    rows, begin = prefix.shape
-    width, ends = settings.block_length, -1 if end is None else end
-    drafted = width - 1
-    text = prefix.new_full((rows, length + width), ends)
-    text[:, :begin] = prefix
-    written = torch.full((rows,), begin, device=prefix.device)
-    going = torch.ones(rows, dtype=torch.bool, device=prefix.device)
-    past = denoiser.remember(prefix[:, :-1], cond)[0] if begin > 1 else None
-    settled, drafts = begin, None
-    draft, draft_probabilities = prefix.new_empty(rows, 0), None
-    while settled < length:
-        newest = text.gather(1, written[:, None] - 1)
-        ids = torch.cat([newest, draft], dim=1)
-        if drafted:
-            noise = ids.repeat_interleave(width, dim=1)
-            t = torch.ones(noise.shape, device=noise.device)
-            noise = process.corrupt(noise, t, denoiser.table, rng)
-            start = _start(written - 1, ids.shape[1] + width, length)
-            grown, logits, drafts = denoiser.read_and_draft(ids, cond, past, start, noise, t)
+    drafted, at_once = settings.block_length - 1, verified_passes(settings.sampler) == 1
+    text = _Text(prefix, length, drafted + 1, end)
+    past = denoiser.remember(prefix[:, :-1], cond)[0] if prefix.shape[1] > 1 else None
+    draft, probabilities = prefix.new_empty(len(prefix), 0), None
+    said: Draft | None = None  # of the canvas behind the newest token, where a pass has had it already
+    while text.settled < length:
+        newest, known = text.newest, text.written - 1
+        if drafted and not at_once:
+            noise, t = _noise(process, denoiser, newest.expand(-1, drafted + 1), rng, known=1)
+            said = denoiser.draft(noise, t, cond, past, _start(known, drafted + 1, length))
+        if said is not None:
+            draft, probabilities = _written_down(said, newest[:, 0], drafted, settings, rng)
+            if bool((text.written == text.settled).all()):
+                yield Snapshot(text.settled, draft[:, : length - text.settled], False)
+        ids, drafts = torch.cat([newest, draft], dim=1), None
+        if drafted and at_once:
+            noise, t = _noise(process, denoiser, ids.repeat_interleave(drafted + 1, dim=1), rng)
+            start = _start(known, ids.shape[1] + drafted + 1, length)
+            past, logits, drafts = denoiser.read_and_draft(ids, cond, past, start, noise, t)
+            at_once = drafts is not None
         else:
-            grown, logits = denoiser.remember(ids, cond, past, _start(written - 1, 1, length))
-        tokens, counts = judge(draft, draft_probabilities, softmax(sharpen(logits, settings)), rng)
-        accepted = counts - 1
-        counts = torch.where(going, counts.minimum(length - written), 0)
-        place = torch.arange(tokens.shape[1], device=tokens.device)
-        if end is not None:
-            ended = (tokens == end) & (place < counts[:, None])
-            counts = torch.where(ended.any(1), ended.int().argmax(1) + 1, counts)
-            going = going & ~ended.any(1)
-            tokens = torch.where(going[:, None] | (place < counts[:, None]), tokens, end)
-        text.scatter_(1, written[:, None] + place, tokens)
-        past = _kept(grown, written - 1, counts, ids.shape[1])
-        written = written + counts
-        going = going & (written < length)
-        reached = torch.where(going, written, length).amin() if bool(going.any()) else written.amax()
-        if (now := int(reached)) > settled:
-            yield Snapshot(settled, text[:, settled:now], True)
-            settled = now
-        if not bool(going.any()):
+            past, logits = denoiser.remember(ids, cond, past, _start(known, ids.shape[1], length))
+        tokens, counts = judge(draft, probabilities, softmax(sharpen(logits, settings)), rng)
+        said = None if drafts is None else drafts(counts - 1)
+        counts = text.write(tokens, counts)
+        past = _kept(past, known, counts, ids.shape[1])
+        if (final := text.newly_settled()) is not None:
+            yield final
+        if not bool(text.going.any()):
             return
-        if drafted:
-            if drafts is None:
-                draft_of = _canvas_of_its_own(
-                    denoiser, process, cond, past, text, written, width, length, rng
-                )
-            else:
-                draft_of = drafts(accepted)
-            newest = text.gather(1, written[:, None] - 1)
-            draft, draft_probabilities = _written_down(draft_of, newest[:, 0], drafted, settings, rng)
-            if bool((written == settled).all()):
-                yield Snapshot(settled, draft[:, : length - settled], False)
+
+
+class _Text:
+    """Rows that grow each at its own pace, ``[B, length]``, and how far all of them are final."""
+
+    def __init__(self, prefix: Tensor, length: int, spare: int, end: int | None) -> None:
+        """``spare``: how many ids a round may write beyond ``length``; nobody sees those."""
+        rows, begin = prefix.shape
+        self.length, self.end, self.settled = length, end, begin
+        self.ids = prefix.new_full((rows, length + spare), -1 if end is None else end)
+        self.ids[:, :begin] = prefix
+        self.written = torch.full((rows,), begin, device=prefix.device)
+        self.going = torch.ones(rows, dtype=torch.bool, device=prefix.device)
+
+    @property
+    def newest(self) -> Tensor:
+        """The last id of each row, ``[B, 1]``."""
+        return self.ids.gather(1, self.written[:, None] - 1)
+
+    def write(self, tokens: Tensor, counts: Tensor) -> Tensor:
+        """Append the first ``counts [B]`` of ``tokens [B, n]``, up to the end mark or the length; how many it were."""
+        counts = torch.where(self.going, counts.minimum(self.length - self.written), 0)
+        place = torch.arange(tokens.shape[1], device=tokens.device)
+        if self.end is not None:
+            ended = (tokens == self.end) & (place < counts[:, None])
+            counts = torch.where(ended.any(1), ended.int().argmax(1) + 1, counts)
+            self.going = self.going & ~ended.any(1)
+            tokens = torch.where(self.going[:, None] | (place < counts[:, None]), tokens, self.end)
+        self.ids.scatter_(1, self.written[:, None] + place, tokens)
+        self.written = self.written + counts
+        self.going = self.going & (self.written < self.length)
+        return counts
+
+    def newly_settled(self) -> Snapshot | None:
+        """What all rows have come to since the last time; rows that have ended wait for none."""
+        reached = torch.where(self.going, self.written, self.length).amin()
+        now, before = int(reached if bool(self.going.any()) else self.written.amax()), self.settled
+        if now == before:
+            return None
+        self.settled = now
+        return Snapshot(before, self.ids[:, before:now], True)
+
+
+def _noise(
+    process: Process, denoiser: Denoiser, ids: Tensor, rng: Streams, known: int = 0
+) -> tuple[State, Tensor]:
+    """Canvases of pure noise over ``ids [B, N]`` but for the first ``known`` ones, and their times ``[B, N]``."""
+    t = torch.ones(ids.shape, device=ids.device)
+    t[:, :known] = 0.0
+    return process.corrupt(ids, t, denoiser.table, rng), t
 
 
 def _written_down(
@@ -104,25 +135,6 @@ def _written_down(
         before = draw(probabilities[-1], uniform[:, i])
         tokens.append(before)
     return torch.stack(tokens, dim=1), torch.stack(probabilities, dim=1)
-
-
-def _canvas_of_its_own(
-    denoiser: Denoiser,
-    process: Process,
-    cond: Condition,
-    past: Past,
-    text: Tensor,
-    written: Tensor,
-    width: int,
-    length: int,
-    rng: Streams,
-) -> Draft:
-    """The draft of a canvas that begins with the newest token of each row."""
-    known = text.gather(1, written[:, None] - 1).expand(-1, width)
-    t = torch.ones(known.shape, device=known.device)
-    t[:, 0] = 0.0
-    canvas = process.corrupt(known, t, denoiser.table, rng)
-    return denoiser.draft(canvas, t, cond, past, _start(written - 1, width, length))
 
 
 def _start(starts: Tensor, width: int, length: int) -> Start:

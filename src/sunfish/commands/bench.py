@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _label(way: Generation) -> str:
     settings = way.settings
-    steps = "" if settings.sampler == "verified" else f", {settings.num_steps} steps"
+    steps = "" if settings.verifies else f", {settings.num_steps} steps"
     steps += f", {settings.revisions} revisions" if settings.revisions else ""
     return f"{settings.sampler}/{settings.block_length}{steps}, guidance {way.guidance_scale:g}"
 

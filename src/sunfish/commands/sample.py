@@ -112,9 +112,9 @@ def run_infill(arguments: argparse.Namespace, text: str, prompt: str) -> int:
     arguments.sampler = (
         arguments.sampler or arguments.scheduler or stepped_sampler(Path(arguments.checkpoint))
     )
-    if arguments.sampler == "verified":
+    if arguments.sampler.partition(":")[0] == "verified":
         raise WrongUse(
-            "--sampler verified writes from left to right and fills no gap; use leftmost or another"
+            f"--sampler {arguments.sampler} writes from left to right and fills no gap; use leftmost or another"
         )
     pipeline, settings, scale = open_pipeline(arguments, bool(prompt))
     if pipeline is None:

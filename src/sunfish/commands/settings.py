@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # The defaults of sunfish.sampling.SamplingSettings, whose import would load torch; a test compares them.
 DEFAULTS: dict[str, Any] = {
-    "num_steps": 20, "block_length": 4, "sampler": "verified", "temperature": 0.5, "plausibility": 0.3,
+    "num_steps": 20, "block_length": 8, "sampler": "verified", "temperature": 0.5, "plausibility": 0.3,
     "negative_prompt": "", "also": (), "guidance_interval": (0.0, 1.0),
     "guidance_schedule": "constant", "revisions": 0, "top_p": 1.0,
 }  # fmt: skip
@@ -35,8 +35,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     helps = {
         "num_steps": "denoising steps of each block; takes leftmost (or the process's own) where no --sampler is given",
         "block_length": "tokens denoised together; 0: the whole text",
-        "sampler": "verified (drafts, then checks), leftmost (reading order), prefix:0.5, threshold:0.9, entropy:0.1 "
-        "(several at once where sure), confidence, remask:0.05, first-hitting, ancestral (exact); gaussian: ddpm, ddim:0",
+        "sampler": "verified (drafts, then checks; verified:1: both in one pass), leftmost (reading order), prefix:0.5, "
+        "threshold:0.9, entropy:0.1 (several at once where sure), confidence, remask:0.05, first-hitting, ancestral "
+        "(exact); gaussian: ddpm, ddim:0",
         "temperature": "below 1 is safer, 0 takes the likeliest",
         "negative_prompt": "what guidance above 1 shall lead away from",
         "also": "a further prompt and its weight beside --prompt, whose weight is 1; repeatable",
@@ -108,6 +109,7 @@ def open_pipeline(
     from sunfish.checkpoint import read_about
     from sunfish.devices import choose_device
     from sunfish.pipeline import Pipeline
+    from sunfish.samplers import verified_passes
     from sunfish.sampling import SamplingSettings
 
     if arguments.scheduler:
@@ -129,14 +131,14 @@ def open_pipeline(
         raise WrongUse(str(error)) from error
     stepped = arguments.guidance_interval or arguments.revisions or arguments.guidance_schedule == "rising"
     # verified has no denoising steps, and reads every token anyway
-    if stepped and usual.settings.sampler == "verified":
+    if stepped and usual.settings.verifies:
         given.setdefault("sampler", stepped_sampler(path))
-    if "num_steps" in given and given.get("sampler", usual.settings.sampler) == "verified":
+    if "num_steps" in given and verified_passes(given.get("sampler", usual.settings.sampler)):
         if "sampler" not in given:
             given["sampler"] = stepped_sampler(path)
         else:
             raise WrongUse(
-                "--sampler verified has no denoising steps; leave out --num_steps or choose another"
+                f"--sampler {given['sampler']} has no denoising steps; leave out --num_steps or choose another"
             )
     try:
         settings = replace(usual.settings, **given)

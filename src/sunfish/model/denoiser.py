@@ -272,7 +272,8 @@ class Transformer(nn.Module):
         if told is None:
             logits = self.head(hidden)
             return lambda i, before: logits[:, i]
-        return lambda i, before: self.head(told(hidden[:, i], self.table[before]))
+        states, begun = told.begun(hidden)
+        return lambda i, before: self.head(told.told(states[:, i], begun[:, i], self.table[before]))
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""

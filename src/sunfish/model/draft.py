@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
@@ -30,9 +31,18 @@ class DraftHead(nn.Module):
 
     def forward(self, hidden: Tensor, before: Tensor) -> Tensor:
         """States ``[..., D]`` for the output layer, of the states ``hidden`` and the embeddings ``before``, all alike."""
+        return self.told(*self.begun(hidden), before)
+
+    def begun(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """What needs no token and is done for all positions at once: ``hidden`` normalised, and its part of ``up``."""
         hidden = normalise(hidden)
+        return hidden, F.linear(hidden, self.up.weight[:, : hidden.shape[-1]])
+
+    def told(self, hidden: Tensor, begun: Tensor, before: Tensor) -> Tensor:
+        """The rest, for what :meth:`begun` returned and the embeddings ``before [..., D]``."""
+        width = hidden.shape[-1]
         before = normalise(before).to(hidden.dtype)
-        return hidden + self.down(gated(self.up(torch.cat([hidden, before], dim=-1))))
+        return hidden + self.down(gated(begun + F.linear(before, self.up.weight[:, width:])))
 
     def loss(self, hidden: Tensor, before: Tensor, targets: Tensor, table: Tensor, gain: Tensor) -> Tensor:
         """Mean cross-entropy of ``targets [M]`` in nats; ``table [V, D]`` and ``gain [D]`` are the output layer's."""
