@@ -177,7 +177,7 @@ class TrainingConfig:
     """Checkpoint whose guided predictions are learned, instead of the data (sunfish distill-guidance)."""
     prompt_dropout: float = 0.1
     """Share of the texts whose prompt is replaced by the learned null prompt, which guidance needs."""
-    next_token_weight: float = 0.5
+    next_token_weight: float = 0.75
     """Share of the causal next-token loss in the objective; 0: pure diffusion, 1: pure autoregression."""
     block_lengths: tuple[int, ...] = (4, 4, 16, 0)
     """Lengths of the diffusion blocks, taken in turn, one a step; 0: the whole text is one block."""
