@@ -57,14 +57,18 @@ def normalise(x: Tensor) -> Tensor:
     return _Normalise.apply(x)
 
 
+def _silu_times(both: Tensor) -> Tensor:
+    gate, up = both.chunk(2, dim=-1)
+    return F.silu(gate).mul_(up)
+
+
 class _Gated(torch.autograd.Function):
     """silu(gate) * up with its gradient written out: nothing is kept but the input, and no halves are joined."""
 
     @staticmethod
     def forward(ctx: Any, both: Tensor) -> Tensor:
         ctx.save_for_backward(both)
-        gate, up = both.chunk(2, dim=-1)
-        return F.silu(gate).mul_(up)
+        return _silu_times(both)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
@@ -79,10 +83,7 @@ class _Gated(torch.autograd.Function):
 
 def gated(both: Tensor) -> Tensor:
     """silu(gate) * up of ``[..., 2 H]``, gate and up side by side: the middle of SwiGLU (Shazeer 2020)."""
-    if not torch.is_grad_enabled():
-        gate, up = both.chunk(2, dim=-1)
-        return F.silu(gate).mul_(up)
-    return _Gated.apply(both)
+    return _Gated.apply(both) if torch.is_grad_enabled() else _silu_times(both)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Visible) -> Tensor:
@@ -171,7 +172,10 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Attention to the encoded prompt, whose keys and values come ready-made with the condition."""
+    """Attention to the encoded prompt, whose keys and values come ready-made with the condition.
+
+    Its input need not be normalised: it makes nothing but queries, and these are.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -222,5 +226,5 @@ class Layer(nn.Module):
         y, own = self.self_attention(normalise(x), angles, past, mask, shown)
         x = x + y
         if self.cross_attention is not None and prompt is not None:
-            x = x + self.cross_attention(normalise(x), *prompt)
+            x = x + self.cross_attention(x, *prompt)
         return x + self.feed_forward(normalise(x)), own
