@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from sunfish.commands.flags import Parser, add_config_flags, kebab
+from sunfish.config import preset
 from sunfish.data.stories.oracle import check, grammatical
 from sunfish.devices import choose_precision, set_threads
 from sunfish.pipeline import Generated, Pipeline
@@ -53,6 +55,18 @@ def distinct(texts: list[Generated], n: int = 3) -> float:
     """Percentage of n-grams, over all texts, that differ from the others."""
     grams = [tuple(text.ids[i : i + n]) for text in texts for i in range(len(text.ids) - n + 1)]
     return 100 * len(set(grams)) / max(1, len(grams))
+
+
+def with_training_flags(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, argparse.Namespace]:
+    """What was given of the benchmark's own flags, and of ``sunfish train``'s, which it takes as well."""
+    arguments, rest = parser.parse_known_args()
+    flags = Parser(prog="sunfish train")
+    add_config_flags(flags)
+    chosen, unknown = flags.parse_known_args(kebab(rest))
+    if unknown:
+        flags.unknown(unknown)
+    chosen.base = preset
+    return arguments, chosen
 
 
 def add_sampling_flags(parser: argparse.ArgumentParser) -> None:

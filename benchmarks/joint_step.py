@@ -16,10 +16,11 @@ from dataclasses import replace
 from statistics import median
 
 import torch
+from common import with_training_flags
 from training_rate import FullRows
 
-from sunfish.commands.flags import Parser, add_config_flags, config_of, kebab
-from sunfish.config import TrainingConfig, preset
+from sunfish.commands.flags import config_of
+from sunfish.config import TrainingConfig
 from sunfish.devices import choose_precision, set_threads
 from sunfish.model.denoiser import Transformer
 from sunfish.objective import objective
@@ -33,12 +34,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=10, help="rounds of the mixture of block lengths")
-    arguments, rest = parser.parse_known_args()
-    flags = Parser(prog="joint_step.py")
-    add_config_flags(flags)
-    given = flags.parse_args(kebab(rest))
-    given.base = preset
-    config = config_of(given)
+    arguments, chosen = with_training_flags(parser)
+    config = config_of(chosen)
     threads = set_threads(config.training.threads)
     device = torch.device("cpu")
     dtype = choose_precision(config.training.precision, device)

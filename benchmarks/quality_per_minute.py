@@ -23,10 +23,11 @@ from typing import Any
 
 import torch
 from bounds import Held, bound, next_token, of_sunfish
+from common import with_training_flags
 from llama import build, likelihood, train_llama, without_prompt
 from mdlm import like, train
 
-from sunfish.commands.flags import Parser, add_config_flags, given_fields, kebab
+from sunfish.commands.flags import given_fields
 from sunfish.config import preset
 from sunfish.data.batches import Batches
 from sunfish.data.open import open_source
@@ -135,12 +136,7 @@ def parse() -> tuple[argparse.Namespace, dict[str, Any]]:
     parser.add_argument("--rows", type=int, default=0, help="held-out rows; 0: all")
     parser.add_argument("--data_folder", type=Path, default=Path("data"))
     parser.add_argument("--json", type=Path, help="append a line for each run")
-    arguments, rest = parser.parse_known_args()
-    flags = Parser(prog="sunfish train")
-    add_config_flags(flags)
-    chosen, unknown = flags.parse_known_args(kebab(rest))
-    if unknown:
-        flags.unknown(unknown)
+    arguments, chosen = with_training_flags(parser)
     return arguments, given_fields(chosen)
 
 

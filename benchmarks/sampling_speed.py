@@ -24,18 +24,20 @@ import torch
 from common import by_oracle, distinct, entropy, nats, share
 from llama import build
 
-from sunfish.checkpoint import load_checkpoint
 from sunfish.data.stories import story
 from sunfish.devices import set_threads
 from sunfish.pipeline import Generated, Pipeline
 from sunfish.sampling import SamplingSettings
 
 SAMPLERS = (
-    "leftmost/4", "verified/1", "verified/3", "verified/4", "verified/5", "verified/6", "verified/8", "prefix:0.8/8",
+    "verified/1", "verified/4", "verified/8", "verified/16", "verified:1/4", "leftmost/4", "prefix:0.8/8",
     "threshold:0.9/8", "entropy:0.1/8", "confidence/8",
 )  # fmt: skip
 Write = Callable[[list[str], int], list[Generated]]
 PEERS = (torch.bfloat16, torch.float32)
+HEAD = (
+    "", "tokens/s", "/bfloat16", "/float32", "s/text", "grammar %", "met %", "finished%", "judge", "entropy", "distinct3",
+)  # fmt: skip
 ROW = "{:<24} {:>8} {:>8} {:>7} {:>7} {:>9} {:>6} {:>9} {:>6} {:>8} {:>9}"
 
 
@@ -76,8 +78,33 @@ def of_sampler(pipeline: Pipeline, name: str, temperature: float, guidance: floa
     )
 
 
-def main() -> None:
-    """Parse, write with everything, print."""
+def race(
+    writers: dict[str, Write], prompts: list[str], batch: int
+) -> tuple[dict[str, list[Generated]], dict[str, float]]:
+    """What each writes for the prompts, ``batch`` at a time, and the seconds it takes."""
+    for write in writers.values():
+        write(prompts[:batch], 0)  # what is set up once is not timed
+    texts: dict[str, list[Generated]] = {name: [] for name in writers}
+    seconds = dict.fromkeys(writers, 0.0)
+    for first in range(0, len(prompts), batch):
+        for name, write in writers.items():  # in turn, so that a slow minute of the machine is everyone's
+            begin = time.perf_counter()
+            texts[name] += write(prompts[first : first + batch], first)
+            seconds[name] += time.perf_counter() - begin
+    return texts, seconds
+
+
+def figures(texts: list[Generated], judge: Pipeline | None) -> list[str]:
+    """What the texts are like, for the table."""
+    good, met = by_oracle(texts)
+    return [
+        f"{good:.1f}", f"{met:.1f}", f"{share([t.finished for t in texts]):.0f}",
+        f"{nats(judge, texts):.3f}" if judge else "-", f"{entropy(texts):.2f}", f"{distinct(texts):.0f}",
+    ]  # fmt: skip
+
+
+def parse() -> argparse.Namespace:
+    """The flags."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -91,14 +118,17 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--precision", default="float32", help="of the checkpoint: float32 or bfloat16")
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS, metavar="SAMPLER/BLOCK_LENGTH")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Parse, write with everything, print."""
+    arguments = parse()
     threads = set_threads(arguments.threads)
-    loaded = load_checkpoint(arguments.checkpoint)
     pipeline = Pipeline.from_checkpoint(arguments.checkpoint, precision=arguments.precision)
     judge = Pipeline.from_checkpoint(arguments.judge) if arguments.judge else None
-    prompts = [story(1, "test", index).prompt for index in range(arguments.texts)]
-    own = sum(p.numel() for p in loaded.model.parameters())
-    peer = build(loaded.config.model, own, loaded.tokenizer.end).eval()
+    own = sum(p.numel() for p in pipeline.model.parameters())
+    peer = build(pipeline.model.config, own, pipeline.tokenizer.end).eval()
     if arguments.llama:
         peer = type(peer).from_pretrained(arguments.llama, dtype=torch.float32).eval()
     share_of_size = sum(p.numel() for p in peer.parameters()) / own
@@ -107,21 +137,7 @@ def main() -> None:
         f"batch {arguments.batch}, guidance {arguments.guidance:g}, temperature {arguments.temperature:g}, "
         f"{arguments.texts} prompts"
     )
-    print(
-        ROW.format(
-            "",
-            "tokens/s",
-            "/bfloat16",
-            "/float32",
-            "s/text",
-            "grammar %",
-            "met %",
-            "finished%",
-            "judge",
-            "entropy",
-            "distinct3",
-        )
-    )
+    print(ROW.format(*HEAD))
 
     writers: dict[str, Write] = {}
     for dtype in PEERS:
@@ -129,29 +145,16 @@ def main() -> None:
         writers[f"Llama {str(dtype).removeprefix('torch.')}"] = of_peer(copy, pipeline, arguments.temperature)
     for name in arguments.samplers:
         writers[name] = of_sampler(pipeline, name, arguments.temperature, arguments.guidance)
-    for write in writers.values():
-        write(prompts[: arguments.batch], 0)  # what is set up once is not timed
-    texts: dict[str, list[Generated]] = {name: [] for name in writers}
-    seconds = dict.fromkeys(writers, 0.0)
-    for first in range(0, len(prompts), arguments.batch):
-        for name, write in writers.items():  # in turn, so that a slow minute of the machine is everyone's
-            begin = time.perf_counter()
-            texts[name] += write(prompts[first : first + arguments.batch], first)
-            seconds[name] += time.perf_counter() - begin
+    prompts = [story(1, "test", index).prompt for index in range(arguments.texts)]
+    texts, seconds = race(writers, prompts, arguments.batch)
 
     rates = {name: sum(t.tokens + t.finished for t in own) / seconds[name] for name, own in texts.items()}
     peers = list(rates.values())[: len(PEERS)]
-    for place, (name, own_texts) in enumerate(texts.items()):
-        figures = ["-"] * 6
-        if arguments.llama or place >= len(PEERS):  # what an untrained peer writes says nothing
-            good, met = by_oracle(own_texts)
-            figures = [f"{good:.1f}", f"{met:.1f}", f"{share([t.finished for t in own_texts]):.0f}"]
-            figures += [f"{nats(judge, own_texts):.3f}" if judge else "-"]
-            figures += [f"{entropy(own_texts):.2f}", f"{distinct(own_texts):.0f}"]
+    for place, (name, written) in enumerate(texts.items()):
+        # what an untrained peer writes says nothing
+        said = figures(written, judge) if arguments.llama or place >= len(PEERS) else ["-"] * 6
         ratios = [f"{rates[name] / rate:.2f}" for rate in peers]
-        print(
-            ROW.format(name, f"{rates[name]:.0f}", *ratios, f"{seconds[name] / len(own_texts):.2f}", *figures)
-        )
+        print(ROW.format(name, f"{rates[name]:.0f}", *ratios, f"{seconds[name] / len(written):.2f}", *said))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class Counted:
     def __init__(self, checkpoint: Path) -> None:
         self.pipeline = Pipeline.from_checkpoint(checkpoint)
         self.passes = 0
-        for name in ("canvas", "read"):
+        for name in ("canvas", "read", "read_and_draft"):
             self._count(name)
 
     def _count(self, name: str) -> None:

@@ -19,11 +19,12 @@ import time
 from typing import Any
 
 import torch
+from common import with_training_flags
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from sunfish.commands.flags import Parser, add_config_flags, config_of, kebab
-from sunfish.config import Config, preset
+from sunfish.commands.flags import config_of
+from sunfish.config import Config
 from sunfish.devices import matmul_rate
 from sunfish.sizes import training_memory
 from sunfish.train import Trainer
@@ -75,12 +76,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=2, help="rounds of steps that are timed")
-    arguments, rest = parser.parse_known_args()
-    flags = Parser(prog="training_rate.py")
-    add_config_flags(flags)
-    given = flags.parse_args(kebab(rest))
-    given.base = preset
-    config = config_of(given)
+    arguments, chosen = with_training_flags(parser)
+    config = config_of(chosen)
     with tempfile.TemporaryDirectory() as folder:
         # The corpus is not read, but a trainer has one: the smallest that the vocabulary allows.
         small = dict(

@@ -9,6 +9,8 @@ import torch
 
 from sunfish.cores import cores
 
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 def choose_device(name: str) -> torch.device:
     """``auto`` takes a GPU where there is one; a named device that is missing is a ``ValueError``."""
@@ -67,7 +69,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     Processors without bfloat16 instructions emulate it, many times slower than float32; hence the probe.
     """
     if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+        return PRECISIONS[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     if device.type != "cpu":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sunfish.types import Condition, Denoiser, Draft, Past, Start, State
+from sunfish.types import Condition, Denoiser, Draft, Drafts, Past, Start, State
 
 LARGEST_LEARNED = 4.0  # scales from 0 up to this are taught to a network that takes the scale in
 
@@ -58,7 +59,7 @@ class OnePass:
 
     def read_and_draft(
         self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: State, t: Tensor
-    ) -> tuple[Past, Tensor, Callable[[Tensor], Draft] | None]:
+    ) -> tuple[Past, Tensor, Drafts]:
         """The memory, next-token logits, and drafts."""
         return self.denoiser.read_and_draft(ids, cond.at_scale(self.scale), past, start, states, t)
 
@@ -134,48 +135,42 @@ class Guided:
         copies = self._copies(guides)
         if past is not None:
             past = past[:, :, : copies * x.shape[0]]  # the unconditional rows are the last ones
-        rows, times = torch.cat([x] * copies), torch.cat([t] * copies)
-        starts = start if isinstance(start, int) else start.repeat(copies)
-        logits = self.denoiser(rows, times, self._condition(cond, guides), past, starts, block_length)
+        x, t, start = _copied(copies, x, t, start)
+        logits = self.denoiser(x, t, self._condition(cond, guides), past, start, block_length)
         return self._combine(logits, guides, scale)
 
     def remember(
         self, ids: Tensor, cond: Condition, past: Past | None = None, start: Start | None = None
     ) -> tuple[Past, Tensor]:
         """Memory of all parts (twice the rows while guidance is on), and guided next-token log-probabilities."""
-        copies = self._copies(True)
-        rows = torch.cat([ids] * copies)
-        starts = start.repeat(copies) if isinstance(start, Tensor) else start
-        past, logits = self.denoiser.remember(rows, self._condition(cond, True), past, starts)
+        ids, start = _copied(self._copies(True), ids, start)
+        past, logits = self.denoiser.remember(ids, self._condition(cond, True), past, start)
         return past, self._combine(logits, True, self.scale)
 
     def draft(self, x: State, t: Tensor, cond: Condition, past: Past | None, start: Start) -> Draft:
         """The canvas drafts guided; ``past`` is what :meth:`remember` returned."""
-        copies = self._copies(True)
-        x, t = torch.cat([x] * copies), torch.cat([t] * copies)
-        starts = start.repeat(copies) if isinstance(start, Tensor) else start
-        return self._guided(self.denoiser.draft(x, t, self._condition(cond, True), past, starts))
+        x, t, start = _copied(self._copies(True), x, t, start)
+        return self._guided(self.denoiser.draft(x, t, self._condition(cond, True), past, start))
 
     def read_and_draft(
         self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: State, t: Tensor
-    ) -> tuple[Past, Tensor, Callable[[Tensor], Draft] | None]:
+    ) -> tuple[Past, Tensor, Drafts]:
         """As :meth:`remember`, though not normalised where there is nothing to combine, and guided drafts."""
         copies = self._copies(True)
-        ids, states, t = (torch.cat([part] * copies) for part in (ids, states, t))
-        starts = start.repeat(copies) if isinstance(start, Tensor) else start
+        ids, start, states, t = _copied(copies, ids, start, states, t)
         cond = self._condition(cond, True)
-        past, logits, drafts = self.denoiser.read_and_draft(ids, cond, past, starts, states, t)
+        past, logits, drafts = self.denoiser.read_and_draft(ids, cond, past, start, states, t)
         logits = logits if copies == 1 else self._combine(logits, True, self.scale)
         if drafts is None:
             return past, logits, None
-        return past, logits, lambda at: self._guided(drafts(at.repeat(copies)))
+        return past, logits, lambda at: self._guided(drafts(*_copied(copies, at)))
 
     def _guided(self, draft: Draft) -> Draft:
         """A draft for one row of each text, made of one for all of its rows."""
         copies = self._copies(True)
         if copies == 1:
             return draft  # nobody asks a draft for normalised logits
-        return lambda i, before: self._combine(draft(i, before.repeat(copies)), True, self.scale)
+        return lambda i, before: self._combine(draft(i, *_copied(copies, before)), True, self.scale)
 
     def _copies(self, guides: bool) -> int:
         """How many rows each text takes: its prompts, and the unconditional one where it does not cancel out."""
@@ -210,3 +205,10 @@ class Guided:
                 torch.finfo(conditional.dtype).min
             )  # what can't be written stays so
         return torch.log_softmax(torch.where(conditional >= least, guided, -torch.inf), dim=-1)
+
+
+def _copied(copies: int, *parts: Any) -> tuple[Any, ...]:
+    """``parts`` for ``copies`` rows a text, one after the other; what is no tensor is the same for all rows."""
+    return tuple(
+        torch.cat([part] * copies) if copies > 1 and isinstance(part, Tensor) else part for part in parts
+    )

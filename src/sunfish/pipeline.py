@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sunfish.checkpoint import load_checkpoint
+from sunfish.devices import PRECISIONS
 from sunfish.generation import Generation, read_generation
 from sunfish.guidance import Guided, OnePass
 from sunfish.model.denoiser import Transformer
@@ -23,8 +24,6 @@ from sunfish.types import Condition, Denoiser, Process
 from sunfish.verified import verified_snapshots
 from sunfish.vocabulary import Writable
 from sunfish.windows import windows
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 class Generated(NamedTuple):

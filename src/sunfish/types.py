@@ -22,6 +22,8 @@ Past = Tensor  # [L+1, 2, B, H, M, D/H]: keys and values of the M remembered tok
 Start = int | Tensor
 # What a canvas drafts behind its first position: from i = 0, 1, ... and the ids [B] of the token before to logits [B, V].
 Draft = Callable[[int, Tensor], Tensor]
+# The drafts of canvases behind several tokens: from the one to go on behind, [B], to its draft; None: there are none.
+Drafts = Callable[[Tensor], Draft] | None
 
 
 class Proposal(NamedTuple):
@@ -229,7 +231,7 @@ class Denoiser(Protocol):
 
     def read_and_draft(
         self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: State, t: Tensor
-    ) -> tuple[Past, Tensor, Callable[[Tensor], Draft] | None]:
+    ) -> tuple[Past, Tensor, Drafts]:
         """:meth:`remember` from ``start`` on, and in the same pass a canvas behind every id of ``ids [B, N]``.
 
         ``states [B, N W]`` at times ``t [B, N W]`` are N canvases of W positions; number i sees the memory and

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from sunfish.types import Condition, Denoiser, Draft, Past, Start, State
+from sunfish.types import Condition, Denoiser, Draft, Drafts, Past, Start, State
 
 
 class Writable:
@@ -52,7 +52,7 @@ class Writable:
 
     def read_and_draft(
         self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: State, t: Tensor
-    ) -> tuple[Past, Tensor, Callable[[Tensor], Draft] | None]:
+    ) -> tuple[Past, Tensor, Drafts]:
         """The memory, next-token logits ``[B, N, size]``, and drafts alike."""
         past, logits, drafts = self.denoiser.read_and_draft(ids, cond, past, start, states, t)
         return past, self._cut(logits), None if drafts is None else lambda at: self._cut_draft(drafts(at))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ from sunfish.model.masks import (
 )
 from sunfish.model.pointer import Pointer
 from sunfish.model.prompt import NoPrompts, PromptEncoder
-from sunfish.types import Condition, Draft, Past, Start
+from sunfish.types import Condition, Draft, Drafts, Past, Start
 
 TIME_FREQUENCIES = (1.5, 3.0, 6.0, 12.0)  # radians from no noise to nothing but noise
 SCALE_FREQUENCIES = (0.25, 0.5, 1.0, 2.0)  # radians for each unit of guidance scale
@@ -200,29 +200,22 @@ class Transformer(nn.Module):
         """
         length = ids.shape[1]
         position, (cos, sin) = self._positions(0, length)
-        clean = self.table[ids]
-        x, tokens, noise, shown = self._state(x, t, position)
+        x, tokens, noise, shown = self._side_by_side(ids, position, x, t, position)
         reading = causal_mask(length, 0, ids.device)
         own = block_length == 0 or block_length >= length  # the canvas sees nothing of the memory
         remembered = 0 if own else length
         mask = canvas_mask(length, remembered, 0, block_length, ids.device)
         if shown is not None:
-            mask, shown = (
-                without_self(mask, noise, remembered),
-                torch.cat([torch.zeros_like(shown), shown], dim=1),
-            )
-        hidden, _ = self._layers(
-            torch.cat([clean + position + self.reading, x], dim=1),
-            torch.cat([clean, tokens], dim=1),
-            torch.cat([torch.zeros_like(noise), noise], dim=1),
-            (torch.cat([cos, cos]), torch.cat([sin, sin])),
-            cond, None, (reading, mask), joined_mask(reading, mask, length), self._reading_layers(), shown,
-        )  # fmt: skip
+            mask = without_self(mask, noise[:, length:], remembered)
+        angles = torch.cat([cos, cos]), torch.cat([sin, sin])
+        masks, pointed = (reading, mask), joined_mask(reading, mask, length)
+        layers = self._reading_layers()
+        hidden, _ = self._layers(x, tokens, noise, angles, cond, None, masks, pointed, layers, shown)
         return hidden[:, :length], hidden[:, length:]
 
     def read_and_draft(
         self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: Tensor, t: Tensor
-    ) -> tuple[Past, Tensor, Callable[[Tensor], Draft] | None]:
+    ) -> tuple[Past, Tensor, Drafts]:
         """:meth:`remember`, and a canvas behind every id of ``ids [B, N]``, all in one pass over N + N W positions.
 
         Whichever of the ids turn out to be right, what comes behind the last of them is drafted already. This is the
@@ -235,14 +228,10 @@ class Transformer(nn.Module):
         place, sees = behind_each(length, t.shape[1] // length, ids.device)
         mask = ahead_mask(start, remembered, sees)
         position, angles = self._positions(start, len(place), place)
-        clean = self.table[ids]
-        x, tokens, noise, shown = self._state(states, t, position[..., length:, :])
-        noise = torch.cat([torch.zeros_like(ids, dtype=torch.bool), noise], dim=1)
+        read_at, drawn_at = position[..., :length, :], position[..., length:, :]
+        x, tokens, noise, shown = self._side_by_side(ids, read_at, states, t, drawn_at)
         if shown is not None:
             mask = without_self(mask, noise, remembered)
-            shown = torch.cat([torch.zeros_like(clean), shown], dim=1)
-        x = torch.cat([clean + position[..., :length, :] + self.reading, x], dim=1)
-        tokens = torch.cat([clean, tokens], dim=1)
         layers = self._reading_layers()
         hidden, pairs = self._layers(x, tokens, noise, angles, cond, past, mask, mask, layers, shown)
         drawn = hidden[:, length:].unflatten(1, (length, -1))
@@ -324,6 +313,24 @@ class Transformer(nn.Module):
         tokens = torch.where(noise[..., None], self.table[-1], tokens)
         mark = self.time(waves(t.to(self.table.dtype), TIME_FREQUENCIES))
         return tokens + position + mark, tokens, noise, shown
+
+    def _side_by_side(
+        self, ids: Tensor, read_at: Tensor, x: Tensor, t: Tensor, drawn_at: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """What :meth:`_state` says of a canvas ``x``, and in front of it the same of ``ids [B, N]`` that are read.
+
+        ``read_at`` and ``drawn_at`` are the embeddings of their positions.
+        """
+        clean = self.table[ids]
+        x, tokens, noise, shown = self._state(x, t, drawn_at)
+        if shown is not None:
+            shown = torch.cat([torch.zeros_like(clean), shown], dim=1)
+        return (
+            torch.cat([clean + read_at + self.reading, x], dim=1),
+            torch.cat([clean, tokens], dim=1),
+            torch.cat([torch.zeros_like(ids, dtype=torch.bool), noise], dim=1),
+            shown,
+        )
 
     def _layers(
         self,
