@@ -30,8 +30,8 @@ from sunfish.pipeline import Generated, Pipeline
 from sunfish.sampling import SamplingSettings
 
 SAMPLERS = (
-    "verified/1", "verified/4", "verified/8", "verified/16", "verified:1/4", "leftmost/4", "prefix:0.8/8",
-    "threshold:0.9/8", "entropy:0.1/8", "confidence/8",
+    "verified/1", "verified/4", "verified/8", "verified/8/0.5", "verified/16", "verified:1/4", "leftmost/4",
+    "prefix:0.8/8", "threshold:0.9/8", "entropy:0.1/8", "confidence/8",
 )  # fmt: skip
 Write = Callable[[list[str], int], list[Generated]]
 PEERS = (torch.bfloat16, torch.float32)
@@ -70,9 +70,12 @@ def of_peer(model: Any, pipeline: Pipeline, temperature: float) -> Write:
 
 
 def of_sampler(pipeline: Pipeline, name: str, temperature: float, guidance: float) -> Write:
-    """How a sampler NAME/BLOCK_LENGTH writes."""
-    sampler, block = name.rsplit("/", 1)
-    settings = SamplingSettings(sampler=sampler, block_length=int(block), temperature=temperature)
+    """How a sampler NAME/BLOCK_LENGTH or NAME/BLOCK_LENGTH/LENIENCE writes."""
+    sampler, block, *rest = name.split("/")
+    lenience = float(rest[0]) if rest else 1.0
+    settings = SamplingSettings(
+        sampler=sampler, block_length=int(block), temperature=temperature, lenience=lenience
+    )
     return lambda prompts, seed: pipeline.generate(
         prompts, guidance_scale=guidance, settings=settings, seed=seed
     )
@@ -117,7 +120,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--temperature", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--precision", default="float32", help="of the checkpoint: float32 or bfloat16")
-    parser.add_argument("--samplers", nargs="+", default=SAMPLERS, metavar="SAMPLER/BLOCK_LENGTH")
+    parser.add_argument("--samplers", nargs="+", default=SAMPLERS, metavar="SAMPLER/BLOCK_LENGTH[/LENIENCE]")
     return parser.parse_args()
 
 

@@ -91,6 +91,14 @@ def test_a_checkpoint_keeps_its_settings_and_uses_them(
     own = json.loads(capsys.readouterr().out)
     assert main([*words, "--sampler", "leftmost", "--num_steps", "3", "--guidance_scale", "1.5"]) == 0
     assert json.loads(capsys.readouterr().out) == own
+    # What only the other kind of sampler has does not stand in the way of the one that is asked for.
+    write_generation(checkpoint, {"best": Generation(SamplingSettings(lenience=0.5), 1.5)})
+    assert main([*words, "--num_steps", "3"]) == 0
+    assert json.loads(capsys.readouterr().out) == own
+    one = Pipeline.from_checkpoint(checkpoint)("Write about dogs", steps=3, seq_len=12)
+    write_generation(checkpoint, {"best": Generation(SamplingSettings(sampler="leftmost", revisions=2), 1.5)})
+    assert main([*words, "--sampler", "verified"]) == 0
+    assert json.loads(capsys.readouterr().out) != own and one == own[0]["text"]
     (checkpoint / "generation_config.json").write_text('{"best": {"guidance_scale": 1, "sampler": "best"}}')
     assert main(words) == 1
     assert "damaged" in capsys.readouterr().err

@@ -278,6 +278,9 @@ def test_further_prompts_from_the_command_line(
         (["--prompt", one, "--also", two, "none"], "has weight 'none'"),
         (["--prompt", one, "--guidance-interval", "0.9", "0.1"], "guidance_interval is 0.9 0.1"),
         (["--prompt", one, "--top-p", "0"], "top_p is 0"),
+        (["--prompt", one, "--lenience", "1.5"], "lenience is 1.5"),
+        (["--prompt", one, "--lenience", "0.5", "--sampler", "confidence"], "lenience is for verified"),
+        (["--prompt", one, "--lenience", "0.5", "--num-steps", "4"], "lenience is for verified"),
     ):
         assert main([*words, *flags]) == 2
         assert said in capsys.readouterr().err

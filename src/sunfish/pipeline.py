@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -213,7 +212,7 @@ class Pipeline:
         """
         if steps is not None:
             settings = {"sampler": self.process.samplers[0], **settings, "num_steps": steps}
-        chosen = replace(self.generation.settings, **settings)
+        chosen = self.generation.settings.changed(**settings)
         return self.generate(
             [prompt], guidance_scale=guidance_scale, seq_len=seq_len, settings=chosen, seed=seed
         )[0].text

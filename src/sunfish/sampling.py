@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -47,6 +47,8 @@ class SamplingSettings:
     """Rounds in which the memory reads each block and the canvas writes anew what it finds unlikely."""
     top_p: float = 1.0
     """Draw only among the likeliest tokens that together have this probability; 1: among all."""
+    lenience: float = 1.0
+    """verified takes a drafted token that is less likely than in the draft by up to this factor; 1: exact."""
 
     def __post_init__(self) -> None:
         if self.num_steps < 1:
@@ -69,6 +71,14 @@ class SamplingSettings:
             )
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is {self.top_p}: give a probability above 0, up to 1")
+        if not 0 < self.lenience <= 1:
+            raise ValueError(
+                f"lenience is {self.lenience}: give 1 (exact), or less, such as 0.5, to be faster"
+            )
+        if self.lenience < 1 and not self.verifies:
+            raise ValueError(
+                f"lenience is for verified, which judges a draft; {self.sampler} has none: leave it out"
+            )
         low, high = self.guidance_interval
         if not 0 <= low < high <= 1:
             raise ValueError(
@@ -92,6 +102,15 @@ class SamplingSettings:
     def verifies(self) -> bool:
         """Whether the memory checks what the canvas drafts, so that there are no denoising steps."""
         return verified_passes(self.sampler) > 0
+
+    def changed(self, **given: Any) -> SamplingSettings:
+        """These settings with ``given`` in their place, for settings that a checkpoint came with.
+
+        What only the other kind of sampler has is not carried over to the one that is given.
+        """
+        verifies = verified_passes(given.get("sampler", self.sampler)) > 0
+        others = ("revisions", "guidance_interval", "guidance_schedule") if verifies else ("lenience",)
+        return replace(self, **{name: getattr(SamplingSettings, name) for name in others} | given)
 
 
 def sharpen(logits: Tensor, settings: SamplingSettings) -> Tensor:

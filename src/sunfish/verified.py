@@ -2,7 +2,8 @@
 
 Speculative sampling (Leviathan et al. 2023, arXiv:2211.17192; Chen et al. 2023, arXiv:2302.01318) with one network in
 both roles. The texts have exactly the distribution of the model's autoregressive mode, guidance, temperature and
-plausibility included, however bad the draft is; a good draft only makes it fast.
+plausibility included, however bad the draft is; a good draft only makes it fast. Lenience below 1 gives some of that
+away for more tokens a round.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ def verified_snapshots(
             at_once = drafts is not None
         else:
             past, logits = denoiser.remember(ids, cond, past, _start(known, ids.shape[1], length))
-        tokens, counts = judge(draft, probabilities, softmax(sharpen(logits, settings)), rng)
+        tokens, counts = judge(
+            draft, probabilities, softmax(sharpen(logits, settings)), rng, settings.lenience
+        )
         said = None if drafts is None else drafts(counts - 1)
         counts = text.write(tokens, counts)
         past = _kept(past, known, counts, ids.shape[1])
@@ -158,24 +161,25 @@ def _kept(grown: Past, remembered: Tensor, counts: Tensor, width: int) -> Past:
 
 
 def judge(
-    draft: Tensor, draft_probabilities: Tensor | None, target: Tensor, rng: Streams
+    draft: Tensor, draft_probabilities: Tensor | None, target: Tensor, rng: Streams, lenience: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """The accepted start of each row of ``draft [B, n]`` and one more token, distributed as ``target`` says.
 
     ``draft_probabilities [B, n, V]`` is what each drafted token was drawn from, ``target [B, n + 1, V]`` what the
     tokens after each position shall be drawn from. Token i is accepted with probability min(1, p_i / q_i); the first
-    one that is not is replaced by a draw from max(0, p - q), normalised (Leviathan et al., section 2.3). Returns tokens
-    ``[B, n + 1]``, and how many of each row count, ``[B]``, from 1 to n + 1.
+    one that is not is replaced by a draw from max(0, p - q), normalised (Leviathan et al., section 2.3). ``lenience`` l
+    has l q in place of q: more is accepted, and no token is written with more than 1 / l of its probability p, none at
+    all where p is 0 (appendix A.5). Returns tokens ``[B, n + 1]``, and how many of each row count, ``[B]``, 1 to n + 1.
     """
     rows, count = draft.shape
     accepted, last = torch.zeros(rows, dtype=torch.long, device=draft.device), target[:, count]
     if draft_probabilities is not None:
         p = target[:, :count].gather(-1, draft[..., None]).squeeze(-1)
-        q = draft_probabilities.gather(-1, draft[..., None]).squeeze(-1)
+        q = lenience * draft_probabilities.gather(-1, draft[..., None]).squeeze(-1)
         refused = rng.uniform(rows, count, device=draft.device) * q >= p
         accepted = torch.where(refused.any(1), refused.int().argmax(1), count)
         row, at = torch.arange(rows, device=draft.device), accepted.clamp(max=count - 1)
-        rest = (target[row, at] - draft_probabilities[row, at]).clamp(min=0)
+        rest = (target[row, at] - lenience * draft_probabilities[row, at]).clamp(min=0)
         last = torch.where((accepted < count)[:, None], rest, last)
     token = draw(last, rng.uniform(rows, device=draft.device))
     return torch.cat([draft, token[:, None]], dim=1).scatter(

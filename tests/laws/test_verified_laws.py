@@ -179,6 +179,41 @@ def test_a_perfect_draft_is_always_accepted_and_an_impossible_one_never() -> Non
         assert counts.tolist() == [1] and tokens[0, 0] == 1
 
 
+def test_lenience_accepts_more_and_keeps_what_it_promises() -> None:
+    """Leviathan et al. 2023, appendix A.5: out = min(q, p / l) + what is left times max(0, p - l q), normalised."""
+    p = torch.tensor([0.0, 0.1, 0.2, 0.7], dtype=torch.float64)
+    q = torch.tensor([0.2, 0.4, 0.3, 0.1], dtype=torch.float64)
+    rows = 40_000
+    rng = Streams([generator_of("lenience")])
+    draft = torch.multinomial(q.expand(rows, -1), 1, generator=generator_of("drafts"))
+    shares = {}
+    for lenience in (1.0, 0.5, 0.2):
+        kept = torch.minimum(q, p / lenience)
+        rest = (p - lenience * q).clamp(min=0)
+        expected = kept + (1 - kept.sum()) * rest / rest.sum()
+        tokens, counts = judge(draft, q.expand(rows, 1, -1), p.expand(rows, 2, -1), rng, lenience)
+        seen = torch.bincount(tokens[:, 0], minlength=4) / rows
+        shares[lenience] = float((counts == 2).double().mean())
+        torch.testing.assert_close(seen.double(), expected, atol=0.012, rtol=0)
+        assert shares[lenience] == pytest.approx(float(kept.sum()), abs=0.012)
+        assert seen[0] == 0 and bool((expected <= p / lenience + 1e-12).all())
+        if lenience == 1:
+            torch.testing.assert_close(expected, p)
+    assert shares[1.0] + 0.15 < shares[0.5] < shares[0.2] - 0.05
+
+
+def test_lenient_texts_come_in_fewer_rounds() -> None:
+    passes = {}
+    for lenience in (1.0, 0.2):
+        tables = Tables()
+        settings = SamplingSettings(block_length=4, temperature=1.0, lenience=lenience)
+        for seed in range(60):
+            rng, start = Streams([generator_of("lenient", seed)]), torch.zeros(1, 1, dtype=torch.long)
+            list(verified_snapshots(Guided(tables, 1.0), PROCESS, PROMPT, start, N, rng, settings))
+        passes[lenience] = tables.passes
+    assert passes[0.2] < 0.9 * passes[1.0]
+
+
 def test_nothing_is_written_behind_the_end() -> None:
     tables = Tables()
     settings = SamplingSettings(block_length=4, sampler="verified", temperature=1.0)

@@ -106,6 +106,7 @@ def _label(way: Generation) -> str:
     settings = way.settings
     steps = "" if settings.verifies else f", {settings.num_steps} steps"
     steps += f", {settings.revisions} revisions" if settings.revisions else ""
+    steps += f", lenience {settings.lenience:g}" if settings.lenience < 1 else ""
     return f"{settings.sampler}/{settings.block_length}{steps}, guidance {way.guidance_scale:g}"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 DEFAULTS: dict[str, Any] = {
     "num_steps": 20, "block_length": 8, "sampler": "verified", "temperature": 0.5, "plausibility": 0.3,
     "negative_prompt": "", "also": (), "guidance_interval": (0.0, 1.0),
-    "guidance_schedule": "constant", "revisions": 0, "top_p": 1.0,
+    "guidance_schedule": "constant", "revisions": 0, "top_p": 1.0, "lenience": 1.0,
 }  # fmt: skip
 CHECKPOINT = "checkpoints/last.ckpt"
 GUIDANCE = 3.0
@@ -45,6 +44,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         "guidance_schedule": "constant, or rising: from 1 at the beginning of each block to the full scale at its end",
         "revisions": "rounds in which the memory reads each block and the canvas writes anew what is unlikely",
         "top_p": "draw only among the likeliest tokens that together have this probability",
+        "lenience": "verified: 1 is exact; 0.5 takes drafted tokens up to twice too often, and is faster",
         "plausibility": "guidance may only choose tokens of this share of the likeliest one's probability; 0: any",
     }
     for name, default in DEFAULTS.items():
@@ -126,7 +126,8 @@ def open_pipeline(
     if arguments.guidance_interval:
         given["guidance_interval"] = tuple(arguments.guidance_interval)
     try:
-        SamplingSettings(**{"sampler": "leftmost", **given})  # a wrong value is wrong whatever the checkpoint
+        kind = "verified" if arguments.lenience else "leftmost"
+        SamplingSettings(**{"sampler": kind, **given})  # a wrong value is wrong whatever the checkpoint
     except ValueError as error:
         raise WrongUse(str(error)) from error
     stepped = arguments.guidance_interval or arguments.revisions or arguments.guidance_schedule == "rising"
@@ -141,7 +142,7 @@ def open_pipeline(
                 f"--sampler {given['sampler']} has no denoising steps; leave out --num_steps or choose another"
             )
     try:
-        settings = replace(usual.settings, **given)
+        settings = usual.settings.changed(**given)
     except ValueError as error:
         raise WrongUse(str(error)) from error
     if arguments.print_config:
