@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import torch
 
-from sunfish.config import ProcessConfig, preset
+from sunfish.config import ProcessConfig
 from sunfish.guidance import Guided
 from sunfish.model.denoiser import Transformer
 from sunfish.objective import losses_at
+from sunfish.presets import preset
 from sunfish.processes import build_process
 from sunfish.types import Batch, Condition
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from sunfish.commands.flags import Parser, add_config_flags, kebab
-from sunfish.config import preset
 from sunfish.data.stories.oracle import check, grammatical
 from sunfish.devices import choose_precision, set_threads
 from sunfish.pipeline import Generated, Pipeline
+from sunfish.presets import preset
 from sunfish.sampling import SamplingSettings
 
 

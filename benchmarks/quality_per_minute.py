@@ -28,12 +28,12 @@ from llama import build, likelihood, train_llama, without_prompt
 from mdlm import like, train
 
 from sunfish.commands.flags import given_fields
-from sunfish.config import preset
 from sunfish.data.batches import Batches
 from sunfish.data.open import open_source
 from sunfish.data.prepare import prepare
 from sunfish.devices import choose_precision, set_threads
 from sunfish.model.denoiser import count_parameters
+from sunfish.presets import preset
 from sunfish.train import Trainer
 from sunfish.types import Batch
 

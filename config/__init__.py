@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from sunfish.config import Config, preset
+from sunfish.config import Config
+from sunfish.presets import preset
 
 FILES = {"full": "model_config"}
 

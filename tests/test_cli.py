@@ -16,7 +16,8 @@ import torch
 from sunfish.cli import COMMANDS, build_parser, main
 from sunfish.commands.flags import field_help, given_fields, kebab
 from sunfish.commands.settings import DEFAULTS, GUIDANCE
-from sunfish.config import Config, preset
+from sunfish.config import Config
+from sunfish.presets import preset
 from sunfish.sampling import GUIDANCE_SCALE, SamplingSettings
 from tests.conftest import TINY, Workplace, python
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from config import FILES, get_config
-from sunfish.config import PRESETS, preset
+from sunfish.presets import PRESETS, preset
 from tests.conftest import ROOT, python
 
 

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sunfish.config import ModelConfig, ProcessConfig, preset
+from sunfish.config import ModelConfig, ProcessConfig
 from sunfish.model.denoiser import count_parameters
 from sunfish.objective import objective
+from sunfish.presets import preset
 from sunfish.processes import build_process
 from sunfish.randomness import generator_of
 from sunfish.sizes import flops_per_token

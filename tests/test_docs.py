@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT, Workplace
 
 from sunfish.cli import COMMANDS, main
-from sunfish.config import PRESETS
+from sunfish.presets import PRESETS
 
 PAGES = (
     "README.md",

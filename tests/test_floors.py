@@ -12,13 +12,14 @@ PACKAGE = ROOT / "src" / "sunfish"
 # From the ground up; a module may import from lower floors, and inside its own folder.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("config", "cores", "schedules", "randomness"),
+    ("presets",),
     ("devices",),
     ("types",),
     ("samplers", "revision"),
     ("processes", "model", "tokenizers", "trackers"),
     ("data", "guidance", "vocabulary", "objective", "sampling", "optim", "card", "monitor", "sizes"),
     ("checkpoint", "evaluate", "machine", "verified", "generation", "windows"),
-    ("pipeline", "distillation"),
+    ("pipeline", "distillation", "meter"),
     ("infill", "frontier"),
     ("train",),
     ("commands",),

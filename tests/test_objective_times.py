@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sunfish.config import Config, ProcessConfig, TrainingConfig, preset
+from sunfish.config import Config, ProcessConfig, TrainingConfig
 from sunfish.objective import training_times
+from sunfish.presets import preset
 from sunfish.processes import PROCESSES, build_process
 from sunfish.randomness import generator_of
 from tests.helpers import batch

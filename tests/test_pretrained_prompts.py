@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sunfish.config import preset
 from sunfish.model.pretrained_prompts import load_pretrained_prompts
 from sunfish.pipeline import Pipeline
+from sunfish.presets import preset
 from sunfish.tokenizers import build_tokenizer
 from sunfish.train import train
 

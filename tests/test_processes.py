@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sunfish.cli import main
-from sunfish.config import ProcessConfig, preset
+from sunfish.config import ProcessConfig
+from sunfish.presets import preset
 from sunfish.processes import PROCESSES, build_process
 from sunfish.samplers import SAMPLERS
 from sunfish.types import Process

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sunfish import machine
-from sunfish.config import PRESETS, preset
 from sunfish.machine import available_memory, free_disk, furthest, preflight
 from sunfish.model.denoiser import Transformer, count_parameters
+from sunfish.presets import PRESETS, preset
 from sunfish.sizes import disk_needed, flops_per_token, readable, sampling_memory, training_memory
 
 PROMISED = {  # parameters, and the share by which they may differ

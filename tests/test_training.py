@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from sunfish.checkpoint import load_checkpoint, load_trainer, read_about
-from sunfish.config import Config, preset
+from sunfish.config import Config
 from sunfish.optim import Muon, learning_rate_factor, orthogonalise, update_average
+from sunfish.presets import preset
 from sunfish.train import NotFinite, Trainer, train
 
 SHAPE = dict(

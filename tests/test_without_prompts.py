@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from sunfish.config import Config, ModelConfig, ProcessConfig, preset
+from sunfish.config import Config, ModelConfig, ProcessConfig
 from sunfish.data.prepared import report
 from sunfish.distillation import Distillation
 from sunfish.model.denoiser import count_parameters
 from sunfish.pipeline import Pipeline
+from sunfish.presets import preset
 from sunfish.processes import build_process
 from sunfish.train import Trainer
 from tests.helpers import CONFIG, batch, model, trained_and_cached

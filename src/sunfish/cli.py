@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from sunfish.commands import bench, data, distill_guidance, doctor, infill, sample, sizes, tokenizer, train
 from sunfish.commands.flags import BaseConfig, Parser, WrongUse, kebab
-from sunfish.config import preset
+from sunfish.presets import preset
 
 COMMANDS = {
     "train": train,

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 
-from sunfish.config import PRESETS, Config, preset
+from sunfish.config import Config
 from sunfish.devices import choose_device, choose_precision, set_threads
 from sunfish.model.denoiser import Transformer, count_parameters
 from sunfish.monitor import duration, stderr_line
 from sunfish.objective import objective
 from sunfish.optim import build_optimizers
+from sunfish.presets import PRESETS, preset
 from sunfish.processes import build_process
 from sunfish.randomness import generator_of
 from sunfish.sizes import describe, disk_needed, flops_per_token, readable, training_memory

@@ -25,6 +25,7 @@ from sunfish.data.prepared import Prepared, report
 from sunfish.devices import choose_device, choose_precision, set_threads
 from sunfish.distillation import Distillation
 from sunfish.evaluate import Validation, validate
+from sunfish.meter import Meter, describe
 from sunfish.model.denoiser import Transformer
 from sunfish.model.pretrained_prompts import load_pretrained_prompts
 from sunfish.monitor import Monitor, duration, stderr_line
@@ -203,7 +204,7 @@ class Trainer:
                 f"training {settings.name}: {sum(p.numel() for p in self.model.parameters()):,} parameters on "
                 f"{self.device} ({self.threads} threads, {str(self.dtype).removeprefix('torch.')}), from step {self.step}"
             )
-            meter = _Meter()
+            meter = Meter()
             saved_at = self.step if self.step else -1  # a resumed run begins with what is saved
             before_step = time.perf_counter()
             while self.progress() < 1 and self._stop is None:
@@ -264,52 +265,6 @@ def _readable(tokenizer: TextTokenizer, ids: list[int], limit: int) -> str:
     while len(tokenizer.encode(text)) > limit:
         text = text[:-1]
     return text
-
-
-class _Meter:
-    """Means over the steps since the last line."""
-
-    def __init__(self) -> None:
-        self._losses: list[Losses] = []
-        self._tokens = self._positions = 0
-        self._seconds = 0.0
-
-    def add(self, losses: Losses, batch: Batch, seconds: float) -> None:
-        self._losses.append(losses)
-        self._tokens += int(batch.lengths.sum())
-        self._positions += batch.x0.numel()
-        self._seconds += seconds
-
-    def flush(self) -> dict[str, float]:
-        def mean(name: str) -> float:
-            return sum(getattr(losses, name).item() for losses in self._losses) / len(self._losses)
-
-        values = {
-            "loss": mean("total"),
-            "train_loss": mean("cross_entropy"),
-            "canvas_loss": mean("canvas"),
-            "next_token": mean("next_token"),
-            "tokens_per_second": self._tokens / self._seconds,
-            "padding": 1 - self._tokens / self._positions,
-        }
-        self.__init__()  # type: ignore[misc]
-        return values
-
-
-def describe(step: int, validation: Validation, prompted: bool = True) -> str:
-    """One readable line of a validation; nothing about prompts where the model is not ``prompted``."""
-    gain = f"; the right prompt is worth {validation.prompt_gain:.3f} nats/token" if prompted else ""
-    if not validation.proven:
-        return (
-            f"step {step}  validation: cross-entropy of the canvas {validation.bound:.3f} nats/token (no bound: this "
-            f"process has none), {validation.block_bound:.3f} at block length {validation.block_length}, next token "
-            f"{validation.next_token:.3f}{gain}"
-        )
-    return (
-        f"step {step}  validation: bound {validation.bound:.3f} nats/token ({validation.bits_per_byte:.3f} bits/byte), "
-        f"{validation.block_bound:.3f} at block length {validation.block_length}, next token "
-        f"{validation.next_token:.3f}{gain}"
-    )
 
 
 def train(config: Config, resume: Path | None = None) -> Path:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from sunfish.config import preset
 from sunfish.data.batches import Batches
 from sunfish.data.builtin import StoriesSource
 from sunfish.data.prepare import prepare
+from sunfish.presets import preset
 
 END, CONTEXT = 0, 60
 

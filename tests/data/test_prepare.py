@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sunfish.config import Config, preset
+from sunfish.config import Config
 from sunfish.data.builtin import StoriesSource
 from sunfish.data.derive import PHRASINGS, Statistics
 from sunfish.data.open import open_source
 from sunfish.data.prepare import Prepared, open_prepared, prepare, report
 from sunfish.data.rows import windows
+from sunfish.presets import preset
 
 NOUNS = "harbour keeper lamp storm violin garden robot market winter letter bridge clock"
 WORDS = NOUNS.split()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sunfish.config import preset
+from sunfish.presets import preset
 from sunfish.processes.gaussian import GaussianProcess, embeddings
 from sunfish.randomness import Streams, generator_of
 from sunfish.samplers import get_sampler

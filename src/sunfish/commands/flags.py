@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from sunfish import config as config_module
-from sunfish.config import PRESETS, Config
+from sunfish.config import Config
+from sunfish.presets import PRESETS
 
 BaseConfig = Callable[[str], Config]
 GROUPS: dict[str, Any] = {field.name: field.default_factory for field in dataclasses.fields(Config)}

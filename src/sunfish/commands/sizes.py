@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from sunfish.commands.flags import print_json
-from sunfish.config import PRESETS, preset
+from sunfish.presets import PRESETS, preset
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,71 @@
+"""The sizes: one name for each, from a toy to a cluster's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sunfish.config import Config
+
+# One row a preset: what differs from micro, whose values are the defaults of the classes in sunfish.config.
+_PRESETS: dict[str, dict[str, Any]] = {
+    "nano": dict(
+        vocab_size=1536,
+        n_layer=2,
+        n_head=2,
+        n_embd=64,
+        context_length=256,
+        stories=20_000,
+        batch_size=8,
+        learning_rate=0.03,
+        max_minutes=5.0,
+    ),
+    "tiny": dict(
+        vocab_size=2560,
+        n_layer=4,
+        n_head=3,
+        n_embd=96,
+        context_length=256,
+        batch_size=8,
+        learning_rate=0.03,
+        max_minutes=20.0,
+    ),
+    "small": dict(
+        vocab_size=4096,
+        n_layer=6,
+        n_head=4,
+        n_embd=256,
+        context_length=256,
+        batch_size=8,
+        max_minutes=60.0,
+    ),
+    "micro": dict(max_minutes=480.0),
+    "base": dict(
+        vocab_size=16_384,
+        n_layer=12,
+        n_head=12,
+        n_embd=768,
+        context_length=1024,
+        prompt_length=128,
+        batch_size=32,
+        max_minutes=24 * 60.0,
+    ),
+    "full": dict(
+        vocab_size=32_768,
+        n_layer=18,
+        n_head=16,
+        n_embd=2048,
+        context_length=2048,
+        prompt_length=128,
+        n_prompt_layer=2,
+        batch_size=32,
+        max_minutes=7 * 24 * 60.0,
+    ),
+}
+PRESETS: tuple[str, ...] = tuple(_PRESETS)
+
+
+def preset(name: str, /, **values: Any) -> Config:
+    """The preset ``name``, with some fields changed. ``ValueError`` for a name that is not in ``PRESETS``."""
+    if name not in _PRESETS:
+        raise ValueError(f"config is {name!r}; the presets are: {', '.join(PRESETS)}")
+    return Config().with_fields(**{"name": name, **_PRESETS[name], **values})
