@@ -170,7 +170,11 @@ class Guided:
         copies = self._copies(True)
         if copies == 1:
             return draft  # nobody asks a draft for normalised logits
-        return lambda i, before: self._combine(draft(i, *_copied(copies, before)), True, self.scale)
+        told = draft.told
+        return Draft(
+            self._combine(draft.alone, True, self.scale),
+            told and (lambda before: self._combine(told(*_copied(copies, before)), True, self.scale)),
+        )
 
     def _copies(self, guides: bool) -> int:
         """How many rows each text takes: its prompts, and the unconditional one where it does not cancel out."""

@@ -20,8 +20,17 @@ State = Tensor  # [B, N] token ids of the discrete processes, [B, N, 2E] vectors
 Past = Tensor  # [L+1, 2, B, H, M, D/H]: keys and values of the M remembered tokens, of every layer and the pointer
 # Where a pass begins: one position, or one for each row [B], which then sees so many of the remembered tokens.
 Start = int | Tensor
-# What a canvas drafts behind its first position: from i = 0, 1, ... and the ids [B] of the token before to logits [B, V].
-Draft = Callable[[int, Tensor], Tensor]
+
+
+class Draft(NamedTuple):
+    """What a canvas says of its positions 1 to W - 1: logits ``[B, W - 1, V]``."""
+
+    alone: Tensor  # each position as if the others were unknown
+    told: (
+        Callable[[Tensor], Tensor] | None
+    )  # from the ids [B, W - 1] before the positions; None: there is no such part
+
+
 # The drafts of canvases behind several tokens: from the one to go on behind, [B], to its draft; None: there are none.
 Drafts = Callable[[Tensor], Draft] | None
 
@@ -67,6 +76,10 @@ class Batch(NamedTuple):
     prompt: Tensor  # [B, P] prompt ids
     prompt_mask: Tensor  # [B, P] bool, True where the prompt has a token
 
+    def rows(self, which: slice | Tensor) -> Batch:
+        """The batch of these rows."""
+        return Batch(*(part[which] for part in self))
+
 
 class Condition(NamedTuple):
     """What the denoiser cross-attends to: the encoded prompt as keys and values of every layer and of the pointer.
@@ -79,6 +92,11 @@ class Condition(NamedTuple):
     values: Tensor  # the same
     mask: Tensor  # [B, 1+P] bool; slot 0 is always True
     scale: Tensor | None = None  # [B] guidance scale, for networks that were taught to take it in; None: 1
+
+    def rows(self, which: slice) -> Condition:
+        """The condition of these rows."""
+        scale = None if self.scale is None else self.scale[which]
+        return Condition(self.keys[:, which], self.values[:, which], self.mask[which], scale)
 
     def at_scale(self, scale: float) -> Condition:
         """The same prompts, with the guidance scale as an input."""
@@ -226,7 +244,7 @@ class Denoiser(Protocol):
         ...
 
     def draft(self, x: State, t: Tensor, cond: Condition, past: Past | None, start: Start) -> Draft:
-        """The draft of a canvas ``x [B, W]`` that begins at ``start``: of its positions 1 to W - 1, one by one."""
+        """The draft of a canvas ``x [B, W]`` that begins at ``start``."""
         ...
 
     def read_and_draft(

@@ -18,6 +18,8 @@ from sunfish.samplers import verified_passes
 from sunfish.sampling import SamplingSettings, Snapshot, sharpen
 from sunfish.types import Condition, Denoiser, Draft, Past, Process, Start, State
 
+TOLD = 2  # times that a draft is told its own tokens (docs/log.md)
+
 
 @torch.inference_mode()
 def verified_snapshots(
@@ -54,7 +56,7 @@ def verified_snapshots(
             noise, t = _noise(process, denoiser, newest.expand(-1, drafted + 1), rng, known=1)
             said = denoiser.draft(noise, t, cond, past, _start(known, drafted + 1, length))
         if said is not None:
-            draft, probabilities = _written_down(said, newest[:, 0], drafted, settings, rng)
+            draft, probabilities = _written_down(said, newest, settings, rng)
             if bool((text.written == text.settled).all()):
                 yield Snapshot(text.settled, draft[:, : length - text.settled], False)
         ids, drafts = torch.cat([newest, draft], dim=1), None
@@ -128,16 +130,24 @@ def _noise(
 
 
 def _written_down(
-    draft_of: Draft, before: Tensor, count: int, settings: SamplingSettings, rng: Streams
+    draft: Draft, newest: Tensor, settings: SamplingSettings, rng: Streams
 ) -> tuple[Tensor, Tensor]:
-    """``count`` tokens behind ``before [B]``, ``[B, count]``, and the probabilities that they were drawn from."""
-    uniform = rng.uniform(len(before), count, device=before.device)
-    tokens, probabilities = [], []
-    for i in range(count):
-        probabilities.append(softmax(sharpen(draft_of(i, before), settings)))
-        before = draw(probabilities[-1], uniform[:, i])
-        tokens.append(before)
-    return torch.stack(tokens, dim=1), torch.stack(probabilities, dim=1)
+    """Tokens ``[B, n]`` behind ``newest [B, 1]``, and the probabilities ``[B, n, V]`` that each was drawn from.
+
+    All are drawn as if alone, then all again, each told the token that the last time was drawn before it: Jacobi's
+    iteration (Song et al. 2021, arXiv:2002.03629, section 3) for drawing one after the other, which n times of it
+    would be. Each time has the same random numbers. So what a token is told depends only on the numbers of those before
+    it, given which it has the probabilities that are returned: that is all that :func:`judge` asks of a draft.
+    """
+    probabilities = softmax(sharpen(draft.alone, settings))
+    uniform = rng.uniform(*probabilities.shape[:2], device=newest.device)
+    tokens = draw(probabilities, uniform)
+    if draft.told is not None:
+        for _ in range(min(TOLD, tokens.shape[1])):
+            logits = draft.told(torch.cat([newest, tokens[:, :-1]], dim=1))
+            probabilities = softmax(sharpen(logits, settings))
+            tokens = draw(probabilities, uniform)
+    return tokens, probabilities
 
 
 def _start(starts: Tensor, width: int, length: int) -> Start:

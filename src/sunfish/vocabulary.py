@@ -47,7 +47,7 @@ class Writable:
         return past, self._cut(logits)
 
     def draft(self, x: State, t: Tensor, cond: Condition, past: Past | None, start: Start) -> Draft:
-        """Drafts with logits ``[B, size]``."""
+        """The draft, with logits ``[B, W - 1, size]``."""
         return self._cut_draft(self.denoiser.draft(x, t, cond, past, start))
 
     def read_and_draft(
@@ -58,7 +58,8 @@ class Writable:
         return past, self._cut(logits), None if drafts is None else lambda at: self._cut_draft(drafts(at))
 
     def _cut_draft(self, draft: Draft) -> Draft:
-        return lambda i, before: self._cut(draft(i, before))
+        told = draft.told
+        return Draft(self._cut(draft.alone), told and (lambda before: self._cut(told(before))))
 
     def _cut(self, logits: Tensor) -> Tensor:
         logits = logits[..., : self.size]

@@ -8,12 +8,13 @@ import math
 import pytest
 import torch
 
+from sunfish import verified
 from sunfish.guidance import Guided
 from sunfish.processes.masked import MaskedProcess
-from sunfish.randomness import Streams, generator_of
+from sunfish.randomness import Streams, draw, generator_of, softmax
 from sunfish.sampling import SamplingSettings, sharpen
 from sunfish.schedules import get_schedule
-from sunfish.types import Condition
+from sunfish.types import Condition, Draft
 from sunfish.verified import judge, verified_snapshots
 
 V, N = 3, 5  # the first position is the start mark
@@ -43,7 +44,10 @@ class Tables:
         assert not t[:, 0].any() and bool((t[:, 1:] == 1).all())
         self.passes += 1
         return self._draft(
-            "apart", [[*self._text(past, start, row), int(x[row, 0])] for row in range(len(x))], cond
+            "apart",
+            [[*self._text(past, start, row), int(x[row, 0])] for row in range(len(x))],
+            cond,
+            x.shape[1] - 1,
         )
 
     def read_and_draft(self, ids, cond, past, start, states, t):
@@ -58,6 +62,7 @@ class Tables:
                 "ahead",
                 [[*text, *new[: i + 1]] for text, new, i in zip(known, ids.tolist(), at, strict=True)],
                 cond,
+                width - 1,
             )
 
         return *self.remember(ids, cond, past, start), None if self.apart else behind
@@ -68,15 +73,18 @@ class Tables:
         assert isinstance(start, torch.Tensor) or len(text) == start
         return text[: int(start[row])] if isinstance(start, torch.Tensor) else text
 
-    def _draft(self, kind, texts, cond):
+    def _draft(self, kind, texts, cond, count):
         """Logits that differ for each text, place, and token before."""
-        seen = cond.mask[:, 1].tolist()
+        rows = [(kind, visible, *text) for visible, text in zip(cond.mask[:, 1].tolist(), texts, strict=True)]
 
-        def at(i, before):
-            rows = zip(seen, texts, before.tolist(), strict=True)
-            return torch.stack([self.logits(kind, visible, *text, i, last) for visible, text, last in rows])
+        def told(before):
+            return torch.stack([
+                torch.stack([self.logits(*row, "told", i, last) for i, last in enumerate(own)])
+                for row, own in zip(rows, before.tolist(), strict=True)
+            ])  # fmt: skip
 
-        return at
+        alone = [torch.stack([self.logits(*row, "alone", i) for i in range(count)]) for row in rows]
+        return Draft(torch.stack(alone), told)
 
     def remember(self, ids, cond, past=None, start=None):
         grown = ids.double()[None, None, :, None, :, None]
@@ -177,6 +185,31 @@ def test_a_perfect_draft_is_always_accepted_and_an_impossible_one_never() -> Non
     for _ in range(50):
         tokens, counts = judge(draft, target[:, :3], impossible, rng)
         assert counts.tolist() == [1] and tokens[0, 0] == 1
+
+
+@pytest.mark.parametrize("told", [0, 1, 2, 4])
+def test_a_draft_that_is_told_often_enough_is_drawn_one_after_the_other(
+    told: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verified, "TOLD", told)
+    same, count = 0, 4
+    settings = SamplingSettings(temperature=0.7)
+    for seed in range(200):
+        draft = Tables()._draft("apart", [[0, seed]], PROMPT, count)
+        tokens, probabilities = verified._written_down(
+            draft, torch.tensor([[1]]), settings, Streams([generator_of("told", seed)])
+        )
+        uniform = Streams([generator_of("told", seed)]).uniform(1, count)
+        last, expected = torch.tensor([1]), []
+        for i in range(count):
+            logits = draft.told(last.expand(1, count))[:, i]
+            last = draw(softmax(sharpen(logits, settings)), uniform[:, i])
+            expected.append(int(last))
+        # As many tokens are those of drawing one after the other as there were times; the others by luck.
+        assert tokens[0, :told].tolist() == expected[:told]
+        same += tokens[0].tolist() == expected
+        assert probabilities.shape == (1, count, V) and bool((probabilities.sum(-1) - 1).abs().max() < 1e-9)
+    assert (same == 200) == (told == 4) and same > 0
 
 
 def test_lenience_accepts_more_and_keeps_what_it_promises() -> None:

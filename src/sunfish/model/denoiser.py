@@ -160,7 +160,7 @@ class Transformer(Trunk):
         )
 
     def draft(self, x: Tensor, t: Tensor, cond: Condition, past: Past | None, start: Start) -> Draft:
-        """What a canvas ``x [B, W]`` drafts from position 1 on; each token is told the one before it."""
+        """What a canvas ``x [B, W]`` drafts from position 1 on."""
         return self._draft(self.canvas(x, t, cond, past, start))
 
     def draft_loss(self, hidden: Tensor, before: Tensor, targets: Tensor) -> Tensor:
@@ -174,12 +174,11 @@ class Transformer(Trunk):
 
     def _draft(self, hidden: Tensor) -> Draft:
         """The draft of canvases with hidden states ``[B, W, D]``."""
-        told, hidden = self.draft_head, hidden[:, 1:]
-        if told is None:
-            logits = self.head(hidden)
-            return lambda i, before: logits[:, i]
-        states, begun = told.begun(hidden)
-        return lambda i, before: self.head(told.told(states[:, i], begun[:, i], self.table[before]))
+        hidden, head = hidden[:, 1:], self.draft_head
+        if head is None:
+            return Draft(self.head(hidden), None)
+        begun = head.begun(hidden)
+        return Draft(self.head(hidden), lambda before: self.head(head.told(*begun, self.table[before])))
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""

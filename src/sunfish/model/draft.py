@@ -17,8 +17,8 @@ class DraftHead(nn.Module):
     """h + down(swiglu(up([h, token before]))): a hidden state of the canvas, told one more token.
 
     All positions of a canvas are predicted at once, each as if the others were unknown; tokens drawn from that
-    seldom fit together, and verified writing throws them away. This part is cheap enough to run for one position after
-    another, so that each drafted token knows the one drafted before it: the sequentially dependent heads of Hydra
+    seldom fit together, and verified writing throws them away. This part is cheap enough to run again when they are
+    drawn, so that each drafted token knows the one drafted before it: the sequentially dependent heads of Hydra
     (Ankner et al. 2024, arXiv:2402.05109, section 3), one for all positions, on a canvas of diffusion.
     It learns beside the network and never pulls at it: hidden states, embeddings and output gain are given as constants.
     """
@@ -34,7 +34,7 @@ class DraftHead(nn.Module):
         return self.told(*self.begun(hidden), before)
 
     def begun(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """What needs no token and is done for all positions at once: ``hidden`` normalised, and its part of ``up``."""
+        """What needs no token and is done once: ``hidden`` normalised, and its part of ``up``."""
         hidden = normalise(hidden)
         return hidden, F.linear(hidden, self.up.weight[:, : hidden.shape[-1]])
 
