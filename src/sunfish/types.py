@@ -26,9 +26,8 @@ class Draft(NamedTuple):
     """What a canvas says of its positions 1 to W - 1: logits ``[B, W - 1, V]``."""
 
     alone: Tensor  # each position as if the others were unknown
-    told: (
-        Callable[[Tensor], Tensor] | None
-    )  # from the ids [B, W - 1] before the positions; None: there is no such part
+    # Each told the token before it, of ids [B, W - 1]; None: the canvas has no such part.
+    told: Callable[[Tensor], Tensor] | None
 
 
 # The drafts of canvases behind several tokens: from the one to go on behind, [B], to its draft; None: there are none.

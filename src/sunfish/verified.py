@@ -18,7 +18,7 @@ from sunfish.samplers import verified_passes
 from sunfish.sampling import SamplingSettings, Snapshot, sharpen
 from sunfish.types import Condition, Denoiser, Draft, Past, Process, Start, State
 
-TOLD = 2  # times that a draft is told its own tokens (docs/log.md)
+TOLD = 2  # times that a draft is told its own likeliest tokens (docs/log.md)
 
 
 @torch.inference_mode()
@@ -134,20 +134,18 @@ def _written_down(
 ) -> tuple[Tensor, Tensor]:
     """Tokens ``[B, n]`` behind ``newest [B, 1]``, and the probabilities ``[B, n, V]`` that each was drawn from.
 
-    All are drawn as if alone, then all again, each told the token that the last time was drawn before it: Jacobi's
-    iteration (Song et al. 2021, arXiv:2002.03629, section 3) for drawing one after the other, which n times of it
-    would be. Each time has the same random numbers. So what a token is told depends only on the numbers of those before
-    it, given which it has the probabilities that are returned: that is all that :func:`judge` asks of a draft.
+    The likeliest tokens are told to one another, which changes which are the likeliest, and told once more: Jacobi's
+    iteration (Song et al. 2021, arXiv:2002.03629, section 3) for choosing them one after the other, which n times
+    of it would be. Then all are drawn at once. What they are told depends on nothing that was drawn, so each has the
+    probabilities that are returned, which is all that :func:`judge` asks of a draft.
     """
-    probabilities = softmax(sharpen(draft.alone, settings))
-    uniform = rng.uniform(*probabilities.shape[:2], device=newest.device)
-    tokens = draw(probabilities, uniform)
-    if draft.told is not None:
-        for _ in range(min(TOLD, tokens.shape[1])):
-            logits = draft.told(torch.cat([newest, tokens[:, :-1]], dim=1))
-            probabilities = softmax(sharpen(logits, settings))
-            tokens = draw(probabilities, uniform)
-    return tokens, probabilities
+    logits = draft.alone
+    for _ in range(TOLD):
+        if draft.told is not None:
+            likeliest = logits.argmax(dim=-1)
+            logits = draft.told(torch.cat([newest, likeliest[:, :-1]], dim=1))
+    probabilities = softmax(sharpen(logits, settings))
+    return draw(probabilities, rng.uniform(*probabilities.shape[:2], device=newest.device)), probabilities
 
 
 def _start(starts: Tensor, width: int, length: int) -> Start:

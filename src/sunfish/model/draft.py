@@ -18,7 +18,7 @@ class DraftHead(nn.Module):
 
     All positions of a canvas are predicted at once, each as if the others were unknown; tokens drawn from that
     seldom fit together, and verified writing throws them away. This part is cheap enough to run again when they are
-    drawn, so that each drafted token knows the one drafted before it: the sequentially dependent heads of Hydra
+    known, so that each drafted token knows the likeliest one before it: the sequentially dependent heads of Hydra
     (Ankner et al. 2024, arXiv:2402.05109, section 3), one for all positions, on a canvas of diffusion.
     It learns beside the network and never pulls at it: hidden states, embeddings and output gain are given as constants.
     """
