@@ -26,6 +26,7 @@ from llama import build
 
 from sunfish.data.stories import story
 from sunfish.devices import set_threads
+from sunfish.model.denoiser import count_parameters
 from sunfish.pipeline import Generated, Pipeline
 from sunfish.sampling import SamplingSettings
 
@@ -119,7 +120,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--temperature", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--precision", default="float32", help="of the checkpoint: float32 or bfloat16")
+    parser.add_argument("--precision", default="float32", help="of the checkpoint: float32, bfloat16 or int8")
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS, metavar="SAMPLER/BLOCK_LENGTH[/LENIENCE]")
     return parser.parse_args()
 
@@ -130,7 +131,7 @@ def main() -> None:
     threads = set_threads(arguments.threads)
     pipeline = Pipeline.from_checkpoint(arguments.checkpoint, precision=arguments.precision)
     judge = Pipeline.from_checkpoint(arguments.judge) if arguments.judge else None
-    own = sum(p.numel() for p in pipeline.model.parameters())
+    own = count_parameters(pipeline.model.config)
     peer = build(pipeline.model.config, own, pipeline.tokenizer.end).eval()
     if arguments.llama:
         peer = type(peer).from_pretrained(arguments.llama, dtype=torch.float32).eval()

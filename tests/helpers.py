@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from sunfish.config import ModelConfig
+from sunfish.config import Config, ModelConfig, ProcessConfig
 from sunfish.model.denoiser import Transformer
 from sunfish.objective import block_times
 from sunfish.randomness import Streams, generator_of
@@ -12,6 +12,11 @@ from sunfish.types import Batch, Process
 
 CONFIG = ModelConfig(vocab_size=23, n_layer=2, n_head=2, n_embd=16, context_length=24, prompt_length=6)
 END = 0
+
+
+def config_of(process: str) -> ModelConfig:
+    """The shape of a model for this process."""
+    return Config(model=CONFIG, process=ProcessConfig(process=process)).model
 
 
 def model(dtype: torch.dtype = torch.float64, config: ModelConfig = CONFIG) -> Transformer:

@@ -8,17 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sunfish.config import Config, ModelConfig, ProcessConfig, TrainingConfig
+from sunfish.config import ProcessConfig, TrainingConfig
 from sunfish.model.attention import normalise
 from sunfish.model.masks import ahead_mask, behind_each
 from sunfish.objective import draft_loss, objective
 from sunfish.processes import build_process
 from sunfish.randomness import Streams, generator_of
-from tests.helpers import CONFIG, batch, model
-
-
-def config_of(process: str) -> ModelConfig:
-    return Config(model=CONFIG, process=ProcessConfig(process=process)).model
+from tests.helpers import CONFIG, batch, config_of, model
 
 
 def test_who_sees_whom_closed_form() -> None:

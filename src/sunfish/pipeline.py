@@ -16,6 +16,7 @@ from sunfish.devices import PRECISIONS
 from sunfish.generation import Generation, read_generation
 from sunfish.guidance import Guided, OnePass
 from sunfish.model.denoiser import Transformer
+from sunfish.model.int8 import in_int8
 from sunfish.randomness import Streams
 from sunfish.sampling import RISING, SamplingSettings, Snapshot, snapshots
 from sunfish.tokenizers.base import TextTokenizer
@@ -23,6 +24,8 @@ from sunfish.types import Condition, Denoiser, Process
 from sunfish.verified import verified_snapshots
 from sunfish.vocabulary import Writable
 from sunfish.windows import windows
+
+INT8 = "int8"
 
 
 class Generated(NamedTuple):
@@ -59,12 +62,17 @@ class Pipeline:
     ) -> Pipeline:
         """Load a checkpoint folder, with the settings that suit it. ``ValueError`` for anything that is none.
 
-        ``precision``: float32, or bfloat16, which takes half the memory and is faster where the processor has it.
+        ``precision``: float32, or bfloat16, which takes half the memory and is faster where the processor has it, or
+        int8, for a CPU only: a quarter of the memory and faster still, with matrices rounded to 1 part in 254.
         """
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision is {precision!r}; give one of: {', '.join(PRECISIONS)}")
+        if precision not in (*PRECISIONS, INT8):
+            raise ValueError(f"precision is {precision!r}; give one of: {', '.join(PRECISIONS)}, {INT8}")
+        if precision == INT8 and torch.device(device).type != "cpu":
+            raise ValueError(
+                f"precision is {INT8}, which is for a CPU, but device is {device}; give bfloat16"
+            )
         loaded, generation = load_checkpoint(Path(path), device), read_generation(Path(path))
-        model = loaded.model.to(PRECISIONS[precision])
+        model = in_int8(loaded.model) if precision == INT8 else loaded.model.to(PRECISIONS[precision])
         return cls(model, loaded.process, loaded.tokenizer, loaded.prompt_tokenizer, generation)
 
     @property

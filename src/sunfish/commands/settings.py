@@ -79,8 +79,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 def add_precision(parser: argparse.ArgumentParser) -> None:
     """The number format of the weights."""
     parser.add_argument(
-        "--precision", choices=("float32", "bfloat16"), default="float32",
-        help="bfloat16 takes half the memory and is faster where the processor has it (%(default)s)",
+        "--precision", choices=("float32", "bfloat16", "int8"), default="float32",
+        help="int8 is faster on a CPU and reads a quarter of the memory; bfloat16 half of it, where the processor "
+        "has it (%(default)s)",
     )  # fmt: skip
 
 

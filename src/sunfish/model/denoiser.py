@@ -182,7 +182,8 @@ class Transformer(Trunk):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
-        return F.linear(self._output(hidden), self.table[:-1])
+        hidden = self._output(hidden)
+        return F.linear(hidden, self.table[:-1]) if self.int8_head is None else self.int8_head(hidden)
 
     def cross_entropy(self, hidden: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Weighted sum and unweighted cross-entropies ``[M]`` of hidden states ``[M, D]`` against ``targets [M]``."""

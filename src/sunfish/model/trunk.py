@@ -53,6 +53,7 @@ class Trunk(nn.Module):
         # A gain on the output: tied embeddings are small, and logits must be able to become sharp.
         self.output_gain = nn.Parameter(torch.ones(config.n_embd))
         self.draft_head = DraftHead(config) if config.draft_head else None
+        self.int8_head: nn.Module | None = None  # the output layer of sunfish.model.int8
         cos, sin = rotary_angles(config.context_length, config.n_embd // config.n_head)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
