@@ -75,10 +75,6 @@ class Batch(NamedTuple):
     prompt: Tensor  # [B, P] prompt ids
     prompt_mask: Tensor  # [B, P] bool, True where the prompt has a token
 
-    def rows(self, which: slice | Tensor) -> Batch:
-        """The batch of these rows."""
-        return Batch(*(part[which] for part in self))
-
 
 class Condition(NamedTuple):
     """What the denoiser cross-attends to: the encoded prompt as keys and values of every layer and of the pointer.
@@ -91,11 +87,6 @@ class Condition(NamedTuple):
     values: Tensor  # the same
     mask: Tensor  # [B, 1+P] bool; slot 0 is always True
     scale: Tensor | None = None  # [B] guidance scale, for networks that were taught to take it in; None: 1
-
-    def rows(self, which: slice) -> Condition:
-        """The condition of these rows."""
-        scale = None if self.scale is None else self.scale[which]
-        return Condition(self.keys[:, which], self.values[:, which], self.mask[which], scale)
 
     def at_scale(self, scale: float) -> Condition:
         """The same prompts, with the guidance scale as an input."""
