@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
 
@@ -48,24 +47,19 @@ def main() -> None:
         "joint": joint,
     }
 
-    def step_of(training: TrainingConfig, number: int) -> Callable[[], None]:
+    def step(training: TrainingConfig, number: int) -> None:
         block = training.block_lengths[number % len(training.block_lengths)]
-
-        def step() -> None:
-            with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-                losses = objective(model, process, batch, generator_of(number), block, training)
-            losses.total.backward()
-            model.zero_grad(set_to_none=True)
-
-        return step
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            losses = objective(model, process, batch, generator_of(number), block, training)
+        losses.total.backward()
+        model.zero_grad(set_to_none=True)
 
     seconds: dict[str, list[float]] = {name: [] for name in arms}
     mixture = len(joint.block_lengths)
     for number in range((arguments.rounds + 1) * mixture):
         for name, training in arms.items():
-            step = step_of(training, number)
             begin = time.perf_counter()
-            step()
+            step(training, number)
             if number >= mixture:  # the first round warms up
                 seconds[name].append(time.perf_counter() - begin)
     single = median(seconds["canvas alone"])

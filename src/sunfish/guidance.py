@@ -170,10 +170,8 @@ class Guided:
         copies = self._copies(True)
         if copies == 1:
             return draft  # nobody asks a draft for normalised logits
-        told = draft.told
-        return Draft(
-            self._combine(draft.alone, True, self.scale),
-            told and (lambda before: self._combine(told(*_copied(copies, before)), True, self.scale)),
+        return draft.through(
+            lambda logits: self._combine(logits, True, self.scale), lambda ids: _copied(copies, ids)[0]
         )
 
     def _copies(self, guides: bool) -> int:

@@ -29,6 +29,13 @@ class Draft(NamedTuple):
     # Each told the token before it, of ids [B, W - 1]; None: the canvas has no such part.
     told: Callable[[Tensor], Tensor] | None
 
+    def through(
+        self, change: Callable[[Tensor], Tensor], before: Callable[[Tensor], Tensor] = lambda ids: ids
+    ) -> Draft:
+        """The same draft, its logits sent through ``change``, and the ids that it is told through ``before``."""
+        told = self.told
+        return Draft(change(self.alone), told and (lambda ids: change(told(before(ids)))))
+
 
 # The drafts of canvases behind several tokens: from the one to go on behind, [B], to its draft; None: there are none.
 Drafts = Callable[[Tensor], Draft] | None

@@ -48,18 +48,14 @@ class Writable:
 
     def draft(self, x: State, t: Tensor, cond: Condition, past: Past | None, start: Start) -> Draft:
         """The draft, with logits ``[B, W - 1, size]``."""
-        return self._cut_draft(self.denoiser.draft(x, t, cond, past, start))
+        return self.denoiser.draft(x, t, cond, past, start).through(self._cut)
 
     def read_and_draft(
         self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: State, t: Tensor
     ) -> tuple[Past, Tensor, Drafts]:
         """The memory, next-token logits ``[B, N, size]``, and drafts alike."""
         past, logits, drafts = self.denoiser.read_and_draft(ids, cond, past, start, states, t)
-        return past, self._cut(logits), None if drafts is None else lambda at: self._cut_draft(drafts(at))
-
-    def _cut_draft(self, draft: Draft) -> Draft:
-        told = draft.told
-        return Draft(self._cut(draft.alone), told and (lambda before: self._cut(told(before))))
+        return past, self._cut(logits), None if drafts is None else lambda at: drafts(at).through(self._cut)
 
     def _cut(self, logits: Tensor) -> Tensor:
         logits = logits[..., : self.size]

@@ -12,6 +12,12 @@ LEAST = 2**17
 LARGEST = 127
 
 
+def _rounded(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """``rows [M, D]`` as whole numbers, and the largest number of each row ``[M, 1]``, which LARGEST stands for."""
+    largest = rows.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12)
+    return (rows * (LARGEST / largest)).round_().to(torch.int8), largest
+
+
 class Int8Linear(nn.Module):
     """x W^T with each row of W, and each row of x when it comes, as whole numbers times a scale of its own.
 
@@ -25,16 +31,13 @@ class Int8Linear(nn.Module):
     def __init__(self, weight: Tensor) -> None:
         """``weight [O, D]`` in floating point; it is not kept."""
         super().__init__()
-        largest = weight.detach().float().abs().amax(dim=1).clamp(min=1e-12)
-        whole = (weight.detach().float() * (LARGEST / largest)[:, None]).round().to(torch.int8)
+        whole, largest = _rounded(weight.detach().float())
         self.register_buffer("whole", whole, persistent=False)
-        self.register_buffer("scale", largest / LARGEST**2, persistent=False)
+        self.register_buffer("scale", largest[:, 0] / LARGEST**2, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., D]`` to ``[..., O]`` in float32."""
-        rows = x.reshape(-1, x.shape[-1]).float()
-        largest = rows.abs().amax(dim=1, keepdim=True).clamp_(min=1e-12)
-        whole = (rows * (LARGEST / largest)).round_().to(torch.int8)
+        whole, largest = _rounded(x.reshape(-1, x.shape[-1]).float())
         product = torch._int_mm(whole, self.whole.t()) * self.scale
         return product.mul_(largest).view(*x.shape[:-1], -1)
 
