@@ -181,13 +181,16 @@ class Guided:
         return 1 + len(self.also) + (guides and self.scale != 1)
 
     def _condition(self, cond: Condition, guides: bool) -> Condition:
-        everything = torch.ones(cond.mask.shape[0], dtype=torch.bool, device=cond.mask.device)
-        away = cond.drop(everything) if self.negative is None else self.negative
         if self.scale == 0:
-            return away
+            return self._away(cond)
+        prompts = cond
         for other, _ in self.also:
-            cond = cond.beside(other)
-        return cond.beside(away) if guides and self.scale != 1 else cond
+            prompts = prompts.beside(other)
+        return prompts.beside(self._away(cond)) if guides and self.scale != 1 else prompts
+
+    def _away(self, cond: Condition) -> Condition:
+        everything = torch.ones(cond.mask.shape[0], dtype=torch.bool, device=cond.mask.device)
+        return cond.drop(everything) if self.negative is None else self.negative
 
     def _combine(self, logits: Tensor, guides: bool, scale: float) -> Tensor:
         parts = logits.to(torch.promote_types(logits.dtype, torch.float32)).chunk(self._copies(guides))
