@@ -6,9 +6,10 @@ The peer is what benchmarks/llama.py trained: a ``LlamaForCausalLM`` of the chec
 the same minutes, with its key/value cache in bfloat16 and float32; without ``--llama`` it has random weights and only
 its speed is told. Texts are written for held-out prompts, ``--batch`` at a time, in one run on one machine. They are
 judged by the oracle of the built-in stories and by ``--judge``, another checkpoint, whose memory says exactly how
-likely each text is given its prompt (nats a token; the smaller, the likelier). Since a likelier text may just be a
+likely each text is given its prompt (nats a token; the smaller, the likelier). With ``--compile`` the checkpoint's
+passes are compiled, and the peer stands there compiled as well. Since a likelier text may just be a
 duller one, the entropy of the tokens (bits of the unigram distribution over all texts) and the share of distinct
-trigrams stand beside it. All write in turn, batch by batch; ratios are to the peer in either number format.
+trigrams stand beside it. All write in turn, batch by batch; ratios are to each form of the peer.
 """
 
 from __future__ import annotations
@@ -35,11 +36,12 @@ SAMPLERS = (
     "prefix:0.8/8", "threshold:0.9/8", "entropy:0.1/8", "confidence/8",
 )  # fmt: skip
 Write = Callable[[list[str], int], list[Generated]]
-PEERS = (torch.bfloat16, torch.float32)
+PEERS = {"bf16": torch.bfloat16, "f32": torch.float32}
 HEAD = (
-    "", "tokens/s", "/bfloat16", "/float32", "s/text", "grammar %", "met %", "finished%", "judge", "entropy", "distinct3",
+    "tokens/s", "s/text", "grammar %", "met %", "finished%", "judge", "entropy", "distinct3",
 )  # fmt: skip
-ROW = "{:<24} {:>8} {:>8} {:>7} {:>7} {:>9} {:>6} {:>9} {:>6} {:>8} {:>9}"
+COLUMNS = "{:>8} {:>7} {:>9} {:>6} {:>9} {:>6} {:>8} {:>9}"
+COMPILED = "+compile"
 
 
 def of_peer(model: Any, pipeline: Pipeline, temperature: float) -> Write:
@@ -121,6 +123,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--temperature", type=float, default=0.5)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--precision", default="float32", help="of the checkpoint: float32, bfloat16 or int8")
+    parser.add_argument("--compile", action="store_true", help="the checkpoint's passes, and two more peers")
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS, metavar="SAMPLER/BLOCK_LENGTH[/LENIENCE]")
     return parser.parse_args()
 
@@ -129,7 +132,9 @@ def main() -> None:
     """Parse, write with everything, print."""
     arguments = parse()
     threads = set_threads(arguments.threads)
-    pipeline = Pipeline.from_checkpoint(arguments.checkpoint, precision=arguments.precision)
+    pipeline = Pipeline.from_checkpoint(
+        arguments.checkpoint, precision=arguments.precision, compile=arguments.compile
+    )
     judge = Pipeline.from_checkpoint(arguments.judge) if arguments.judge else None
     own = count_parameters(pipeline.model.config)
     peer = build(pipeline.model.config, own, pipeline.tokenizer.end).eval()
@@ -141,24 +146,29 @@ def main() -> None:
         f"batch {arguments.batch}, guidance {arguments.guidance:g}, temperature {arguments.temperature:g}, "
         f"{arguments.texts} prompts"
     )
-    print(ROW.format(*HEAD))
-
-    writers: dict[str, Write] = {}
-    for dtype in PEERS:
-        copy = deepcopy(peer).to(dtype)
-        writers[f"Llama {str(dtype).removeprefix('torch.')}"] = of_peer(copy, pipeline, arguments.temperature)
+    peers = {
+        name: of_peer(deepcopy(peer).to(t), pipeline, arguments.temperature) for name, t in PEERS.items()
+    }
+    if arguments.compile:
+        for name, dtype in PEERS.items():
+            copy = deepcopy(peer).to(dtype)
+            copy.forward = torch.compile(copy.forward, dynamic=True)
+            peers[name + COMPILED] = of_peer(copy, pipeline, arguments.temperature)
+    writers = {f"Llama {name}": write for name, write in peers.items()}
+    print(f"{'':<24}", *(f"{'/' + name:>13}" for name in peers), COLUMNS.format(*HEAD))
     for name in arguments.samplers:
         writers[name] = of_sampler(pipeline, name, arguments.temperature, arguments.guidance)
     prompts = [story(1, "test", index).prompt for index in range(arguments.texts)]
     texts, seconds = race(writers, prompts, arguments.batch)
 
     rates = {name: sum(t.tokens + t.finished for t in own) / seconds[name] for name, own in texts.items()}
-    peers = list(rates.values())[: len(PEERS)]
+    rates_of_peers = list(rates.values())[: len(peers)]
     for place, (name, written) in enumerate(texts.items()):
         # what an untrained peer writes says nothing
-        said = figures(written, judge) if arguments.llama or place >= len(PEERS) else ["-"] * 6
-        ratios = [f"{rates[name] / rate:.2f}" for rate in peers]
-        print(ROW.format(name, f"{rates[name]:.0f}", *ratios, f"{seconds[name] / len(written):.2f}", *said))
+        said = figures(written, judge) if arguments.llama or place >= len(peers) else ["-"] * 6
+        ratios = (f"{rates[name] / rate:>13.2f}" for rate in rates_of_peers)
+        each = f"{seconds[name] / len(written):.2f}"
+        print(f"{name:<24}", *ratios, COLUMNS.format(f"{rates[name]:.0f}", each, *said))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ def test_print_config_resolves_flags(capsys: pytest.CaptureFixture[str]) -> None
         (["sample", "--prompt", "x", "--guidance_scale", "-1"], "guidance_scale is -1"),
         (["sample", "--mode", "infill"], "--text"),
         (["sample", "--text", "x"], "--mode infill"),
+        (["sample", "--mode", "infill", "--text", "A [MASK].", "--compile"], "leave out --compile"),
         (["infill", "--text", "no gap"], "[MASK]"),
         (["infill"], "--file"),
         (["dance"], "train"),

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from sunfish import pipeline as pipeline_module
 from sunfish.config import ProcessConfig
-from sunfish.model import int8
 from sunfish.model.int8 import Int8Linear, in_int8
 from sunfish.pipeline import Pipeline
 from sunfish.processes import build_process
@@ -48,15 +48,14 @@ def test_a_row_does_not_depend_on_the_others() -> None:
 
 
 @pytest.mark.parametrize("process", ["masked", "uniform", "gaussian"])
-def test_a_model_in_int8_predicts_what_the_model_does(process: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(int8, "LEAST", 0)
+def test_a_model_in_int8_predicts_what_the_model_does(process: str) -> None:
     m, b = model(config=config_of(process)).float(), batch()
     corruption = build_process(ProcessConfig(process=process))
     t = torch.full(b.x0.shape, 0.7)
     x = corruption.corrupt(b.x0, t, m.table, Streams([generator_of("noise")]))
     before = logits(m, b, x, t)
     kept = {name for name, module in m.named_modules() if isinstance(module, nn.Linear)}
-    in_int8(m)
+    in_int8(m, least=0)
     kept &= {name for name, module in m.named_modules() if isinstance(module, nn.Linear)}
     assert {name for name in kept if not name.startswith("draft_head.")} == {
         name for name in kept if name.endswith(".project") and process != "masked"
@@ -73,7 +72,7 @@ def logits(m, b, x, t):  # type: ignore[no-untyped-def]
 
 
 def test_a_checkpoint_writes_in_int8(trained: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(int8, "LEAST", 0)
+    monkeypatch.setattr(pipeline_module, "LEAST", 0)
     exact = Pipeline.from_checkpoint(trained.checkpoint)
     pipeline = Pipeline.from_checkpoint(trained.checkpoint, precision="int8")
     assert isinstance(pipeline.model.int8_head, Int8Linear)

@@ -281,6 +281,7 @@ def test_further_prompts_from_the_command_line(
         (["--prompt", one, "--lenience", "1.5"], "lenience is 1.5"),
         (["--prompt", one, "--lenience", "0.5", "--sampler", "confidence"], "lenience is for verified"),
         (["--prompt", one, "--lenience", "0.5", "--num-steps", "4"], "lenience is for verified"),
+        (["--prompt", one, "--compile", "--block-length", "0"], "--compile is for passes behind text"),
     ):
         assert main([*words, *flags]) == 2
         assert said in capsys.readouterr().err

@@ -15,8 +15,9 @@ from sunfish.checkpoint import load_checkpoint
 from sunfish.devices import PRECISIONS
 from sunfish.generation import Generation, read_generation
 from sunfish.guidance import Guided, OnePass
+from sunfish.model.compiled import Compiled
 from sunfish.model.denoiser import Transformer
-from sunfish.model.int8 import in_int8
+from sunfish.model.int8 import LEAST, LEAST_COMPILED, in_int8
 from sunfish.randomness import Streams
 from sunfish.sampling import RISING, SamplingSettings, Snapshot, snapshots
 from sunfish.tokenizers.base import TextTokenizer
@@ -48,9 +49,11 @@ class Pipeline:
         tokenizer: TextTokenizer,
         prompt_tokenizer: TextTokenizer | None = None,
         generation: Generation = Generation(),  # noqa: B008 - immutable
+        compile: bool = False,
     ) -> None:
-        """``generation`` is how it writes where a call does not say otherwise."""
+        """``generation``: how it writes where a call does not say otherwise; ``compile``: see :meth:`from_checkpoint`."""
         self.model = model
+        self.denoiser: Denoiser = Compiled(model) if compile else model
         self.process = process
         self.tokenizer = tokenizer
         self.prompt_tokenizer = prompt_tokenizer or tokenizer
@@ -58,12 +61,18 @@ class Pipeline:
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | Path, device: str | torch.device = "cpu", precision: str = "float32"
+        cls,
+        path: str | Path,
+        device: str | torch.device = "cpu",
+        precision: str = "float32",
+        compile: bool = False,
     ) -> Pipeline:
         """Load a checkpoint folder, with the settings that suit it. ``ValueError`` for anything that is none.
 
         ``precision``: float32, or bfloat16, which takes half the memory and is faster where the processor has it, or
         int8, for a CPU only: a quarter of the memory and faster still, with matrices rounded to 1 part in 254.
+        ``compile``: the first text takes about a minute (seconds, once that is on disk), all others less than before;
+        see :class:`sunfish.model.compiled.Compiled`.
         """
         if precision not in (*PRECISIONS, INT8):
             raise ValueError(f"precision is {precision!r}; give one of: {', '.join(PRECISIONS)}, {INT8}")
@@ -72,8 +81,11 @@ class Pipeline:
                 f"precision is {INT8}, which is for a CPU, but device is {device}; give bfloat16"
             )
         loaded, generation = load_checkpoint(Path(path), device), read_generation(Path(path))
-        model = in_int8(loaded.model) if precision == INT8 else loaded.model.to(PRECISIONS[precision])
-        return cls(model, loaded.process, loaded.tokenizer, loaded.prompt_tokenizer, generation)
+        if precision == INT8:
+            model = in_int8(loaded.model, LEAST_COMPILED if compile else LEAST)
+        else:
+            model = loaded.model.to(PRECISIONS[precision])
+        return cls(model, loaded.process, loaded.tokenizer, loaded.prompt_tokenizer, generation, compile)
 
     @property
     def device(self) -> torch.device:
@@ -120,7 +132,7 @@ class Pipeline:
                 )
             negative = self.encode([settings.negative_prompt] * len(prompts))
         also = [(self.encode([other] * len(prompts)), weight) for other, weight in settings.also]
-        writable = Writable(self.model, self.tokenizer.size, never)
+        writable = Writable(self.denoiser, self.tokenizer.size, never)
         interval = settings.guidance_interval
         if self.model.config.guidance_input and scale not in (0, 1) and negative is None and not also:
             usual = SamplingSettings()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sunfish.commands.flags import WrongUse, note, print_json
 from sunfish.commands.sample import read_prompts
-from sunfish.commands.settings import CHECKPOINT, GUIDANCE, add_precision
+from sunfish.commands.settings import CHECKPOINT, GUIDANCE, add_speed
 from sunfish.config import Config
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="keep the recommended settings in the checkpoint, where sample finds them",
     )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (%(default)s)")
-    add_precision(parser)
+    add_speed(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -64,7 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     from sunfish.pipeline import Pipeline
 
     set_threads(arguments.threads)
-    pipeline = Pipeline.from_checkpoint(path, choose_device(arguments.device), arguments.precision)
+    pipeline = Pipeline.from_checkpoint(
+        path, choose_device(arguments.device), arguments.precision, arguments.compile
+    )
     if arguments.prompt_file:
         given = read_prompts(Path(arguments.prompt_file))
         prompts = [given[i % len(given)] for i in range(arguments.texts)]

@@ -109,6 +109,10 @@ def run_infill(arguments: argparse.Namespace, text: str, prompt: str) -> int:
         raise WrongUse(f"the text {text[:40]!r} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]")
     if arguments.block_length is not None:
         raise WrongUse("gaps are filled in one block, the whole text; leave out --block_length")
+    if arguments.compile:
+        raise WrongUse(
+            "gaps are filled in passes over the whole text, which gain nothing: leave out --compile"
+        )
     arguments.sampler = (
         arguments.sampler or arguments.scheduler or stepped_sampler(Path(arguments.checkpoint))
     )

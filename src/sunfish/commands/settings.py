@@ -69,19 +69,23 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda (%(default)s)")
     parser.add_argument("--cpu", action="store_true", help="the same as --device cpu")
-    add_precision(parser)
+    add_speed(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--print-config", action="store_true", help="print the checkpoint's configuration and stop"
     )
 
 
-def add_precision(parser: argparse.ArgumentParser) -> None:
-    """The number format of the weights."""
+def add_speed(parser: argparse.ArgumentParser) -> None:
+    """The number format of the weights, and whether passes are compiled."""
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16", "int8"), default="float32",
         help="int8 is faster on a CPU and reads a quarter of the memory; bfloat16 half of it, where the processor "
         "has it (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compile", action="store_true",
+        help="compile the passes: about a minute once, some seconds in each later run, then faster; pays for many texts",
     )  # fmt: skip
 
 
@@ -146,12 +150,23 @@ def open_pipeline(
         settings = usual.settings.changed(**given)
     except ValueError as error:
         raise WrongUse(str(error)) from error
+    if arguments.compile and settings.block_length == 0:
+        raise WrongUse(
+            "--compile is for passes behind text that is there already; with --block_length 0 there are none"
+        )
     if arguments.print_config:
         print_config(Config.from_dict(read_about(path)["config"]))
         return None, settings, scale
+    if arguments.compile:
+        note(
+            "note: compiling takes about a minute with the first text, some seconds when it has been done before"
+        )
     return (
         Pipeline.from_checkpoint(
-            path, choose_device("cpu" if arguments.cpu else arguments.device), arguments.precision
+            path,
+            choose_device("cpu" if arguments.cpu else arguments.device),
+            arguments.precision,
+            arguments.compile,
         ),
         settings,
         scale,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,6 +23,8 @@ from sunfish.model.masks import (
 )
 from sunfish.model.trunk import Trunk
 from sunfish.types import Condition, Draft, Drafts, Past, Start
+
+Begun = tuple[Tensor, Tensor] | None  # what sunfish.model.draft.DraftHead has done before it is told tokens
 
 
 class Transformer(Trunk):
@@ -133,14 +137,25 @@ class Transformer(Trunk):
     def read_and_draft(
         self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: Tensor, t: Tensor
     ) -> tuple[Past, Tensor, Drafts]:
+        """:meth:`remember`, and the drafts of a canvas behind every id of ``ids [B, N]``, see :meth:`read_ahead`.
+
+        Drafts are None where the canvas has a decoder of its own.
+        """
+        if self.decoder:
+            return *self.remember(ids, cond, past, start), None
+        past, logits, drawn = self.read_ahead(ids, cond, past, start, states, t)
+        rows = torch.arange(len(ids), device=ids.device)
+        return past, logits, lambda at: drafted(self.begin_draft(drawn[rows, at]), self.go_on)
+
+    def read_ahead(
+        self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: Tensor, t: Tensor
+    ) -> tuple[Past, Tensor, Tensor]:
         """:meth:`remember`, and a canvas behind every id of ``ids [B, N]``, all in one pass over N + N W positions.
 
         Whichever of the ids turn out to be right, what comes behind the last of them is drafted already. This is the
         quadratic decoding of Samragh et al. 2025 (arXiv:2507.11851, section 4), with a block of diffusion in place of
-        mask tokens. ``states`` and ``t [B, N W]``; drafts are None where the canvas has a decoder of its own.
+        mask tokens. ``states`` and ``t [B, N W]``; the canvases' hidden states are ``[B, N, W, D]``.
         """
-        if self.decoder:
-            return *self.remember(ids, cond, past, start), None
         length, remembered = ids.shape[1], 0 if past is None else past.shape[4]
         place, sees = behind_each(length, t.shape[1] // length, ids.device)
         mask = ahead_mask(start, remembered, sees)
@@ -152,16 +167,11 @@ class Transformer(Trunk):
         layers = self._reading_layers()
         hidden, pairs = self._layers(x, tokens, noise, angles, cond, past, mask, mask, layers, shown)
         drawn = hidden[:, length:].unflatten(1, (length, -1))
-        rows = torch.arange(len(ids), device=ids.device)
-        return (
-            _grown(past, pairs, length),
-            self.head(hidden[:, :length]),
-            lambda at: self._draft(drawn[rows, at]),
-        )
+        return _grown(past, pairs, length), self.head(hidden[:, :length]), drawn
 
     def draft(self, x: Tensor, t: Tensor, cond: Condition, past: Past | None, start: Start) -> Draft:
         """What a canvas ``x [B, W]`` drafts from position 1 on."""
-        return self._draft(self.canvas(x, t, cond, past, start))
+        return drafted(self.begin_draft(self.canvas(x, t, cond, past, start)), self.go_on)
 
     def draft_loss(self, hidden: Tensor, before: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy, nats, of ``targets [M]`` where each token is told ``before [M]``, the one in front of it.
@@ -172,13 +182,18 @@ class Transformer(Trunk):
             return hidden.new_zeros(())
         return self.draft_head.loss(hidden, self.table[before], targets, self.table[:-1], self.output_gain)
 
-    def _draft(self, hidden: Tensor) -> Draft:
-        """The draft of canvases with hidden states ``[B, W, D]``."""
-        hidden, head = hidden[:, 1:], self.draft_head
-        if head is None:
-            return Draft(self.head(hidden), None)
-        begun = head.begun(hidden)
-        return Draft(self.head(hidden), lambda before: self.head(head.told(*begun, self.table[before])))
+    def begin_draft(self, hidden: Tensor) -> tuple[Tensor, Begun]:
+        """What canvases with hidden states ``[B, W, D]`` say of each position from 1 on, ``[B, W - 1, V]``.
+
+        And what :meth:`go_on` needs, None without a draft head.
+        """
+        hidden = hidden[:, 1:]
+        return self.head(hidden), None if self.draft_head is None else self.draft_head.begun(hidden)
+
+    def go_on(self, hidden: Tensor, begun: Tensor, before: Tensor) -> Tensor:
+        """Logits ``[B, W - 1, V]`` where each position is told the id before it, of ``before [B, W - 1]``."""
+        assert self.draft_head is not None
+        return self.head(self.draft_head.told(hidden, begun, self.table[before]))
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits ``[..., V]`` of hidden states ``[..., D]``."""
@@ -210,6 +225,12 @@ class Transformer(Trunk):
 
     def _output(self, hidden: Tensor) -> Tensor:
         return normalise(hidden) * self.output_gain.to(hidden.dtype)
+
+
+def drafted(first: tuple[Tensor, Begun], go_on: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Draft:
+    """The draft that :meth:`Transformer.begin_draft` began and ``go_on`` goes on with."""
+    alone, begun = first
+    return Draft(alone, begun and (lambda before: go_on(*begun, before)))
 
 
 def _grown(past: Past | None, pairs: list[tuple[Tensor, Tensor]], length: int) -> Past:

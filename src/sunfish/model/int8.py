@@ -9,6 +9,7 @@ from sunfish.model.denoiser import Transformer
 
 # Weights of a matrix that gains by it; for a smaller one the rounding takes longer than the product.
 LEAST = 2**17
+LEAST_COMPILED = 2**15  # where rounding is one operation with what lies around it
 LARGEST = 127
 
 
@@ -43,18 +44,18 @@ class Int8Linear(nn.Module):
 
 
 @torch.no_grad()
-def in_int8(model: Transformer) -> Transformer:
-    """The same model with its larger matrices in one byte a weight, in place; for sampling on a CPU only.
+def in_int8(model: Transformer, least: int = LEAST) -> Transformer:
+    """The same model with matrices of ``least`` weights or more in one byte a weight, in place; for a CPU only.
 
     The draft head stays, and so does a matrix of which other processes than masks take a part.
     """
     for name, module in list(model.named_modules()):
-        if not isinstance(module, nn.Linear) or module.weight.numel() < LEAST:
+        if not isinstance(module, nn.Linear) or module.weight.numel() < least:
             continue
         if name.startswith("draft_head.") or (name.endswith(".project") and model.time is not None):
             continue
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, Int8Linear(module.weight))
-    if model.table.numel() >= LEAST:
+    if model.table.numel() >= least:
         model.int8_head = Int8Linear(model.table[:-1])
     return model

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -57,7 +55,6 @@ def ragged_mask(starts: Tensor, remembered: int, length: int, causal: bool) -> T
     return ahead_mask(starts, remembered, own.tril() if causal else own)
 
 
-@lru_cache(maxsize=16)
 def behind_each(length: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """For a pass over ``length`` read tokens and a canvas of ``width`` positions behind each of them, T positions in all.
 
