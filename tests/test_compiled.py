@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from sunfish.model.compiled import Compiled
+from sunfish.model.compiled import Compiled, missing_tools
 from sunfish.pipeline import Pipeline
 from sunfish.randomness import generator_of
 from sunfish.sampling import SamplingSettings
@@ -19,7 +19,7 @@ from sunfish.types import Condition, Denoiser, Past, Start
 from tests.conftest import Workplace
 from tests.helpers import CONFIG, batch, model
 
-needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no g++ to compile with")
+needs_compiler = pytest.mark.skipif(bool(missing_tools()), reason=f"compiling needs {missing_tools()}")
 WIDTH = 4
 
 
@@ -82,8 +82,14 @@ def test_a_compiled_checkpoint_writes_the_same_texts(trained: Workplace) -> None
 
 
 def test_without_a_compiler_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "true")
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(tmp_path))
+    with pytest.raises(ValueError, match=r"compile needs Python's header files, but .* has none; install"):
+        Compiled(model())
+    (tmp_path / "Python.h").touch()
+    assert missing_tools() == ""
     monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
     with pytest.raises(
-        ValueError, match=r"compile needs a C\+\+ compiler, but .*no-compiler is not installed here; install"
+        ValueError, match=r"compile needs a C\+\+ compiler, but .*no-compiler is not installed here"
     ):
         Compiled(model())

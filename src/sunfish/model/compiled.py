@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
@@ -24,16 +26,12 @@ class Compiled:
     a quarter of a minute when a kind of pass first occurs (one text or several), and seconds when it is on disk already.
     Passes with nothing remembered yet are few and stay as they are, so that each kind of pass is one program: the start
     is always one for each row, and the memory has no holes.
-    ``ValueError`` where there is no C++ compiler.
+    ``ValueError`` where there is nothing to compile with.
     """
 
     def __init__(self, model: Transformer) -> None:
-        compiler = os.environ.get("CXX", "g++")
-        if shutil.which(compiler) is None:
-            raise ValueError(
-                f"compile needs a C++ compiler, but {compiler} is not installed here; install it (on Debian and Ubuntu: "
-                "apt install g++), name another one in CXX, or leave compile out"
-            )
+        if missing := missing_tools():
+            raise ValueError(f"compile needs {missing}, or leave compile out")
         self.model = model
         # Two sizes that happen to be equal when a program is made must not have to be equal for ever.
         shapes.use_duck_shape = False
@@ -41,7 +39,6 @@ class Compiled:
         options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe}
         if model.table.device.type == "cpu":
             options["cpp_wrapper"] = True  # calls from one operation to the next without Python
-
         apart: dict[str, Any] = {"recompile_limit": PROGRAMS, "isolate_recompiles": True}
 
         def program(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,13 +47,9 @@ class Compiled:
         def draft(x: State, t: Tensor, cond: Condition, past: Past, starts: Tensor) -> tuple[Tensor, Begun]:
             return model.begin_draft(model.canvas(x, t, cond, past, starts))
 
-        self._canvas, self._remember, self._draft = (
-            program(model.forward),
-            program(model.remember),
-            program(draft),
-        )
-        self._read_ahead, self._begin_draft = program(model.read_ahead), program(model.begin_draft)
-        self._go_on = program(model.go_on)
+        self._canvas, self._remember = program(model.forward), program(model.remember)
+        self._draft, self._read_ahead = program(draft), program(model.read_ahead)
+        self._begin_draft, self._go_on = program(model.begin_draft), program(model.go_on)
 
     @property
     def table(self) -> Tensor:
@@ -100,6 +93,19 @@ class Compiled:
         past, logits, drawn = self._read_ahead(ids, cond, *_alike(past, start), states, t)
         rows = torch.arange(len(ids), device=ids.device)
         return past, logits, lambda at: drafted(self._begin_draft(drawn[rows, at]), self._go_on)
+
+
+def missing_tools() -> str:
+    """What a compiler of PyTorch's programs lacks on this machine, and the remedy; empty where it has everything."""
+    compiler, headers = os.environ.get("CXX", "g++"), Path(sysconfig.get_path("include"))
+    if shutil.which(compiler) is None:
+        return (
+            f"a C++ compiler, but {compiler} is not installed here; install it (on Debian and Ubuntu: apt install g++), "
+            "name another one in CXX"
+        )
+    if not (headers / "Python.h").is_file():
+        return f"Python's header files, but {headers} has none; install them (Debian and Ubuntu: apt install python3-dev)"
+    return ""
 
 
 def _long(past: Past | None) -> TypeGuard[Past]:
