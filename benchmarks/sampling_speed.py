@@ -41,7 +41,6 @@ HEAD = (
     "tokens/s", "s/text", "grammar %", "met %", "finished%", "judge", "entropy", "distinct3",
 )  # fmt: skip
 COLUMNS = "{:>8} {:>7} {:>9} {:>6} {:>9} {:>6} {:>8} {:>9}"
-COMPILED = "+compile"
 
 
 def of_peer(model: Any, pipeline: Pipeline, temperature: float) -> Write:
@@ -146,14 +145,13 @@ def main() -> None:
         f"batch {arguments.batch}, guidance {arguments.guidance:g}, temperature {arguments.temperature:g}, "
         f"{arguments.texts} prompts"
     )
-    peers = {
-        name: of_peer(deepcopy(peer).to(t), pipeline, arguments.temperature) for name, t in PEERS.items()
-    }
-    if arguments.compile:
+    peers: dict[str, Write] = {}
+    for form in ("", "+compile") if arguments.compile else ("",):
         for name, dtype in PEERS.items():
             copy = deepcopy(peer).to(dtype)
-            copy.forward = torch.compile(copy.forward, dynamic=True)
-            peers[name + COMPILED] = of_peer(copy, pipeline, arguments.temperature)
+            if form:
+                copy.forward = torch.compile(copy.forward, dynamic=True)
+            peers[name + form] = of_peer(copy, pipeline, arguments.temperature)
     writers = {f"Llama {name}": write for name, write in peers.items()}
     print(f"{'':<24}", *(f"{'/' + name:>13}" for name in peers), COLUMNS.format(*HEAD))
     for name in arguments.samplers:

@@ -13,7 +13,7 @@ import torch
 import torch.fx.experimental._config as shapes
 from torch import Tensor
 
-from sunfish.model.denoiser import Begun, Transformer, drafted
+from sunfish.model.denoiser import Begun, Transformer, drafted, drafted_behind
 from sunfish.types import Condition, Draft, Drafts, Past, Start, State
 
 PROGRAMS = 64  # of each pass, one for every kind of its arguments; PyTorch's own limit is 8
@@ -91,8 +91,7 @@ class Compiled:
         if self.model.decoder or not _long(past):
             return self.model.read_and_draft(ids, cond, past, start, states, t)
         past, logits, drawn = self._read_ahead(ids, cond, *_alike(past, start), states, t)
-        rows = torch.arange(len(ids), device=ids.device)
-        return past, logits, lambda at: drafted(self._begin_draft(drawn[rows, at]), self._go_on)
+        return past, logits, drafted_behind(drawn, self._begin_draft, self._go_on)
 
 
 def missing_tools() -> str:

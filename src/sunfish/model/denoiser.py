@@ -144,8 +144,7 @@ class Transformer(Trunk):
         if self.decoder:
             return *self.remember(ids, cond, past, start), None
         past, logits, drawn = self.read_ahead(ids, cond, past, start, states, t)
-        rows = torch.arange(len(ids), device=ids.device)
-        return past, logits, lambda at: drafted(self.begin_draft(drawn[rows, at]), self.go_on)
+        return past, logits, drafted_behind(drawn, self.begin_draft, self.go_on)
 
     def read_ahead(
         self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: Tensor, t: Tensor
@@ -231,6 +230,16 @@ def drafted(first: tuple[Tensor, Begun], go_on: Callable[[Tensor, Tensor, Tensor
     """The draft that :meth:`Transformer.begin_draft` began and ``go_on`` goes on with."""
     alone, begun = first
     return Draft(alone, begun and (lambda before: go_on(*begun, before)))
+
+
+def drafted_behind(
+    drawn: Tensor,
+    begin_draft: Callable[[Tensor], tuple[Tensor, Begun]],
+    go_on: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> Drafts:
+    """The drafts of :meth:`Transformer.read_ahead`'s canvases, whose hidden states are ``drawn [B, N, W, D]``."""
+    rows = torch.arange(len(drawn), device=drawn.device)
+    return lambda at: drafted(begin_draft(drawn[rows, at]), go_on)
 
 
 def _grown(past: Past | None, pairs: list[tuple[Tensor, Tensor]], length: int) -> Past:
