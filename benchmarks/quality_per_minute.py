@@ -1,4 +1,4 @@
-"""What each network has learned after the same minutes on the same machine, from the same batches of the same text.
+"""What each network has learned after the same minutes on the same machine, from the same text.
 
     ./run.sh benchmarks/quality_per_minute.py shakespeare input.txt --seconds 180 --seeds 0 1 2
     ./run.sh benchmarks/quality_per_minute.py shakespeare input.txt --arms sunfish --seconds 60 --ema_decay 0.99
@@ -6,7 +6,8 @@
 
 Arms: ``sunfish``, the training of its preset; ``mdlm``, masked diffusion by its published recipe
 (benchmarks/mdlm.py); ``llama``, an autoregressive Llama of the transformers library with AdamW (benchmarks/llama.py).
-All have the same number of parameters within a tenth and no prompts. Held-out text is judged by one
+All have the same number of parameters within a tenth and no prompts. SunFish denoises each text of a batch twice, so its
+batches are the smaller ones. Held-out text is judged by one
 estimator (benchmarks/bounds.py), in nats a token: the bound of the whole row as one block, the bound at block length
 4, the exact next token; and bits a byte of the best of them. The ratio is to the first arm's full canvas. Flags of
 ``sunfish train`` change the arm ``sunfish``: that is how an experiment is made.
@@ -38,14 +39,18 @@ from sunfish.train import Trainer
 from sunfish.types import Batch
 
 NEVER = 10**9
-# Half of the loss is the canvas's, which is what is compared here; and nothing is drafted.
-TASK: dict[str, Any] = dict(prompt_length=0, next_token_weight=0.5, draft_head=False)
+# Half of the loss is the canvas's, which is what is compared here, each text is denoised twice, and nothing is drafted.
+TASK: dict[str, Any] = dict(
+    prompt_length=0, next_token_weight=0.5, read_first=0.0, complementary=True, draft_head=False
+)
 TASKS: dict[str, dict[str, Any]] = {
     "shakespeare": TASK | dict(
         config="nano", n_layer=3, n_head=4, n_embd=128, vocab_size=66, tokenizer="characters", delimiter="none",
-        context_length=65, batch_size=24, validation_fraction=0.1, block_lengths=(0, 4),
+        context_length=65, batch_size=16, peer_batch_size=24, validation_fraction=0.1, block_lengths=(0, 4),
     ),
-    "imdb": TASK | dict(config="small", vocab_size=8192, validation_fraction=0.05),
+    "imdb": TASK | dict(
+        config="small", vocab_size=8192, batch_size=6, peer_batch_size=8, validation_fraction=0.05
+    ),
 }  # fmt: skip
 ROW = "{:<10} {:>5} {:>8} {:>7} {:>11} {:>12} {:>8} {:>11} {:>9} {:>6}"
 
@@ -55,7 +60,7 @@ class Bench:
 
     def __init__(self, arguments: argparse.Namespace, fields: dict[str, Any]) -> None:
         task = dict(TASKS[arguments.task])
-        name = task.pop("config")
+        name, self.peer_batch_size = task.pop("config"), task.pop("peer_batch_size")
         self.config = preset(
             name, **task | dict(
                 name="quality", data=str(arguments.data), data_folder=str(arguments.data_folder),
@@ -72,8 +77,8 @@ class Bench:
         self.held = Held(held_out, arguments.rows, self.config.model.vocab_size)
 
     def batches(self, seed: int) -> Batches:
-        """Training batches; the same for every arm with this seed."""
-        return Batches(self.prepared.split("train"), self.config.training.batch_size, self.end, seed)
+        """Training batches of the peers; the same for each of them with this seed."""
+        return Batches(self.prepared.split("train"), self.peer_batch_size, self.end, seed)
 
     def run(self, arm: str, seed: int) -> dict[str, float]:
         """Train one arm; nats a token and the rest of its row."""

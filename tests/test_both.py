@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 from sunfish.config import ModelConfig, ProcessConfig
 from sunfish.model.masks import canvas_mask, causal_mask, joined_mask
-from sunfish.objective import block_times
+from sunfish.objective import block_times, exact_counts, losses_at, with_complement
+from sunfish.presets import preset
 from sunfish.processes import PROCESSES, build_process
 from sunfish.randomness import Streams, generator_of
 from tests.helpers import CONFIG, batch, model
@@ -53,10 +55,75 @@ def test_one_pass_is_the_two(name: str, block: int, prompts: bool) -> None:
             torch.testing.assert_close(one, two, atol=1e-9, rtol=1e-9)
 
 
+@pytest.mark.parametrize("block", [1, 5, 16, 0])
+def test_two_canvases_of_a_text_do_not_see_each_other(block: int) -> None:
+    m, b = model(), batch()
+    cond = m.encode(b.prompt, b.prompt_mask)
+    t = block_times(b, block, 0.2, 0.8, generator_of("t"))
+    noise, t = with_complement(*exact_counts(t, block, generator_of("counts")))
+    mask = m.config.vocab_size
+    x_t = b.x0.repeat(1, 2).masked_fill(noise > 0, mask)
+    read, drawn = m.both(b.x0, x_t, t, cond, block)
+    for one, time, found in zip(x_t.chunk(2, 1), t.chunk(2, 1), drawn.chunk(2, 1), strict=True):
+        expected = m.both(b.x0, one, time, cond, block)
+        torch.testing.assert_close((read, found), expected, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("block", [1, 3, 5, 0])
+def test_the_complement_masks_the_others_and_both_count_alike(block: int) -> None:
+    b = batch()
+    chosen, share = exact_counts(
+        block_times(b, block, 0.2, 0.8, generator_of("t")), block, generator_of("counts")
+    )
+    noise, t = with_complement(chosen, share)
+    first, second = noise.chunk(2, 1)
+    assert torch.equal(first, chosen) and torch.equal(t.chunk(2, 1)[0], share)
+    assert torch.equal(
+        first + second, (share > 0).to(first.dtype)
+    )  # every unknown position once, the known one never
+    # Masked tokens count 1 / share, so that a block counts as much as it has unknown tokens, whatever was drawn.
+    size = block or b.x0.shape[1]
+    for canvas, own in zip((first, second), t.chunk(2, 1), strict=True):
+        weight = torch.where(canvas > 0, 1 / own, torch.zeros_like(own))
+        for masked, counted, unknown in zip(
+            *(part.split(size, 1) for part in (canvas, weight, share > 0)), strict=True
+        ):
+            expected = torch.where(masked.sum(1) > 0, unknown.sum(1), 0).to(counted.dtype)
+            torch.testing.assert_close(counted.sum(1), expected)
+
+
+def test_the_loss_of_two_canvases_is_their_mean() -> None:
+    m, b, process = model(), batch(), build_process(ProcessConfig())
+    cond = m.encode(b.prompt, b.prompt_mask)
+    chosen, share = exact_counts(block_times(b, 4, 0.2, 0.8, generator_of("t")), 4, generator_of("counts"))
+    noise, t = with_complement(chosen, share)
+    x_t = b.x0.repeat(1, 2).masked_fill(noise > 0, m.config.vocab_size)
+    together = losses_at(m, process, b, cond, x_t, t, 4, 0.5)
+    apart = [
+        losses_at(m, process, b, cond, x, time, 4, 0.5)
+        for x, time in zip(x_t.chunk(2, 1), t.chunk(2, 1), strict=True)
+    ]
+    assert float(together.canvas) == pytest.approx(sum(float(one.canvas) for one in apart) / 2, rel=1e-6)
+    assert float(together.next_token) == pytest.approx(float(apart[0].next_token), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        (dict(process="uniform"), "exact_count is off"),
+        (dict(next_token_weight=0.0), "next_token_weight is 0"),
+        (dict(n_decoder_layer=1), "n_decoder_layer is 1"),
+    ],
+)
+def test_where_texts_cannot_be_denoised_twice(changed: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        preset("tiny", complementary=True, **changed)
+
+
 def test_joined_mask_is_its_two_halves() -> None:
     reading, canvas = causal_mask(4, 0, torch.device("cpu")), canvas_mask(4, 4, 0, 2, torch.device("cpu"))
     assert reading is not None and canvas is not None
-    joined = joined_mask(reading, canvas, 4)
+    joined = joined_mask(reading, canvas)
     assert joined.shape == (8, 8)
     for query in range(8):
         for key in range(8):
@@ -67,5 +134,8 @@ def test_joined_mask_is_its_two_halves() -> None:
             else:
                 expected = key // 2 == query // 2
             assert bool(joined[query, key]) == expected
-    alone = joined_mask(reading, None, 4)  # a canvas that is one block sees itself alone
+    two = joined_mask(reading, canvas, 2)  # the second canvas sees the text as the first does, and itself
+    assert torch.equal(two[:8, :8], joined) and torch.equal(two[8:, :4], joined[4:, :4])
+    assert torch.equal(two[8:, 8:], joined[4:, 4:]) and not two[8:, 4:8].any() and not two[:8, 8:].any()
+    alone = joined_mask(reading, None)  # a canvas that is one block sees itself alone
     assert alone[4:, 4:].all() and not alone[4:, :4].any()

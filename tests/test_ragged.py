@@ -81,7 +81,7 @@ def test_texts_of_a_batch_are_those_written_alone(scale: float, sampler: str, bl
         return [row[: row.index(END) + 1] if END in row else row for row in written]
 
     ragged = 0
-    for name in ("first", "second", "third"):
+    for name in ("first", "second", "third", "fourth", "fifth"):
         together = text(slice(0, 3), cond, name)
         ragged += len({len(row) for row in together}) > 1
         assert together == [text(slice(row, row + 1), of_row(cond, row), name)[0] for row in range(3)]

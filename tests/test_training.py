@@ -270,3 +270,21 @@ def test_prompts_that_were_cut_inside_a_letter_can_be_sampled(tmp_path: Path) ->
     prompts = [prompt for prompt, _ in trainer.sample()]
     assert prompts[0].startswith("xüü") and prompts[2] == ""
     assert trainer.run().is_dir()
+
+
+@pytest.mark.parametrize("limit", [dict(max_steps=8), dict(max_steps=0)])
+def test_a_run_with_a_limit_may_read_first(tmp_path: Path, limit: dict[str, int]) -> None:
+    """The canvas has no loss in the first half of the steps, and one ever after; without a limit there is no half."""
+    trainer = Trainer(config(tmp_path, read_first=0.5, **limit))
+    canvas = []
+    for _ in range(8):
+        losses, _ = trainer.train_step()
+        assert float(losses.next_token) > 0
+        canvas.append(float(losses.canvas) > 0)
+    assert canvas == ([False] * 4 + [True] * 4 if limit["max_steps"] else [True] * 8)
+
+
+def test_texts_that_are_denoised_twice_are_learned(tmp_path: Path) -> None:
+    trainer = Trainer(config(tmp_path, complementary=True, max_steps=40, read_first=0.0))
+    seen = [float(trainer.train_step()[0].canvas) for _ in range(40)]
+    assert sum(seen[-8:]) < 0.9 * sum(seen[:8])

@@ -112,7 +112,9 @@ def read_about(path: Path) -> dict[str, Any]:
     missing = [key for key in ("step", "config", "files") if key not in about]
     if missing:
         raise ValueError(f"{path / 'config.json'} is damaged (no {missing[0]!r}); use an earlier checkpoint")
-    about["config"].get("model", {}).setdefault("draft_head", False)  # older checkpoints have none
+    for part in ("draft_head", "neighbours"):  # older checkpoints have none
+        about["config"].get("model", {}).setdefault(part, False)
+    about["config"].get("training", {}).setdefault("read_first", 0.0)
     return about
 
 

@@ -38,6 +38,8 @@ class ModelConfig:
     """The canvas is told the time of each token. Set by itself for all processes but masked."""
     vector_input: bool = False
     """The canvas holds vectors and not ids. Set by itself for the gaussian process."""
+    neighbours: bool = True
+    """Each position begins with a part of the token before it, on the canvas also of the one behind it."""
     draft_head: bool = True
     """A small part learns to tell each drafted token the one before it, which makes verified writing faster."""
     guidance_input: bool = False
@@ -184,6 +186,12 @@ class TrainingConfig:
     exact_count: bool = True
     """Mask exactly the drawn share of each block, not each token with that chance. Off by itself for all but masked
     with log-linear, which alone has it."""
+    complementary: bool = False
+    """Denoise each text twice beside one reading, the second time with the masks where the first has none. Needs
+    exact_count, a next_token_weight between 0 and 1, and a canvas without a decoder of its own."""
+    read_first: float = 0.0
+    """Share of the run, at its start, in which the model only reads: the next token is learned in less than half of
+    the time, and the canvas builds on it afterwards. Not for a run without a limit."""
     unweighted: bool = False
     """Every unknown token of the canvas counts alike, whatever its time; not weighed as in the bound."""
     mask_rate_min: float = 0.1
@@ -222,7 +230,7 @@ class TrainingConfig:
         for name in ("batch_size", "log_every", "eval_every", "eval_texts", "sample_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it must be at least 1")
-        for name in ("prompt_dropout", "next_token_weight", "ema_decay", "decay_fraction"):
+        for name in ("prompt_dropout", "next_token_weight", "ema_decay", "decay_fraction", "read_first"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it must lie between 0 and 1")
         if not 0 <= self.mask_rate_min < self.mask_rate_max <= 1:
@@ -268,11 +276,24 @@ class Config:
                         f"{name} is {getattr(self.corpus, name)!r}, but prompt_length is 0, a model without "
                         "prompts; give one of the two"
                     )
+        self._check_objective()
         if bool(self.training.teacher) != self.model.guidance_input:
             raise ValueError(
                 f"teacher is {self.training.teacher!r} and guidance_input is {self.model.guidance_input}: both or none "
                 "are set, which sunfish distill-guidance does"
             )
+
+    def _check_objective(self) -> None:
+        training, weight = self.training, self.training.next_token_weight
+        if training.complementary:
+            reasons = {
+                "exact_count is off, or the process has no exact counts": not training.exact_count,
+                f"next_token_weight is {weight}": not 0 < weight < 1,
+                f"n_decoder_layer is {self.model.n_decoder_layer}": self.model.n_decoder_layer > 0,
+                "distillation has an objective of its own": bool(training.teacher),
+            }
+            for reason in (reason for reason, true in reasons.items() if true):
+                raise ValueError(f"complementary is True, but {reason}; leave complementary out")
 
     def with_fields(self, **values: Any) -> Config:
         """The same run with some fields changed, each named as its flag.

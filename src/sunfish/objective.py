@@ -84,6 +84,17 @@ def exact_counts(t: Tensor, block_length: int, generator: torch.Generator | None
     return chosen.to(t.dtype), torch.where(unknown, share, torch.zeros_like(t))
 
 
+def with_complement(noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """What :func:`exact_counts` returned, and behind it a second canvas that masks just the others, ``[B, 2 N]`` both.
+
+    Each token of a text is then asked for once in a step, and the share of the second canvas is the rest of the first's.
+    """
+    unknown = t > 0
+    other = unknown & (noise == 0)
+    share = torch.where(unknown, 1 - t, torch.zeros_like(t))
+    return torch.cat([noise, other.to(noise.dtype)], dim=1), torch.cat([t, share], dim=1)
+
+
 def objective(
     model: Transformer,
     process: Process,
@@ -104,7 +115,10 @@ def objective(
     noise = t
     if training.exact_count:
         noise, t = exact_counts(t, block_length, generator)
-    x_t = process.corrupt(batch.x0, noise, model.table, Streams([generator]))
+        if training.complementary and 0 < training.next_token_weight < 1:
+            noise, t = with_complement(noise, t)
+    x0 = batch.x0.repeat(1, t.shape[1] // batch.x0.shape[1])
+    x_t = process.corrupt(x0, noise, model.table, Streams([generator]))
     if model.estimate is not None and float(torch.rand((), generator=generator)) < SELF_CONDITIONED:
         x_t = with_estimate(model, process, batch, cond, x_t, t, block_length)
     return losses_at(
@@ -141,8 +155,9 @@ def losses_at(
     unweighted: bool = False,
     evaluates: bool = False,
 ) -> Losses:
-    """The losses for a given corruption ``x_t [B, N]`` at times ``t [B, N]``.
+    """The losses for a given corruption ``x_t [B, N]`` at times ``t [B, N]``, or for several, one behind the other.
 
+    Of several canvases of a text the loss is the mean; they need a pass together with reading, see ``Transformer.both``.
     ``unweighted``: every unknown token counts alike (MaskGIT). ``evaluates``: the canvas loss is the bound even where
     training minimises something easier, or the plain cross-entropy where there is no bound.
     """
@@ -167,14 +182,16 @@ def losses_at(
         if not together:
             drawn = model.canvas(x_t, t, cond, None if whole else past, 0, block_length)
         scored = process.scored(x_t, t, model.table)
-        parts = (drawn[scored], batch.x0[scored], x_t[scored], t[scored])
+        canvases = t.shape[1] // length
+        x0 = batch.x0.repeat(1, canvases)
+        parts = (drawn[scored], x0[scored], x_t[scored], t[scored])
         weights = process.weight(*parts[2:], model.table)
         weights = torch.ones_like(weights) if unweighted else weights
         summed, losses = canvas_losses(model, process, *parts, weights, evaluates)
-        canvas = summed / tokens
+        canvas = summed / (canvases * tokens)
         cross_entropy = losses.mean() if losses.numel() else zero
         if not evaluates:
-            draft = draft_loss(model, drawn, batch.x0, scored)
+            draft = draft_loss(model, drawn, x0, scored)
     total = (1 - next_token_weight) * canvas + next_token_weight * next_token + draft
     return Losses(total, canvas.detach(), cross_entropy.detach(), next_token.detach(), draft.detach())
 

@@ -10,6 +10,7 @@ import copy
 import math
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +123,20 @@ class Trainer:
         by_time = self.seconds / (60 * settings.max_minutes) if settings.max_minutes else 0.0
         return min(1.0, max(by_steps, by_time))
 
+    def only_reads(self) -> bool:
+        """Whether the next step is one of those at the start that learn the next token alone."""
+        settings = self.config.training
+        limited = bool(settings.max_steps or settings.max_minutes)
+        return limited and self.progress() < settings.read_first
+
     def train_step(self) -> tuple[Losses, Batch]:
         """One update of the weights. Noise is seeded by (seed, step). Raises :class:`NotFinite`."""
         settings = self.config.training
         generator = generator_of("step", settings.seed, self.step)
         batch = Batch(*(part.to(self.device) for part in self.batches.batch(self.step)))
         block_length = settings.block_lengths[self.step % len(settings.block_lengths)]
+        if self.only_reads():
+            settings = replace(settings, next_token_weight=1.0)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             losses = self.objective(self.model, self.process, batch, generator, block_length, settings)
         losses.total.backward()

@@ -36,7 +36,8 @@ def plain_next_token(m: Transformer, ids: list[int], keys: Tensor, values: Tenso
     """Next-token logits ``[N, V]`` of one text; the prompt's ``[L+1, H, P, d]`` hold only what is visible."""
     heads, width = m.config.n_head, m.config.n_embd
     tokens = [m.table[i] for i in ids]
-    xs = [unit(token + m.position[n] + m.reading) for n, token in enumerate(tokens)]
+    before = [torch.zeros_like(tokens[0]), *(unit(token) * m.neighbours.before_gain for token in tokens)]
+    xs = [unit(token + before[n] + m.position[n] + m.reading) for n, token in enumerate(tokens)]
     for depth, layer in enumerate(m.layers):
         own, cross, forward = layer.self_attention, layer.cross_attention, layer.feed_forward
         projected = [(own.project.weight @ unit(x)).view(3, heads, width // heads) for x in xs]
@@ -45,9 +46,9 @@ def plain_next_token(m: Transformer, ids: list[int], keys: Tensor, values: Tenso
             mixed = []
             for h in range(heads):
                 query = turned(unit(projected[n][0, h]) * own.gain[h, 0], n)
-                before = range(n + 1)
-                seen = torch.stack([turned(unit(projected[j][1, h]), j) for j in before])
-                mixed.append(weighted(query, seen, torch.stack([projected[j][2, h] for j in before])))
+                there = range(n + 1)
+                seen = torch.stack([turned(unit(projected[j][1, h]), j) for j in there])
+                mixed.append(weighted(query, seen, torch.stack([projected[j][2, h] for j in there])))
             x = x + own.output.weight @ torch.cat(mixed)
             asked = (cross.query.weight @ unit(x)).view(heads, -1)
             found = [

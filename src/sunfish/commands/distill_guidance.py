@@ -52,6 +52,8 @@ def student_config(teacher: Config, path: Path, arguments: argparse.Namespace) -
         "guidance_input": True,
         "max_minutes": MINUTES,
         "max_steps": 0,
+        "read_first": 0.0,
+        "complementary": False,
         "learning_rate": SLOWER * training.learning_rate,
         "matrix_learning_rate": SLOWER * training.matrix_learning_rate,
     }

@@ -91,10 +91,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Visible) -> Tensor:
 
     ``mask`` is bool and broadcasts to ``[B, H, N, M]``, True = visible. In bfloat16 training on a CPU the two
     products written out take a third of the fused kernel's time (benchmarks/attention_cpu.py); everywhere else
-    the fused kernel is the better one. Two masks: reading and canvas side by side, see :func:`_attend_halves`.
+    the fused kernel is the better one. Two masks: reading and canvases side by side, see :func:`_attend_side_by_side`.
     """
     if isinstance(mask, tuple):
-        return _attend_halves(query, key, value, *mask)
+        return _attend_side_by_side(query, key, value, *mask)
     if not (query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled()):
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     batch, heads, length, width = query.shape
@@ -105,18 +105,26 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Visible) -> Tensor:
     return torch.bmm(torch.softmax(scores, dim=-1), value.flatten(0, 1)).unflatten(0, (batch, heads))
 
 
-def _attend_halves(
-    query: Tensor, key: Tensor, value: Tensor, reading: Tensor | None, canvas: Tensor | None
+def _attend_side_by_side(
+    query: Tensor, key: Tensor, value: Tensor, reading: Tensor, canvas: Tensor | None
 ) -> Tensor:
-    """:func:`attend` for reading and canvas side by side, ``[B, H, 2N, D/H]`` all, each half by its own mask.
+    """:func:`attend` for a text that is read and canvases beside it, ``[B, H, (1 + C) N, D/H]`` all.
 
-    Reading sees its own half. The canvas sees as many of the last positions as its mask has, its own half for None.
+    Reading sees itself, by its own mask ``[N, N]``. Each canvas sees itself, and the text in front of that where the
+    mask of all canvases has as many positions.
     """
-    length = query.shape[2] // 2
-    first = 2 * length - (length if canvas is None else canvas.shape[-1])
-    read = attend(query[:, :, :length], key[:, :, :length], value[:, :, :length], reading)
-    drawn = attend(query[:, :, length:], key[:, :, first:], value[:, :, first:], canvas)
-    return torch.cat([read, drawn], dim=2)
+    length = reading.shape[-1]
+    text, found = slice(0, length), []
+    for first in range(0, query.shape[2], length):
+        own = slice(first, first + length)
+        keys, values, mask = key[:, :, own], value[:, :, own], canvas if first else reading
+        if first and canvas is not None and canvas.shape[-1] > length:
+            # The first canvas lies right behind the text: nothing is copied.
+            joined = slice(0, 2 * length) if first == length else None
+            keys = key[:, :, joined] if joined else torch.cat([key[:, :, text], keys], dim=2)
+            values = value[:, :, joined] if joined else torch.cat([value[:, :, text], values], dim=2)
+        found.append(attend(query[:, :, own], keys, values, mask))
+    return torch.cat(found, dim=2)
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -153,7 +161,7 @@ class SelfAttention(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """``x [B, N, D]``; ``past [2, B, H, M, D/H]``; ``mask`` broadcasts to ``[B, H, N, M + N]``, True = visible.
 
-        Two masks stand for reading and canvas side by side, as in :func:`attend`.
+        Two masks stand for reading and canvases side by side, as in :func:`attend`.
         ``shown [B, N, D]`` is what a position shows to those that attend to it, beside its own ``x``.
         Returns the output ``[B, N, D]`` and this call's keys and values, each ``[B, H, N, D/H]``.
         """

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sunfish.config import ModelConfig
-from sunfish.model.attention import normalise
+from sunfish.model.attention import merge_heads, normalise
 from sunfish.model.cross_entropy import linear_cross_entropy
 from sunfish.model.initialise import draw_weights
 from sunfish.model.masks import (
@@ -21,6 +21,7 @@ from sunfish.model.masks import (
     ragged_mask,
     without_self,
 )
+from sunfish.model.neighbours import Neighbours, edge_of
 from sunfish.model.trunk import Trunk
 from sunfish.types import Condition, Draft, Drafts, Past, Start
 
@@ -78,6 +79,7 @@ class Transformer(Trunk):
             mask,
             mask,
             self._reading_layers(),
+            lambda neighbours, tokens: neighbours(tokens, edge_of(past, start, tokens), False),
         )
         return _grown(past, pairs, length), hidden
 
@@ -109,29 +111,45 @@ class Transformer(Trunk):
         x, tokens, noise, shown = self._state(x, t, position)
         mask = mask if shown is None else without_self(mask, noise, remembered)
         layers = list(enumerate(self.decoder or self.layers, self.first_decoder_layer))
-        return self._layers(x, tokens, noise, angles, cond, past, mask, mask, layers, shown)[0]
+
+        def beside(neighbours: Neighbours, tokens: Tensor) -> Tensor:
+            if whole or past is None or isinstance(start, Tensor):
+                return neighbours(tokens, edge_of(past, start, tokens), True)
+            clean = merge_heads(past[-1, 1]).to(tokens.dtype)
+            return neighbours.in_blocks(tokens, clean, start, block_length)
+
+        return self._layers(x, tokens, noise, angles, cond, past, mask, mask, layers, beside, shown)[0]
 
     def both(
         self, ids: Tensor, x: Tensor, t: Tensor, cond: Condition, block_length: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Hidden states of :meth:`read` over whole texts ``ids [B, N]``, and of :meth:`canvas` over them, ``[B, N, D]``.
+        """Hidden states ``[B, N, D]`` of :meth:`read` over whole texts, ``[B, C N, D]`` of :meth:`canvas` over them.
 
-        One pass for training: every matrix is met once by ``2N`` positions, and the canvas finds the keys of its memory
-        beside its own. Not for a model whose canvas has a decoder of its own.
+        One pass for training: every matrix is met once by all positions, and a canvas finds the keys of its memory
+        beside its own. ``ids [B, N]``; ``x`` and ``t [B, C N]`` are C canvases of each text, one behind the other, which
+        do not see one another (one where noise does not show). Not for a model whose canvas has a decoder of its own.
         """
-        length = ids.shape[1]
+        length, canvases = ids.shape[1], x.shape[1] // ids.shape[1]
         position, (cos, sin) = self._positions(0, length)
-        x, tokens, noise, shown = self._side_by_side(ids, position, x, t, position)
+        x, tokens, noise, shown = self._side_by_side(ids, position, x, t, position.repeat(canvases, 1))
         reading = causal_mask(length, 0, ids.device)
-        own = block_length == 0 or block_length >= length  # the canvas sees nothing of the memory
+        assert reading is not None and (shown is None or canvases == 1)
+        own = block_length == 0 or block_length >= length  # a canvas sees nothing of the memory
         remembered = 0 if own else length
         mask = canvas_mask(length, remembered, 0, block_length, ids.device)
         if shown is not None:
             mask = without_self(mask, noise[:, length:], remembered)
-        angles = torch.cat([cos, cos]), torch.cat([sin, sin])
-        masks, pointed = (reading, mask), joined_mask(reading, mask, length)
+        angles = cos.repeat(1 + canvases, 1), sin.repeat(1 + canvases, 1)
+        masks, pointed = (reading, mask), joined_mask(reading, mask, canvases)
         layers = self._reading_layers()
-        hidden, _ = self._layers(x, tokens, noise, angles, cond, None, masks, pointed, layers, shown)
+
+        def beside(neighbours: Neighbours, tokens: Tensor) -> Tensor:
+            clean, *drawn = tokens.split(length, dim=1)
+            block = length if own else block_length
+            blocks = [neighbours.in_blocks(one, clean, 0, block) for one in drawn]
+            return torch.cat([neighbours(clean, edge_of(None, 0, clean), False), *blocks], dim=1)
+
+        hidden, _ = self._layers(x, tokens, noise, angles, cond, None, masks, pointed, layers, beside, shown)
         return hidden[:, :length], hidden[:, length:]
 
     def read_and_draft(
@@ -164,7 +182,13 @@ class Transformer(Trunk):
         if shown is not None:
             mask = without_self(mask, noise, remembered)
         layers = self._reading_layers()
-        hidden, pairs = self._layers(x, tokens, noise, angles, cond, past, mask, mask, layers, shown)
+
+        def beside(neighbours: Neighbours, tokens: Tensor) -> Tensor:
+            read, ahead = tokens[:, :length], tokens[:, length:].unflatten(1, (length, -1))
+            added = neighbours(read, edge_of(past, start, read), False)
+            return torch.cat([added, neighbours(ahead, read, True).flatten(1, 2)], dim=1)
+
+        hidden, pairs = self._layers(x, tokens, noise, angles, cond, past, mask, mask, layers, beside, shown)
         drawn = hidden[:, length:].unflatten(1, (length, -1))
         return _grown(past, pairs, length), self.head(hidden[:, :length]), drawn
 

@@ -37,6 +37,8 @@ def draw_weights(model: Trunk, generator: torch.Generator | None = None) -> None
         else:  # positions, and the mark of reading
             parameter.normal_(0.0, 0.3, generator=generator)
     model.pointer.initialise()
+    if model.neighbours is not None:
+        model.neighbours.initialise()
     if not isinstance(model.prompt_encoder, PromptEncoder):
         return
     width = model.config.n_embd

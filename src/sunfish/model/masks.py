@@ -8,8 +8,9 @@ from torch import Tensor
 
 from sunfish.types import Start
 
-# One mask for a pass (None: everything is visible), or those of its two halves: reading, and the canvas beside it.
-Visible = Tensor | None | tuple[Tensor | None, Tensor | None]
+# One mask for a pass (None: everything is visible), or two: that of the text that is read, and that of each canvas
+# beside it.
+Visible = Tensor | None | tuple[Tensor, Tensor | None]
 
 
 def causal_mask(length: int, remembered: int, device: torch.device) -> Tensor | None:
@@ -80,10 +81,18 @@ def ahead_mask(start: Start, remembered: int, sees: Tensor) -> Tensor:
     )
 
 
-def joined_mask(reading: Tensor | None, canvas: Tensor | None, length: int) -> Tensor:
-    """``[(B, 1,) 2N, 2N]``: both halves of a pass as one mask; ``canvas`` has its own positions as its last ones."""
-    full = torch.ones(length, length, dtype=torch.bool, device=None if canvas is None else canvas.device)
-    reading, canvas = full if reading is None else reading, full if canvas is None else canvas
-    top = F.pad(reading, (0, length))
-    bottom = F.pad(canvas, (2 * length - canvas.shape[-1], 0))
-    return torch.cat([top.expand(*bottom.shape[:-2], -1, -1), bottom], dim=-2)
+def joined_mask(reading: Tensor, canvas: Tensor | None, canvases: int = 1) -> Tensor:
+    """``[(B, 1,) (1 + C) N, (1 + C) N]``: the masks of a pass over a text ``[N, N]`` and C canvases beside it as one.
+
+    ``canvas`` is the mask of each canvas and has its own positions as its last ones; the others are the text's.
+    """
+    length = reading.shape[-1]
+    if canvas is None:
+        canvas = torch.ones_like(reading)
+    canvas = F.pad(canvas, (2 * length - canvas.shape[-1], 0))
+    text, own = canvas[..., :length], canvas[..., length:]
+    rows = [F.pad(reading, (0, canvases * length)).expand(*canvas.shape[:-2], -1, -1)]
+    for before in range(canvases):
+        behind = canvases - 1 - before
+        rows.append(torch.cat([text, F.pad(own, (before * length, behind * length))], dim=-1))
+    return torch.cat(rows, dim=-2)

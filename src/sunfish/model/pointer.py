@@ -47,13 +47,13 @@ class Pointer(nn.Module):
         past: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """``x [B, N, D]`` states after the last layer, ``tokens [B, N, D]`` the embeddings they began with.
+        """``x [B, N, D]`` states after the last layer, ``tokens [B, N, D]`` the normalised embeddings they began with.
 
         ``noise [B, N]`` bool is True where there is no token yet, so that nothing is copied from there; the rest is
         as in a layer. Returns the states with what they copy, and this call's keys and values, each ``[B, H, N, D/H]``.
         """
         x = normalise(x)
-        tokens = normalise(tokens).to(x.dtype)
+        tokens = tokens.to(x.dtype)
         own = (tokens + self.key(x), tokens)
         prompt_keys, prompt_values, shown = prompt
         before = ((), ()) if past is None else tuple((part,) for part in past.unbind(0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from sunfish.config import ModelConfig
 from sunfish.model.attention import Layer, normalise, rotary_angles
 from sunfish.model.draft import DraftHead
 from sunfish.model.masks import Visible
+from sunfish.model.neighbours import Neighbours
 from sunfish.model.pointer import Pointer
 from sunfish.model.prompt import NoPrompts, PromptEncoder
 from sunfish.types import Condition, Past, Start
@@ -43,6 +44,7 @@ class Trunk(nn.Module):
         self.decoder = nn.ModuleList(
             Layer(config, cross=self.prompted) for _ in range(config.n_decoder_layer)
         )
+        self.neighbours = Neighbours(config) if config.neighbours else None
         self.pointer = Pointer(config)
         width = 2 * len(TIME_FREQUENCIES)
         self.time = nn.Linear(width, config.n_embd, bias=False) if config.time_input else None
@@ -112,14 +114,20 @@ class Trunk(nn.Module):
         mask: Visible,
         pointed: Tensor | None,
         layers: list[tuple[int, nn.Module]],
+        beside: Callable[[Neighbours, Tensor], Tensor],
         shown: Tensor | None = None,
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Final hidden states ``[B, N, D]`` of ``x [B, N, D]``, and the keys and values of each layer and the pointer.
 
         ``tokens [B, N, D]`` is what the pointer can copy, ``noise [B, N]`` True where there is no token yet; ``mask`` is
         the layers', ``pointed`` the pointer's; ``layers`` are the ones to go through, each with the number of its prompt
-        and memory; ``shown`` as in a layer.
+        and memory; ``beside`` has a pass's neighbours add their part of the normalised tokens; ``shown`` as in a layer.
         """
+        tokens = normalise(tokens)
+        if self.neighbours is not None:
+            x = x + beside(
+                self.neighbours, tokens if shown is None else torch.where(noise[..., None], shown, tokens)
+            )
         if self.guidance is not None:
             x = x + self.guidance(scale_features(cond))[:, None, :]
         x = normalise(x)
