@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sunfish.cores import SPINS
 from tests.conftest import ROOT, TINY, Workplace, python
 
 SCRIPTS = ("run.sh", "start_training.sh", "run_tests.sh", ".ci/run")
@@ -31,12 +32,34 @@ def test_a_script_is_well_formed(name: str) -> None:
     assert subprocess.run(["bash", "-n", str(path)]).returncode == 0
 
 
+WAITING = "import os; print(os.environ.get('GOMP_SPINCOUNT'), os.environ.get('OMP_WAIT_POLICY'))"
+
+
+@installed
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({}, f"{SPINS} None"),
+        ({"GOMP_SPINCOUNT": "7"}, "7 None"),
+        ({"OMP_WAIT_POLICY": "passive"}, "None passive"),
+    ],
+)
+def test_threads_that_wait_let_go_of_their_core(said: dict[str, str], expected: str) -> None:
+    """By the script and by the command alike, unless the user said otherwise."""
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {key: value for key, value in os.environ.items() if key not in names} | said
+    command = f"from sunfish.cli import main; main(['--version']); {WAITING}"
+    for words in ([str(ROOT / "run.sh"), "-c", WAITING], [sys.executable, "-c", command]):
+        out = subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+        assert out.splitlines()[-1] == expected
+
+
 @installed
 def test_run_sh_works_from_anywhere(tmp_path: Path) -> None:
     code = "from config.micro_config import get_micro_config; get_micro_config()"
     result = shell(str(ROOT / "run.sh"), "-c", code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "42,015,880 parameters" in result.stdout
+    assert "42,015,896 parameters" in result.stdout
 
 
 @installed

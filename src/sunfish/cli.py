@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 from sunfish.commands import bench, data, distill_guidance, doctor, infill, sample, sizes, tokenizer, train
 from sunfish.commands.flags import BaseConfig, Parser, WrongUse, kebab
+from sunfish.cores import share_cores
 from sunfish.presets import preset
 
 COMMANDS = {
@@ -61,6 +62,7 @@ def build_parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None, base: BaseConfig = preset) -> int:
     """Run one command and return its exit code; ``base`` gives the meaning of ``--config NAME``."""
+    share_cores()
     words = kebab(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     with _signals():
