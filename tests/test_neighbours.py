@@ -25,6 +25,10 @@ def part() -> Neighbours:
     return built
 
 
+def gains(of_heads: torch.Tensor) -> torch.Tensor:
+    return of_heads.flatten().repeat_interleave(D // CONFIG.n_head)
+
+
 def drawn(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=generator_of("drawn", *shape))
 
@@ -35,9 +39,9 @@ def test_a_stretch_is_what_its_formula_says(width: int, both_sides: bool) -> Non
     beside, tokens, edge = part(), drawn(3, width, D), drawn(3, D)
     found = beside(tokens, edge, both_sides)
     for n in range(width):
-        expected = beside.before_gain * (tokens[:, n - 1] if n else edge)
+        expected = gains(beside.before_gain) * (tokens[:, n - 1] if n else edge)
         if both_sides and n + 1 < width:
-            expected = expected + beside.behind_gain * tokens[:, n + 1]
+            expected = expected + gains(beside.behind_gain) * tokens[:, n + 1]
         torch.testing.assert_close(found[:, n], expected)
 
 
@@ -51,9 +55,9 @@ def test_blocks_do_not_see_beyond_themselves_but_for_the_text_in_front(start: in
             before = tokens[:, n - 1]
         elif 0 < start + n <= 10:  # the text in front of the block, where there is some
             before = clean[:, start + n - 1]
-        expected = beside.before_gain * before
+        expected = gains(beside.before_gain) * before
         if (n + 1) % block and n + 1 < 9:
-            expected = expected + beside.behind_gain * tokens[:, n + 1]
+            expected = expected + gains(beside.behind_gain) * tokens[:, n + 1]
         torch.testing.assert_close(found[:, n], expected)
 
 

@@ -28,7 +28,7 @@ def pointer_with_inputs() -> tuple[Pointer, Tensor, Tensor, tuple[Tensor, Tensor
     shown = torch.tensor([[True, True], [True, False]])[:, None, None, :]
     prompt = (split_heads(draw(2, 2, 8), 2), split_heads(draw(2, 2, 8), 2), shown)
     past = torch.stack([split_heads(draw(2, 4, 8), 2), split_heads(draw(2, 4, 8), 2)])
-    return pointer, draw(2, 3, 8), draw(2, 3, 8), prompt, past
+    return pointer, draw(2, 3, 8), normalise(draw(2, 3, 8)), prompt, past
 
 
 def merged(part: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def test_the_likelihood_rises_and_given_tokens_stay() -> None:
     open_[:, 3] = False
     process, rng = build_process(ProcessConfig()), Streams.for_rows(0, 0, 3)
     totals = [reader.read(ids)[0].sum(1)]
-    for version in revised(reader, process, ids, open_, 8, 12, SHARP, rng):
+    for version in revised(reader, process, ids, open_, 8, 24, SHARP, rng):
         assert torch.equal(version[:, 3], ids[:, 3])
         assert int(version.max()) < CONFIG.vocab_size  # no mask is left
         totals.append(reader.read(version)[0].sum(1))

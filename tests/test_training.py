@@ -23,7 +23,8 @@ from sunfish.train import NotFinite, Trainer, train
 
 SHAPE = dict(
     n_layer=1, n_head=1, n_embd=16, vocab_size=320, context_length=256, stories=120, batch_size=4, threads=1,
-    precision="float32", max_minutes=0.0, log_every=1, eval_every=1000, sample_every=1000, save_every=3, eval_texts=8,
+    precision="float32", max_minutes=0.0, read_first=0.0, log_every=1, eval_every=1000, sample_every=1000, save_every=3,
+    eval_texts=8,
 )  # fmt: skip
 
 
@@ -282,6 +283,18 @@ def test_a_run_with_a_limit_may_read_first(tmp_path: Path, limit: dict[str, int]
         assert float(losses.next_token) > 0
         canvas.append(float(losses.canvas) > 0)
     assert canvas == ([False] * 4 + [True] * 4 if limit["max_steps"] else [True] * 8)
+
+
+def test_a_run_that_reads_first_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train(config(tmp_path, read_first=0.5, max_steps=8, name="reader"))
+    said = capsys.readouterr().err
+    assert "the first 50% of the run only read" in said
+    assert "step 4  only reads  next_token" in said and "step 5  train_loss" in said
+    lines = (tmp_path / "ck" / "reader" / "metrics.jsonl").read_text().splitlines()
+    steps = [record for record in map(json.loads, lines) if "loss" in record]
+    assert [("train_loss" in record, "canvas_loss" in record) for record in steps] == [(False, False)] * 4 + [
+        (True, True)
+    ] * 4
 
 
 def test_texts_that_are_denoised_twice_are_learned(tmp_path: Path) -> None:

@@ -23,16 +23,17 @@ class Meter:
         self._seconds += seconds
 
     def flush(self) -> dict[str, float]:
-        """The means, and the tokens a second; the meter begins anew."""
+        """The means, and the tokens a second; the meter begins anew. Of a canvas only where there was one."""
+        drawn = [losses for losses in self._losses if losses.canvas > 0]
 
-        def mean(name: str) -> float:
-            return sum(getattr(losses, name).item() for losses in self._losses) / len(self._losses)
+        def mean(name: str, some: list[Losses]) -> float:
+            return sum(getattr(losses, name).item() for losses in some) / len(some)
 
-        values = {
-            "loss": mean("total"),
-            "train_loss": mean("cross_entropy"),
-            "canvas_loss": mean("canvas"),
-            "next_token": mean("next_token"),
+        values = {"loss": mean("total", self._losses)}
+        if drawn:
+            values |= {"train_loss": mean("cross_entropy", drawn), "canvas_loss": mean("canvas", drawn)}
+        values |= {
+            "next_token": mean("next_token", self._losses),
             "tokens_per_second": self._tokens / self._seconds,
             "padding": 1 - self._tokens / self._positions,
         }

@@ -56,8 +56,9 @@ class Monitor:
 
     def progress(self, step: int, share: float, values: dict[str, float], left: str) -> None:
         """The live line on a terminal, a plain line elsewhere."""
+        canvas = f"train_loss {values['train_loss']:.3f}" if "train_loss" in values else "only reads"
         line = (
-            f"step {step}  train_loss {values['train_loss']:.3f}  next_token {values['next_token']:.3f}  "
+            f"step {step}  {canvas}  next_token {values['next_token']:.3f}  "
             f"{values['tokens_per_second']:,.0f} tokens/s  {left} left"
         )
         if self._live is not None:

@@ -119,7 +119,8 @@ def objective(
             noise, t = with_complement(noise, t)
     x0 = batch.x0.repeat(1, t.shape[1] // batch.x0.shape[1])
     x_t = process.corrupt(x0, noise, model.table, Streams([generator]))
-    if model.estimate is not None and float(torch.rand((), generator=generator)) < SELF_CONDITIONED:
+    estimates = model.estimate is not None and training.next_token_weight < 1
+    if estimates and float(torch.rand((), generator=generator)) < SELF_CONDITIONED:
         x_t = with_estimate(model, process, batch, cond, x_t, t, block_length)
     return losses_at(
         model, process, batch, cond, x_t, t, block_length, training.next_token_weight, training.unweighted

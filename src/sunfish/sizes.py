@@ -40,13 +40,16 @@ def training_memory(
 
     20 bytes a parameter (weights, gradient, running mean, two moments, float32; Muon needs one less)
     + bytes of a number * positions * layers * (20 D + 3 n_hidden), positions = batch_size * context_length.
-    The layers of a pass over the clean text and of one over the canvas are kept for the backward pass. With activation
+    The layers of a pass over the clean text and of one over each canvas are kept for the backward pass. With activation
     checkpointing each keeps 9 D, and one at a time the rest.
     """
     m = config.model
     parameters = count_parameters(m) if parameters is None else parameters
     positions = config.training.batch_size * m.context_length if positions is None else positions
-    layers = (m.n_layer if config.training.next_token_weight > 0 else 0) + (m.n_decoder_layer or m.n_layer)
+    canvases = 2 if config.training.complementary else 1
+    layers = (m.n_layer if config.training.next_token_weight > 0 else 0) + canvases * (
+        m.n_decoder_layer or m.n_layer
+    )
     within = KEPT_WIDTHS * m.n_embd + KEPT_HIDDEN * m.n_hidden
     if config.training.activation_checkpointing:
         kept = layers * CHECKPOINTED_WIDTHS * m.n_embd + within * layers / m.n_layer

@@ -213,6 +213,11 @@ class Trainer:
                 f"training {settings.name}: {sum(p.numel() for p in self.model.parameters()):,} parameters on "
                 f"{self.device} ({self.threads} threads, {str(self.dtype).removeprefix('torch.')}), from step {self.step}"
             )
+            if self.only_reads():
+                monitor.say(
+                    f"the first {settings.read_first:.0%} of the run only read: train_loss, and the bound of the canvas, "
+                    "begin to fall after that"
+                )
             meter = Meter()
             saved_at = self.step if self.step else -1  # a resumed run begins with what is saved
             before_step = time.perf_counter()

@@ -36,7 +36,8 @@ def plain_next_token(m: Transformer, ids: list[int], keys: Tensor, values: Tenso
     """Next-token logits ``[N, V]`` of one text; the prompt's ``[L+1, H, P, d]`` hold only what is visible."""
     heads, width = m.config.n_head, m.config.n_embd
     tokens = [m.table[i] for i in ids]
-    before = [torch.zeros_like(tokens[0]), *(unit(token) * m.neighbours.before_gain for token in tokens)]
+    gain = m.neighbours.before_gain.flatten().repeat_interleave(width // heads)
+    before = [torch.zeros_like(tokens[0]), *(unit(token) * gain for token in tokens)]
     xs = [unit(token + before[n] + m.position[n] + m.reading) for n, token in enumerate(tokens)]
     for depth, layer in enumerate(m.layers):
         own, cross, forward = layer.self_attention, layer.cross_attention, layer.feed_forward

@@ -13,7 +13,7 @@ PART = 0.5  # how much of either neighbour a position begins with
 
 
 class Neighbours(nn.Module):
-    """gain_before * token before + gain_behind * token behind, component by component.
+    """gain_before * token before + gain_behind * token behind, with a gain for the components of each head.
 
     Attention has to learn where "the token before" is before it can use it; most of what a small network learns
     in its first minutes is just that. Here it is there from the first step on: the smeared keys of Olsson et al. 2022
@@ -23,8 +23,8 @@ class Neighbours(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.before_gain = nn.Parameter(torch.empty(config.n_embd))
-        self.behind_gain = nn.Parameter(torch.empty(config.n_embd))
+        self.before_gain = nn.Parameter(torch.empty(config.n_head, 1))
+        self.behind_gain = nn.Parameter(torch.empty(config.n_head, 1))
 
     @torch.no_grad()
     def initialise(self) -> None:
@@ -37,13 +37,17 @@ class Neighbours(nn.Module):
 
         ``both_sides``: the token behind as well, and nothing for the last one. ``edge`` is 0 where there is no token.
         """
-        before = torch.cat([edge[..., None, :], tokens[..., :-1, :]], dim=-2) * self.before_gain.to(
-            tokens.dtype
-        )
+        before = torch.cat([edge[..., None, :], tokens[..., :-1, :]], dim=-2)
+        before = before * self._of(self.before_gain, tokens)
         if not both_sides or tokens.shape[-2] == 1:
             return before
         behind = F.pad(tokens[..., 1:, :], (0, 0, 0, 1))
-        return torch.addcmul(before, behind, self.behind_gain.to(tokens.dtype))
+        return torch.addcmul(before, behind, self._of(self.behind_gain, tokens))
+
+    @staticmethod
+    def _of(gain: Tensor, tokens: Tensor) -> Tensor:
+        """The gains of all components ``[D]``."""
+        return gain.expand(-1, tokens.shape[-1] // len(gain)).flatten().to(tokens.dtype)
 
     def in_blocks(self, tokens: Tensor, clean: Tensor, start: int, block_length: int) -> Tensor:
         """The same for a canvas ``[B, N, D]`` of blocks from position ``start`` of the text ``clean [B, M, D]`` on.
