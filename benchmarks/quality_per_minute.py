@@ -40,9 +40,7 @@ from sunfish.types import Batch
 
 NEVER = 10**9
 # Half of the loss is the canvas's, which is what is compared here, each text is denoised twice, and nothing is drafted.
-TASK: dict[str, Any] = dict(
-    prompt_length=0, next_token_weight=0.5, read_first=0.0, complementary=True, draft_head=False
-)
+TASK: dict[str, Any] = dict(prompt_length=0, next_token_weight=0.5, complementary=True, draft_head=False)
 TASKS: dict[str, dict[str, Any]] = {
     "shakespeare": TASK | dict(
         config="nano", n_layer=3, n_head=4, n_embd=128, vocab_size=66, tokenizer="characters", delimiter="none",

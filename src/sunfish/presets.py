@@ -17,7 +17,6 @@ _PRESETS: dict[str, dict[str, Any]] = {
         stories=20_000,
         batch_size=8,
         learning_rate=0.03,
-        read_first=0.4,
         max_minutes=5.0,
     ),
     "tiny": dict(
@@ -28,7 +27,6 @@ _PRESETS: dict[str, dict[str, Any]] = {
         context_length=256,
         batch_size=8,
         learning_rate=0.03,
-        read_first=0.4,
         max_minutes=20.0,
     ),
     "small": dict(
