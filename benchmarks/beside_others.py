@@ -30,7 +30,7 @@ def one(config: str, seconds: float) -> float:
         trainer = Trainer(
             preset(
                 config, name="beside", stories=2000, checkpoints=folder, data_folder=folder, trackers=(),
-                max_minutes=0.0, max_steps=NEVER, read_first=0.0,
+                max_minutes=0.0, max_steps=NEVER,
             )
         )  # fmt: skip
         taken: list[float] = []

@@ -81,13 +81,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         # The corpus is not read, but a trainer has one: the smallest that the vocabulary allows.
         small = dict(
-            stories=2000,
-            eval_every=NEVER,
-            checkpoints=folder,
-            trackers=(),
-            max_steps=NEVER,
-            max_minutes=0.0,
-            read_first=0.0,
+            stories=2000, eval_every=NEVER, checkpoints=folder, trackers=(), max_steps=NEVER, max_minutes=0.0
         )
         begin = time.perf_counter()
         trainer = Trainer(config.with_fields(**small))

@@ -78,9 +78,8 @@ def test_the_complement_masks_the_others_and_both_count_alike(block: int) -> Non
     noise, t = with_complement(chosen, share)
     first, second = noise.chunk(2, 1)
     assert torch.equal(first, chosen) and torch.equal(t.chunk(2, 1)[0], share)
-    assert torch.equal(
-        first + second, (share > 0).to(first.dtype)
-    )  # every unknown position once, the known one never
+    # Every unknown position once, the known one never.
+    assert torch.equal(first + second, (share > 0).to(first.dtype))
     # Masked tokens count 1 / share, so that a block counts as much as it has unknown tokens, whatever was drawn.
     size = block or b.x0.shape[1]
     for canvas, own in zip((first, second), t.chunk(2, 1), strict=True):

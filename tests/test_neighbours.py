@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sunfish.checkpoint import read_about
+from sunfish.config import Config
 from sunfish.model.neighbours import Neighbours, edge_of
 from sunfish.randomness import generator_of
 from tests.conftest import Workplace
@@ -98,7 +99,7 @@ def test_models_of_before_have_none(trained: Workplace, tmp_path_factory: pytest
     older = tmp_path_factory.mktemp("older")
     (older / "config.json").write_text(json.dumps(about))
     read = read_about(older)["config"]
-    assert read["model"]["neighbours"] is False and read["training"]["read_first"] == 0.0
+    assert read["model"]["neighbours"] is False and Config.from_dict(read).training.read_first == 0.0
     without = model(config=replace(CONFIG, neighbours=False))
     assert without.neighbours is None
     cond = without.encode(*(part[:1] for part in (batch().prompt, batch().prompt_mask)))

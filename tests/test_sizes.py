@@ -46,9 +46,8 @@ def test_costs_grow_with_the_size() -> None:
     half = training_memory(micro, dtype=torch.bfloat16)
     fixed = training_memory(micro, positions=0)
     twice = training_memory(micro.with_fields(complementary=True))
-    assert twice - fixed == pytest.approx(
-        1.5 * (whole - fixed)
-    )  # a text that is read, and two canvases of it
+    # A text that is read, and two canvases of it.
+    assert twice - fixed == pytest.approx(1.5 * (whole - fixed))
     assert fixed < again < half < whole
     assert again - fixed < (whole - fixed) / 2
     assert disk_needed(10**9) > 20e9

@@ -23,8 +23,7 @@ from sunfish.train import NotFinite, Trainer, train
 
 SHAPE = dict(
     n_layer=1, n_head=1, n_embd=16, vocab_size=320, context_length=256, stories=120, batch_size=4, threads=1,
-    precision="float32", max_minutes=0.0, read_first=0.0, log_every=1, eval_every=1000, sample_every=1000, save_every=3,
-    eval_texts=8,
+    precision="float32", max_minutes=0.0, log_every=1, eval_every=1000, sample_every=1000, save_every=3, eval_texts=8,
 )  # fmt: skip
 
 
@@ -298,6 +297,6 @@ def test_a_run_that_reads_first_says_so(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_texts_that_are_denoised_twice_are_learned(tmp_path: Path) -> None:
-    trainer = Trainer(config(tmp_path, complementary=True, max_steps=40, read_first=0.0))
+    trainer = Trainer(config(tmp_path, complementary=True, max_steps=40))
     seen = [float(trainer.train_step()[0].canvas) for _ in range(40)]
     assert sum(seen[-8:]) < 0.9 * sum(seen[:8])

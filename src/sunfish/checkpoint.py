@@ -114,7 +114,6 @@ def read_about(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path / 'config.json'} is damaged (no {missing[0]!r}); use an earlier checkpoint")
     for part in ("draft_head", "neighbours"):  # older checkpoints have none
         about["config"].get("model", {}).setdefault(part, False)
-    about["config"].get("training", {}).setdefault("read_first", 0.0)
     return about
 
 

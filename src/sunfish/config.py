@@ -292,7 +292,7 @@ class Config:
                 f"n_decoder_layer is {self.model.n_decoder_layer}": self.model.n_decoder_layer > 0,
                 "distillation has an objective of its own": bool(training.teacher),
             }
-            for reason in (reason for reason, true in reasons.items() if true):
+            if reason := next((reason for reason, applies in reasons.items() if applies), ""):
                 raise ValueError(f"complementary is True, but {reason}; leave complementary out")
 
     def with_fields(self, **values: Any) -> Config:

@@ -204,7 +204,7 @@ def test_training_keeps_the_embeddings_apart(tmp_path: Path) -> None:
     """The trap of learned embeddings: were they to collapse, noise would hide nothing and the loss would be nothing."""
     config = preset(
         "nano", process="gaussian", n_layer=1, n_head=1, n_embd=16, vocab_size=320, context_length=96, stories=120,
-        batch_size=4, threads=1, precision="float32", max_minutes=0.0, max_steps=40, read_first=0.0, name="g",
+        batch_size=4, threads=1, precision="float32", max_minutes=0.0, max_steps=40, name="g",
         checkpoints=str(tmp_path / "ck"), data_folder=str(tmp_path / "data"),
     )  # fmt: skip
     trainer = Trainer(config)

@@ -117,12 +117,13 @@ def _attend_side_by_side(
     text, found = slice(0, length), []
     for first in range(0, query.shape[2], length):
         own = slice(first, first + length)
-        keys, values, mask = key[:, :, own], value[:, :, own], canvas if first else reading
-        if first and canvas is not None and canvas.shape[-1] > length:
-            # The first canvas lies right behind the text: nothing is copied.
-            joined = slice(0, 2 * length) if first == length else None
-            keys = key[:, :, joined] if joined else torch.cat([key[:, :, text], keys], dim=2)
-            values = value[:, :, joined] if joined else torch.cat([value[:, :, text], values], dim=2)
+        mask = canvas if first else reading
+        remembers = first > 0 and canvas is not None and canvas.shape[-1] > length
+        if remembers and first > length:
+            keys, values = (torch.cat([part[:, :, text], part[:, :, own]], dim=2) for part in (key, value))
+        else:  # the first canvas lies right behind the text: nothing is copied
+            seen = slice(0 if remembers else first, first + length)
+            keys, values = key[:, :, seen], value[:, :, seen]
         found.append(attend(query[:, :, own], keys, values, mask))
     return torch.cat(found, dim=2)
 
