@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sunfish.data.batches import Batches
-from sunfish.model.attention import attend, merge_heads, rotary_angles, rotate, split_heads
+from sunfish.model.attention import attend, rotary_angles, split_heads
 from sunfish.model.cross_entropy import linear_cross_entropy
+from sunfish.model.written import rotate
 from sunfish.objective import block_times
 from sunfish.optim import update_average
 from sunfish.randomness import generator_of
@@ -48,7 +49,7 @@ class Block(nn.Module):
         shift, scale, gate, shift2, scale2, gate2 = self.modulation(condition).chunk(6, dim=-1)
         y = F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
         query, key, value = (split_heads(part, self.heads) for part in self.project(y).chunk(3, dim=-1))
-        y = merge_heads(attend(rotate(query, *angles), rotate(key, *angles), value, None))
+        y = attend(rotate(query, *angles), rotate(key, *angles), value, None)
         x = x + gate * F.dropout(self.output(y), DROPOUT, self.training)
         y = F.layer_norm(x, x.shape[-1:]) * (1 + scale2) + shift2
         y = self.down(F.gelu(self.up(y), approximate="tanh"))

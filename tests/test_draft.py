@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from sunfish.config import ProcessConfig, TrainingConfig
-from sunfish.model.attention import normalise
 from sunfish.model.masks import ahead_mask, behind_each
+from sunfish.model.written import normalise
 from sunfish.objective import draft_loss, objective
 from sunfish.processes import build_process
 from sunfish.randomness import Streams, generator_of

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from sunfish.config import ModelConfig
-from sunfish.model.attention import normalise, split_heads
+from sunfish.model.attention import split_heads
 from sunfish.model.pointer import Pointer
+from sunfish.model.written import normalise
 
 CONFIG = ModelConfig(vocab_size=11, n_layer=1, n_head=2, n_embd=8, context_length=16, prompt_length=4)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
 from sunfish.model.masks import Visible
+from sunfish.model.written import Part, attention, gated, normalise, queries_keys_values
 
 
 def rotary_angles(positions: int, head_width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
@@ -20,112 +19,56 @@ def rotary_angles(positions: int, head_width: int, base: float = 10_000.0) -> tu
     return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate component j with j + D/2H of ``x [..., N, D/H]``; ``cos`` and ``sin`` as :func:`rotary_angles` has them."""
-    return torch.addcmul(x * cos.to(x.dtype), x.roll(x.shape[-1] // 2, dims=-1), sin.to(x.dtype))
-
-
-def _inverse_rms(x: Tensor) -> Tensor:
-    return x.shape[-1] ** 0.5 / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-6)
-
-
-class _Normalise(torch.autograd.Function):
-    """x / rms(x) with its gradient written out: a third of the passes over memory that autograd's own takes."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        scale = _inverse_rms(x)
-        y = x * scale
-        ctx.save_for_backward(y, scale)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        y, scale = ctx.saved_tensors
-        return torch.addcmul(gradient, y, (gradient * y).mean(-1, keepdim=True), value=-1).mul_(scale)
-
-
-def normalise(x: Tensor) -> Tensor:
-    """RMSNorm (Zhang and Sennrich 2019) without weights: ``[..., D]`` brought to root mean square 1.
-
-    A matrix follows each of the network's norms, so weights of their own would add no function.
-    """
-    if not torch.is_grad_enabled():
-        # The detours through autograd, and through a scale of its own, are a tenth of a sampling pass.
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_(min=1e-6)
-        return torch.div(x, length).mul_(x.shape[-1] ** 0.5)
-    return _Normalise.apply(x)
-
-
-def _silu_times(both: Tensor) -> Tensor:
-    gate, up = both.chunk(2, dim=-1)
-    return F.silu(gate).mul_(up)
-
-
-class _Gated(torch.autograd.Function):
-    """silu(gate) * up with its gradient written out: nothing is kept but the input, and no halves are joined."""
-
-    @staticmethod
-    def forward(ctx: Any, both: Tensor) -> Tensor:
-        ctx.save_for_backward(both)
-        return _silu_times(both)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        (both,) = ctx.saved_tensors
-        gate, up = both.chunk(2, dim=-1)
-        result = torch.empty_like(both)
-        for_gate, for_up = result.chunk(2, dim=-1)
-        torch.mul(gradient, F.silu(gate), out=for_up)
-        torch.ops.aten.silu_backward(gradient * up, gate, grad_input=for_gate)
-        return result
-
-
-def gated(both: Tensor) -> Tensor:
-    """silu(gate) * up of ``[..., 2 H]``, gate and up side by side: the middle of SwiGLU (Shazeer 2020)."""
-    return _Gated.apply(both) if torch.is_grad_enabled() else _silu_times(both)
-
-
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Visible) -> Tensor:
-    """softmax(q k^T / sqrt(D/H)) v: ``query [B, H, N, D/H]``, ``key`` and ``value [B, H, M, D/H]``.
+    """softmax(q k^T / sqrt(D/H)) v: ``query [B, H, N, D/H]``, ``key`` and ``value [B, H, M, D/H]``; ``[B, N, D]``.
 
-    ``mask`` is bool and broadcasts to ``[B, H, N, M]``, True = visible. In bfloat16 training on a CPU the two
-    products written out take a third of the fused kernel's time (benchmarks/attention_cpu.py); everywhere else
-    the fused kernel is the better one. Two masks: reading and canvases side by side, see :func:`_attend_side_by_side`.
+    ``mask`` is bool and broadcasts to ``[B, H, N, M]``, True = visible. Two masks are those of a text that is read and of
+    canvases beside it, ``[B, H, (1 + C) N, D/H]`` all. In bfloat16 training on a CPU the products written out take a
+    third of the fused kernel's time (benchmarks/attention_cpu.py); everywhere else the fused kernel is the better one.
     """
+    written = query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled()
     if isinstance(mask, tuple):
-        return _attend_side_by_side(query, key, value, *mask)
-    if not (query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled()):
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    batch, heads, length, width = query.shape
-    bias = query.new_zeros(1) if mask is None else query.new_zeros(mask.shape).masked_fill(~mask, -1e4)
-    if bias.ndim == 4 and bias.shape[0] == batch:
-        bias = bias.expand(batch, heads, length, -1).flatten(0, 1)
-    scores = torch.baddbmm(bias, query.flatten(0, 1), key.flatten(0, 1).transpose(1, 2), alpha=width**-0.5)
-    return torch.bmm(torch.softmax(scores, dim=-1), value.flatten(0, 1)).unflatten(0, (batch, heads))
+        parts = _side_by_side(*mask, query.shape[2])
+        return attention(query, key, value, parts) if written else _fused(query, key, value, parts)
+    if written:
+        whole = slice(0, query.shape[2]), (slice(0, key.shape[2]),), mask
+        return attention(query, key, value, [whole])
+    return merge_heads(F.scaled_dot_product_attention(query, key, value, attn_mask=mask))
 
 
-def _attend_side_by_side(
-    query: Tensor, key: Tensor, value: Tensor, reading: Tensor, canvas: Tensor | None
-) -> Tensor:
-    """:func:`attend` for a text that is read and canvases beside it, ``[B, H, (1 + C) N, D/H]`` all.
+def _side_by_side(reading: Tensor, canvas: Tensor | None, positions: int) -> list[Part]:
+    """Who sees whom where a text is read and canvases lie beside it, ``positions`` in all.
 
     Reading sees itself, by its own mask ``[N, N]``. Each canvas sees itself, and the text in front of that where the
     mask of all canvases has as many positions.
     """
     length = reading.shape[-1]
-    text, found = slice(0, length), []
-    for first in range(0, query.shape[2], length):
+    text = slice(0, length)
+    parts: list[Part] = [(text, (text,), reading)]
+    for first in range(length, positions, length):
         own = slice(first, first + length)
-        mask = canvas if first else reading
-        remembers = first > 0 and canvas is not None and canvas.shape[-1] > length
-        if remembers and first > length:
-            keys, values = (torch.cat([part[:, :, text], part[:, :, own]], dim=2) for part in (key, value))
-        else:  # the first canvas lies right behind the text: nothing is copied
-            seen = slice(0 if remembers else first, first + length)
-            keys, values = key[:, :, seen], value[:, :, seen]
-        found.append(attend(query[:, :, own], keys, values, mask))
-    return torch.cat(found, dim=2)
+        if canvas is None or canvas.shape[-1] == length:
+            seen: tuple[slice, ...] = (own,)
+        else:  # the first canvas lies right behind the text
+            seen = (slice(0, own.stop),) if first == length else (text, own)
+        parts.append((own, seen, canvas))
+    return parts
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, parts: list[Part]) -> Tensor:
+    """:func:`sunfish.model.written.attention` by the fused kernel, for queries and keys in stretches of one length."""
+    length = parts[0][0].stop
+    # Split once: the gradient of each slice by itself would be as large as the whole.
+    queries, keys, values = (x.split(length, dim=2) for x in (query, key, value))
+    found = []
+    for asked, (_, seen, mask) in zip(queries, parts, strict=True):
+        numbers = [i for stretch in seen for i in range(stretch.start // length, stretch.stop // length)]
+        met, told = (
+            x[numbers[0]] if len(numbers) == 1 else torch.cat([x[i] for i in numbers], dim=2)
+            for x in (keys, values)
+        )
+        found.append(F.scaled_dot_product_attention(asked, met, told, attn_mask=mask))
+    return merge_heads(torch.cat(found, dim=2))
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
@@ -170,14 +113,12 @@ class SelfAttention(nn.Module):
         if shown is not None:
             width = x.shape[-1]
             projected = projected + F.pad(F.linear(shown, self.project.weight[width:]), (width, 0))
-        parts = projected.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key = rotate(normalise(parts[:2]), *angles).unbind(0)
-        query, value = query * self.gain.to(query.dtype), parts[2].to(key.dtype)
+        query, key, value = queries_keys_values(projected, self.gain, angles)
         own = (key, value)
         if past is not None:
             before, earlier = past.to(key.dtype).unbind(0)
             key, value = torch.cat([before, key], dim=2), torch.cat([earlier, value], dim=2)
-        return self.output(merge_heads(attend(query, key, value, mask))), own
+        return self.output(attend(query, key, value, mask)), own
 
 
 class CrossAttention(nn.Module):
@@ -197,7 +138,7 @@ class CrossAttention(nn.Module):
         """``x [B, N, D]``, ``keys`` and ``values [B, H, 1+P, D/H]``, ``mask [B, 1, 1, 1+P]`` bool -> ``[B, N, D]``."""
         query = normalise(split_heads(self.query(x), self.heads)) * self.gain.to(x.dtype)
         query = query.to(keys.dtype)
-        return self.output(merge_heads(attend(query, keys, values, mask)))
+        return self.output(attend(query, keys, values, mask))
 
 
 class FeedForward(nn.Module):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sunfish.config import ModelConfig
-from sunfish.model.attention import merge_heads, normalise
+from sunfish.model.attention import merge_heads
 from sunfish.model.cross_entropy import linear_cross_entropy
 from sunfish.model.initialise import draw_weights
 from sunfish.model.masks import (
@@ -23,6 +23,7 @@ from sunfish.model.masks import (
 )
 from sunfish.model.neighbours import Neighbours, edge_of
 from sunfish.model.trunk import Trunk
+from sunfish.model.written import normalise
 from sunfish.types import Condition, Draft, Drafts, Past, Start
 
 Begun = tuple[Tensor, Tensor] | None  # what sunfish.model.draft.DraftHead has done before it is told tokens

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
-from sunfish.model.attention import gated, normalise
 from sunfish.model.cross_entropy import linear_cross_entropy
+from sunfish.model.written import gated, normalise
 
 WIDEST = 40  # hidden units; five times as many draft 2 to 4 % more tokens a round (docs/log.md)
 

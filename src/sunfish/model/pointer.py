@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
-from sunfish.model.attention import attend, merge_heads, normalise, split_heads
+from sunfish.model.attention import attend, merge_heads, split_heads
+from sunfish.model.written import normalise
 
 COPY = 0.3  # how much of what it points at a position takes over at the start
 
@@ -67,6 +68,6 @@ class Pointer(nn.Module):
             visible = torch.cat([shown, text], dim=3)
         else:
             visible = torch.cat([shown.expand(batch, 1, length, -1), text & mask], dim=3)
-        copied = attend((x * self.query_gain.to(x.dtype))[:, None], keys, values, visible)[:, 0]
+        copied = attend((x * self.query_gain.to(x.dtype))[:, None], keys, values, visible)
         key, value = (split_heads(part, self.heads) for part in own)
         return torch.addcmul(x, copied, self.gain.to(x.dtype)), (key, value)

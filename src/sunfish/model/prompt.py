@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
-from sunfish.model.attention import Layer, normalise, rotary_angles, split_heads
+from sunfish.model.attention import Layer, rotary_angles, split_heads
+from sunfish.model.written import normalise
 from sunfish.types import Condition
 
 

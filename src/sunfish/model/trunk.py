@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sunfish.config import ModelConfig
-from sunfish.model.attention import Layer, normalise, rotary_angles
+from sunfish.model.attention import Layer, rotary_angles
 from sunfish.model.draft import DraftHead
 from sunfish.model.masks import Visible
 from sunfish.model.neighbours import Neighbours
 from sunfish.model.pointer import Pointer
 from sunfish.model.prompt import NoPrompts, PromptEncoder
+from sunfish.model.written import normalise
 from sunfish.types import Condition, Past, Start
 
 TIME_FREQUENCIES = (1.5, 3.0, 6.0, 12.0)  # radians from no noise to nothing but noise
