@@ -179,12 +179,51 @@ def test_muon_in_parts_is_muon_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         parameters = [torch.nn.Parameter(torch.randn(8, 8, generator=generator)) for _ in range(5)]
         for parameter in parameters:
             parameter.grad = torch.randn(8, 8, generator=generator)
-        Muon(dict.fromkeys(parameters, 1), 0.1, 0.01, torch.float32).step()
+        Muon(dict.fromkeys(parameters, 1), 0.1, 0.01, torch.float32, turns=1).step()
         moved.append(torch.stack([parameter.detach() for parameter in parameters]))
     torch.testing.assert_close(moved[0], moved[1])
     tall = torch.randn(3, 20, 6, generator=torch.Generator().manual_seed(3))
     wide = orthogonalise(tall.mT.contiguous(), torch.float32)
     torch.testing.assert_close(orthogonalise(tall, torch.float32), wide.mT, atol=1e-4, rtol=1e-4)
+
+
+def test_muon_takes_turns_with_as_many_times_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of three matrices moves in every third step, as its momentum of then says; before a row has a history."""
+    monkeypatch.setattr("sunfish.optim.TOGETHER", 64)  # one matrix a stack
+    generator = torch.Generator().manual_seed(4)
+    parameters = [torch.nn.Parameter(torch.zeros(8, 8)) for _ in range(3)]
+    muon = Muon(dict.fromkeys(parameters, 1), 0.1, 0.0, torch.float32, turns=3)
+    momenta = [torch.zeros(8, 8) for _ in range(3)]
+    for step, mover in enumerate((0, 2, 1)):
+        before = [parameter.detach().clone() for parameter in parameters]
+        for parameter, momentum in zip(parameters, momenta, strict=True):
+            parameter.grad = torch.randn(8, 8, generator=generator)
+            momentum.mul_(0.95).add_(parameter.grad, alpha=0.05)
+        muon.step()
+        moved = [not torch.equal(p, old) for p, old in zip(parameters, before, strict=True)]
+        assert moved == [i == mover for i in range(3)], step
+        gradient = parameters[mover].grad
+        assert gradient is not None
+        update = orthogonalise((0.05 * gradient + 0.95 * momenta[mover])[None], torch.float32)[0]
+        rows = update / update.norm(dim=1, keepdim=True)  # the first time: all alike
+        expected = before[mover] - 0.3 * rows * update.norm() / rows.norm()
+        torch.testing.assert_close(parameters[mover].detach(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_muon_brings_rows_to_one_size_over_time() -> None:
+    """A row whose updates are always the largest ends with a share like that of the others; zeros stay zeros."""
+    generator = torch.Generator().manual_seed(5)
+    parameter, idle = (torch.nn.Parameter(torch.zeros(24, 6)) for _ in range(2))
+    muon = Muon({parameter: 1, idle: 1}, 0.1, 0.0, torch.float32, turns=1)
+    squares = torch.zeros(24)
+    for _ in range(60):
+        parameter.grad, idle.grad = torch.randn(24, 6, generator=generator), torch.zeros(24, 6)
+        parameter.grad[0] *= 10  # orthogonalised alone: 1.5 to 5 times the squares of the others
+        before = parameter.detach().clone()
+        muon.step()
+        squares += (parameter.detach() - before).square().sum(1)
+    assert float(squares.max() / squares.min()) < 2
+    assert not idle.detach().any()
 
 
 def test_learning_rate_warms_up_holds_and_falls_to_zero() -> None:

@@ -14,6 +14,8 @@ from sunfish.config import TrainingConfig
 TOGETHER = (
     4_000_000  # numbers that go through the iteration at a time: more of them gain no speed and take memory
 )
+TURNS = 3  # each matrix is updated in one of so many steps; no divisor of the usual four block lengths
+ROW_MEMORY = 0.95  # of the running mean square of each row of the updates
 
 
 @torch.no_grad()
@@ -34,11 +36,17 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype, steps: int = 5) -> Tenso
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose every update is orthogonalised (Jordan et al. 2024), for matrices only.
+    """Momentum whose every update is orthogonalised (Jordan et al. 2024) and its rows brought to one size, for matrices.
+
+    The rows are those of NorMuon (Li et al. 2025, arXiv:2510.05491, algorithm 1): each is divided by the root of its
+    own running mean square, and the whole keeps its norm.
 
     Stacked projections (queries, keys, values; gate and up) are orthogonalised each on its own, and matrices of one
     shape go through the iteration together: a small network has many small matrices, and calls cost more than
     products there.
+
+    Momentum changes by a twentieth in a step, and orthogonalising it is a third of a step of a large network with a small
+    batch. So matrices take turns: each is updated in one of ``turns`` steps, by as many times the learning rate.
     """
 
     def __init__(
@@ -47,51 +55,75 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         weight_decay: float,
         dtype: torch.dtype,
+        turns: int = TURNS,
     ) -> None:
         """``parameters`` maps each matrix to how many projections are stacked in it, one above the other."""
         super().__init__(parameters, dict(lr=lr, momentum=0.95, weight_decay=weight_decay))
         self.pieces = dict(parameters)
         self.dtype = dtype
+        self.turns = turns
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update of every matrix that has a gradient."""
+        """The momentum of every matrix that has a gradient, and an update of those whose turn it is."""
         for group in self.param_groups:
+            turn = group["turn"] = group.get("turn", -1) + 1
             shapes: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     shapes[parameter.shape[0] // self.pieces[parameter], parameter.shape[1]].append(parameter)
-            for shape, parameters in shapes.items():
-                for some in _in_turn(parameters):
-                    self._update(some, shape, group["lr"], group["momentum"], group["weight_decay"])
+            stacks = ((shape, some) for shape, alike in shapes.items() for some in _stacks(alike))
+            for place, (shape, parameters) in enumerate(stacks):
+                gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+                momenta = [self._state(parameter, "momentum", parameter.shape) for parameter in parameters]
+                torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+                if (turn + place) % self.turns == 0:
+                    stack = self._stacked(parameters, shape, gradients, momenta, group["momentum"])
+                    self._update(parameters, stack, self.turns * group["lr"], group["weight_decay"])
 
-    def _update(
+    def _stacked(
         self,
         parameters: list[nn.Parameter],
         shape: tuple[int, int],
-        lr: float,
+        gradients: list[Tensor],
+        momenta: list[Tensor],
         momentum: float,
-        weight_decay: float,
-    ) -> None:
-        """Update matrices whose projections have one ``shape``; large copies are made in ``dtype`` only."""
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        momenta = [self._momentum(parameter) for parameter in parameters]
-        torch._foreach_lerp_(momenta, gradients, 1 - momentum)
-        updates = torch._foreach_lerp(gradients, momenta, momentum)  # Nesterov
-        pieces = self._pieces(parameters, updates)
+    ) -> Tensor:
+        """Nesterov's momentum of projections that all have one ``shape``, in ``dtype``."""
+        pieces = self._pieces(parameters, torch._foreach_lerp(gradients, momenta, momentum))
         stack = torch.empty(len(pieces), *shape, dtype=self.dtype, device=pieces[0].device)
         torch._foreach_copy_(list(stack), pieces)
-        del updates, pieces
+        return stack
+
+    def _update(self, parameters: list[nn.Parameter], stack: Tensor, lr: float, weight_decay: float) -> None:
+        """Update matrices by their projections' momentum, ``stack [n, rows, columns]``."""
         stack = orthogonalise(stack, self.dtype)
+        stack.mul_(self._row_scale(parameters, stack))
         torch._foreach_mul_(list[Tensor](parameters), 1 - lr * weight_decay)
-        scale = max(1.0, shape[0] / shape[1]) ** 0.5
+        scale = max(1.0, stack.shape[1] / stack.shape[2]) ** 0.5
         torch._foreach_add_(self._pieces(parameters, parameters), list(stack), alpha=-lr * scale)
 
-    def _momentum(self, parameter: nn.Parameter) -> Tensor:
+    def _row_scale(self, parameters: list[nn.Parameter], stack: Tensor) -> Tensor:
+        """What brings the rows of ``stack [n, rows, columns]`` to one size, ``[n, rows, 1]``."""
+        square = torch.linalg.vector_norm(stack, dim=2, dtype=torch.float32).square()
+        known = [
+            self._state(parameter, "rows", (self.pieces[parameter], stack.shape[1]))
+            for parameter in parameters
+        ]
+        mean = torch.cat(known).lerp_(square, 1 - ROW_MEMORY)
+        torch._foreach_copy_(known, list(mean.split([len(rows) for rows in known])))
+        scale = mean.clamp(min=1e-20).rsqrt()
+        # The same norm as before; the part of the mean that is still its beginning, 0, cancels out here.
+        scale *= (
+            square.sum(1, keepdim=True) / (square * scale.square()).sum(1, keepdim=True).clamp(min=1e-20)
+        ).sqrt()
+        return scale[..., None].to(stack.dtype)
+
+    def _state(self, parameter: nn.Parameter, name: str, shape: Sequence[int]) -> Tensor:
         state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        return state["momentum"]
+        if name not in state:
+            state[name] = torch.zeros(*shape, device=parameter.device)
+        return state[name]
 
     def _pieces(self, parameters: Sequence[nn.Parameter], tensors: Sequence[Tensor]) -> list[Tensor]:
         """The projections that are stacked in ``tensors``, one tensor for each parameter."""
@@ -99,7 +131,7 @@ class Muon(torch.optim.Optimizer):
         return [piece for parameter, tensor in both for piece in tensor.chunk(self.pieces[parameter])]
 
 
-def _in_turn(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+def _stacks(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
     """The parameters in runs of at most TOGETHER numbers, or of one parameter."""
     some: list[nn.Parameter] = []
     for parameter in parameters:
