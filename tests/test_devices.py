@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -47,3 +52,36 @@ def test_emulated_bfloat16_is_measured_once(monkeypatch) -> None:
     monkeypatch.setattr(devices, "matmul_rate", rate)
     assert choose_precision("auto", torch.device("cpu")) == torch.float32
     assert asked == [torch.bfloat16, torch.float32]
+
+
+BLOCKS = """
+import ctypes, sys
+from sunfish.cores import keep_memory
+print(keep_memory() if sys.argv[1:] else False)
+names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+libc.mallinfo2.restype = type("Info", (ctypes.Structure,), {"_fields_": [(n, ctypes.c_size_t) for n in names]})
+before = libc.mallinfo2()
+block = libc.malloc(ctypes.c_size_t(20 * 2**20))
+apart = libc.mallinfo2().hblks - before.hblks
+libc.free(block)
+print(apart, libc.mallinfo2().arena - before.arena >= 20 * 2**20)
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs a GNU C library of 2021 or later"
+)
+def test_the_memory_of_a_step_is_kept_for_the_next() -> None:
+    """20 MB are the system's own block, given back at once; told so, they lie on the heap, which stays as it is."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+
+    def said(*arguments: str, **more: str) -> list[str]:
+        command = [sys.executable, "-c", BLOCKS, *arguments]
+        done = subprocess.run(command, env=environment | more, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert said() == ["False", "1", "False"]
+    assert said("keep") == ["True", "0", "True"]
+    assert said("keep", MALLOC_ARENA_MAX="2") == ["False", "1", "False"]

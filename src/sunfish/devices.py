@@ -7,7 +7,7 @@ from statistics import median
 
 import torch
 
-from sunfish.cores import cores
+from sunfish.cores import cores, keep_memory
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -33,7 +33,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def set_threads(threads: int) -> int:
-    """Use ``threads`` CPU threads (0: every core that this process may use); returns the number."""
+    """Use ``threads`` CPU threads (0: every core that this process may use); returns the number.
+
+    And keep the memory of a step for the next one, see :func:`sunfish.cores.keep_memory`.
+    """
+    keep_memory()
     torch.set_num_threads(threads or cores())
     return torch.get_num_threads()
 
