@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import random
@@ -145,6 +146,12 @@ def test_thinning_keeps_last_best_and_milestones(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "ck/thin/step-0000012").step == 12
 
 
+def test_the_folder_of_a_run_is_told_from_its_checkpoint(tmp_path: Path) -> None:
+    train(config(tmp_path, name="run", max_steps=2))
+    with pytest.raises(ValueError, match=r"folder of a run; its last checkpoint is .*run/last\.ckpt"):
+        read_about(tmp_path / "ck/run")
+
+
 def test_orthogonalise_flattens_the_singular_values() -> None:
     stack = torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(0))
     for matrices in (stack, stack.mT.contiguous()):
@@ -208,6 +215,35 @@ def test_muon_takes_turns_with_as_many_times_the_rate(monkeypatch: pytest.Monkey
         rows = update / update.norm(dim=1, keepdim=True)  # the first time: all alike
         expected = before[mover] - 0.3 * rows * update.norm() / rows.norm()
         torch.testing.assert_close(parameters[mover].detach(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_muon_goes_on_from_a_run_that_had_momentum_alone() -> None:
+    """What was saved before matrices took turns is enough; what is saved now continues exactly."""
+    generator = torch.Generator().manual_seed(6)
+    gradients = [torch.randn(8, 8, generator=generator) for _ in range(4)]
+
+    def steps(muon: Muon, parameter: torch.nn.Parameter, some: list[torch.Tensor]) -> torch.Tensor:
+        for gradient in some:
+            parameter.grad = gradient.clone()
+            muon.step()
+        return parameter.detach().clone()
+
+    def fresh(value: torch.Tensor) -> tuple[Muon, torch.nn.Parameter]:
+        parameter = torch.nn.Parameter(value.clone())
+        return Muon({parameter: 1}, 0.1, 0.0, torch.float32, turns=3), parameter
+
+    muon, parameter = fresh(torch.zeros(8, 8))
+    value = steps(muon, parameter, gradients[:2])
+    saved = copy.deepcopy(muon.state_dict())
+    expected = steps(muon, parameter, gradients[2:])
+    again, parameter = fresh(value)
+    again.load_state_dict(saved)
+    assert torch.equal(steps(again, parameter, gradients[2:]), expected)
+    del saved["state"][0]["rows"], saved["param_groups"][0]["turn"]
+    older, parameter = fresh(value)
+    older.load_state_dict(saved)
+    assert torch.isfinite(steps(older, parameter, gradients[2:])).all()
+    assert not torch.equal(parameter.detach(), value)
 
 
 def test_muon_brings_rows_to_one_size_over_time() -> None:

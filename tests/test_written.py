@@ -37,6 +37,15 @@ def test_heads_are_normalised_rotated_and_have_their_gradients() -> None:
     assert torch.autograd.gradcheck(lambda p, g: queries_keys_values(p, g, (cos, sin)), (projected, gain))
 
 
+def test_a_gain_of_nothing_still_has_a_gradient() -> None:
+    projected, gain = drawn(1, 3, 3 * 4), torch.zeros(1, 1, 1, dtype=torch.float64, requires_grad=True)
+    angles = rotary_angles(3, 4)
+    query, key, _ = queries_keys_values(projected, gain, (angles[0].double(), angles[1].double()))
+    (query * key.detach()).sum().backward()
+    assert gain.grad is not None and projected.grad is not None
+    assert float(gain.grad.abs()) > 1e-3 and torch.isfinite(projected.grad).all()
+
+
 @pytest.mark.parametrize("block", [0, 1, 3])
 @pytest.mark.parametrize("canvases", [1, 2])
 def test_attention_side_by_side_is_the_fused_kernels(canvases: int, block: int) -> None:

@@ -98,6 +98,10 @@ def read_about(path: Path) -> dict[str, Any]:
         kind = _kind_of_file(path)
         raise ValueError(f"{path} is {kind}, but {expected}. It is left as it is. {TRAIN_AFRESH}")
     if not (path / "config.json").is_file():
+        if (path / LAST).exists():
+            raise ValueError(
+                f"{path} is the folder of a run; its last checkpoint is {path / LAST}: name that one"
+            )
         names = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
         raise ValueError(f"{path} is a folder that holds {names}, but {expected}. {TRAIN_AFRESH}")
     try:

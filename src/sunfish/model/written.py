@@ -15,6 +15,7 @@ from torch import Tensor
 # A stretch of queries, the stretches of keys that it sees, and what it sees of these, ``[(B, 1,) N, M]`` bool.
 Part = tuple[slice, tuple[slice, ...], Tensor | None]
 UNSEEN = -1e4  # added to a score
+LEAST_GAIN = 1e-6
 
 
 def _inverse_rms(x: Tensor) -> Tensor:
@@ -88,6 +89,7 @@ class _Heads(torch.autograd.Function):
         parts = projected.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
         kind, (_, batch, _, length, width) = projected.dtype, parts.shape
         gains = torch.stack([gain, torch.ones_like(gain)])[:, None].to(kind)  # [2, 1, H, 1, 1]
+        gains = torch.where(gains.abs() < LEAST_GAIN, LEAST_GAIN, gains)  # the gradient divides by it
         scale, cos, sin = _inverse_rms(parts[:2]) * gains, cos.to(kind), sin.to(kind)
         turned = projected.new_empty(2, batch, heads, length, width)
         torch.mul(parts[:2], scale, out=turned)
