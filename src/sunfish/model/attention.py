@@ -23,8 +23,8 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Visible) -> Tensor:
     """softmax(q k^T / sqrt(D/H)) v: ``query [B, H, N, D/H]``, ``key`` and ``value [B, H, M, D/H]``; ``[B, N, D]``.
 
     ``mask`` is bool and broadcasts to ``[B, H, N, M]``, True = visible. Two masks are those of a text that is read and of
-    canvases beside it, ``[B, H, (1 + C) N, D/H]`` all. In bfloat16 training on a CPU the products written out take a
-    third of the fused kernel's time (benchmarks/attention_cpu.py); everywhere else the fused kernel is the better one.
+    canvases beside it, ``[B, H, (1 + C) N, D/H]`` all. In bfloat16 training on a CPU products written out take a third
+    to two thirds of the fused kernel's time (benchmarks/attention_cpu.py); everywhere else the fused kernel is better.
     """
     written = query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled()
     if isinstance(mask, tuple):

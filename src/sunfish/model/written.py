@@ -109,16 +109,15 @@ class _Heads(torch.autograd.Function):
         parts = result.permute(2, 0, 3, 1, 4)
         # With y the normalised and r = gain R y the rotated vector, <dr, r> / gain is the gradient of the gain, and what
         # the norm takes from that of y is R^T of what it would take from that of R y.
-        of_gain = torch.zeros_like(gain)
+        along: list[Tensor] = []
         for i, (made, gradient) in enumerate(((query, for_query), (key, for_key))):
-            along = (gradient * made).sum(-1, keepdim=True)
-            if i == 0:
-                of_gain = (along.sum((0, 2), keepdim=True)[0] / gains[0, 0]).to(gain.dtype)
-            across = torch.addcmul(gradient, made, along / gains[i].square(), value=-1 / width)
+            along.append((gradient * made).sum(-1, keepdim=True))
+            across = torch.addcmul(gradient, made, along[i] / gains[i].square(), value=-1 / width)
             rolled = across.roll(width // 2, dims=-1)
             back = across.mul_(cos).addcmul_(rolled, sin, value=-1)
             torch.mul(back, scale[i], out=parts[i])
         parts[2].copy_(for_value)
+        of_gain = (along[0].sum((0, 2), keepdim=True)[0] / gains[0, 0]).to(gain.dtype)
         return result.flatten(2), of_gain, None, None
 
 
