@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import random
@@ -18,7 +17,7 @@ import torch
 
 from sunfish.checkpoint import load_checkpoint, load_trainer, read_about
 from sunfish.config import Config
-from sunfish.optim import Muon, learning_rate_factor, orthogonalise, update_average
+from sunfish.optim import learning_rate_factor, update_average
 from sunfish.presets import preset
 from sunfish.train import NotFinite, Trainer, train
 
@@ -150,116 +149,6 @@ def test_the_folder_of_a_run_is_told_from_its_checkpoint(tmp_path: Path) -> None
     train(config(tmp_path, name="run", max_steps=2))
     with pytest.raises(ValueError, match=r"folder of a run; its last checkpoint is .*run/last\.ckpt"):
         read_about(tmp_path / "ck/run")
-
-
-def test_orthogonalise_flattens_the_singular_values() -> None:
-    stack = torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(0))
-    for matrices in (stack, stack.mT.contiguous()):
-        singular = torch.linalg.svdvals(orthogonalise(matrices, torch.float32))
-        assert float(singular.min()) > 0.3 and float(singular.max()) < 1.3
-        u, _, v = torch.linalg.svd(matrices, full_matrices=False)
-        exact, got = u @ v, orthogonalise(matrices, torch.float32)
-        cosine = (exact * got).sum((1, 2)) / (exact.norm(dim=(1, 2)) * got.norm(dim=(1, 2)))
-        assert float(cosine.min()) > 0.95
-
-
-def test_muon_treats_each_projection_on_its_own() -> None:
-    """One stacked matrix of three projections moves exactly as three matrices would."""
-    generator = torch.Generator().manual_seed(1)
-    gradient = torch.randn(24, 8, generator=generator)
-    joint = torch.nn.Parameter(torch.zeros(24, 8))
-    parts = [torch.nn.Parameter(torch.zeros(8, 8)) for _ in range(3)]
-    joint.grad = gradient.clone()
-    for part, piece in zip(parts, gradient.split(8), strict=True):
-        part.grad = piece.clone()
-    Muon({joint: 3}, 0.1, 0.0, torch.float32).step()
-    Muon(dict.fromkeys(parts, 1), 0.1, 0.0, torch.float32).step()
-    torch.testing.assert_close(joint.detach(), torch.cat(parts).detach(), atol=1e-6, rtol=1e-5)
-
-
-def test_muon_in_parts_is_muon_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large networks go through the iteration in parts, and a tall matrix as its transpose would."""
-    moved = []
-    for together in (10**6, 100):
-        monkeypatch.setattr("sunfish.optim.TOGETHER", together)
-        generator = torch.Generator().manual_seed(2)
-        parameters = [torch.nn.Parameter(torch.randn(8, 8, generator=generator)) for _ in range(5)]
-        for parameter in parameters:
-            parameter.grad = torch.randn(8, 8, generator=generator)
-        Muon(dict.fromkeys(parameters, 1), 0.1, 0.01, torch.float32, turns=1).step()
-        moved.append(torch.stack([parameter.detach() for parameter in parameters]))
-    torch.testing.assert_close(moved[0], moved[1])
-    tall = torch.randn(3, 20, 6, generator=torch.Generator().manual_seed(3))
-    wide = orthogonalise(tall.mT.contiguous(), torch.float32)
-    torch.testing.assert_close(orthogonalise(tall, torch.float32), wide.mT, atol=1e-4, rtol=1e-4)
-
-
-def test_muon_takes_turns_with_as_many_times_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of three matrices moves in every third step, as its momentum of then says; before a row has a history."""
-    monkeypatch.setattr("sunfish.optim.TOGETHER", 64)  # one matrix a stack
-    generator = torch.Generator().manual_seed(4)
-    parameters = [torch.nn.Parameter(torch.zeros(8, 8)) for _ in range(3)]
-    muon = Muon(dict.fromkeys(parameters, 1), 0.1, 0.0, torch.float32, turns=3)
-    momenta = [torch.zeros(8, 8) for _ in range(3)]
-    for step, mover in enumerate((0, 2, 1)):
-        before = [parameter.detach().clone() for parameter in parameters]
-        for parameter, momentum in zip(parameters, momenta, strict=True):
-            parameter.grad = torch.randn(8, 8, generator=generator)
-            momentum.mul_(0.95).add_(parameter.grad, alpha=0.05)
-        muon.step()
-        moved = [not torch.equal(p, old) for p, old in zip(parameters, before, strict=True)]
-        assert moved == [i == mover for i in range(3)], step
-        gradient = parameters[mover].grad
-        assert gradient is not None
-        update = orthogonalise((0.05 * gradient + 0.95 * momenta[mover])[None], torch.float32)[0]
-        rows = update / update.norm(dim=1, keepdim=True)  # the first time: all alike
-        expected = before[mover] - 0.3 * rows * update.norm() / rows.norm()
-        torch.testing.assert_close(parameters[mover].detach(), expected, atol=1e-5, rtol=1e-4)
-
-
-def test_muon_goes_on_from_a_run_that_had_momentum_alone() -> None:
-    """What was saved before matrices took turns is enough; what is saved now continues exactly."""
-    generator = torch.Generator().manual_seed(6)
-    gradients = [torch.randn(8, 8, generator=generator) for _ in range(4)]
-
-    def steps(muon: Muon, parameter: torch.nn.Parameter, some: list[torch.Tensor]) -> torch.Tensor:
-        for gradient in some:
-            parameter.grad = gradient.clone()
-            muon.step()
-        return parameter.detach().clone()
-
-    def fresh(value: torch.Tensor) -> tuple[Muon, torch.nn.Parameter]:
-        parameter = torch.nn.Parameter(value.clone())
-        return Muon({parameter: 1}, 0.1, 0.0, torch.float32, turns=3), parameter
-
-    muon, parameter = fresh(torch.zeros(8, 8))
-    value = steps(muon, parameter, gradients[:2])
-    saved = copy.deepcopy(muon.state_dict())
-    expected = steps(muon, parameter, gradients[2:])
-    again, parameter = fresh(value)
-    again.load_state_dict(saved)
-    assert torch.equal(steps(again, parameter, gradients[2:]), expected)
-    del saved["state"][0]["rows"], saved["param_groups"][0]["turn"]
-    older, parameter = fresh(value)
-    older.load_state_dict(saved)
-    assert torch.isfinite(steps(older, parameter, gradients[2:])).all()
-    assert not torch.equal(parameter.detach(), value)
-
-
-def test_muon_brings_rows_to_one_size_over_time() -> None:
-    """A row whose updates are always the largest ends with a share like that of the others; zeros stay zeros."""
-    generator = torch.Generator().manual_seed(5)
-    parameter, idle = (torch.nn.Parameter(torch.zeros(24, 6)) for _ in range(2))
-    muon = Muon({parameter: 1, idle: 1}, 0.1, 0.0, torch.float32, turns=1)
-    squares = torch.zeros(24)
-    for _ in range(60):
-        parameter.grad, idle.grad = torch.randn(24, 6, generator=generator), torch.zeros(24, 6)
-        parameter.grad[0] *= 10  # orthogonalised alone: 1.5 to 5 times the squares of the others
-        before = parameter.detach().clone()
-        muon.step()
-        squares += (parameter.detach() - before).square().sum(1)
-    assert float(squares.max() / squares.min()) < 2
-    assert not idle.detach().any()
 
 
 def test_learning_rate_warms_up_holds_and_falls_to_zero() -> None:
