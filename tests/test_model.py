@@ -114,6 +114,33 @@ def test_fused_cross_entropy_against_autograd() -> None:
     )
 
 
+def test_cross_entropy_in_bfloat16_reports_and_learns_what_float64_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(700, 16, generator=generator).bfloat16().requires_grad_()
+    table = torch.randn(40, 16, generator=generator).requires_grad_()
+    targets, weights = torch.randint(0, 40, (700,), generator=generator), torch.ones(700)
+    logits = hidden.double() @ table.double().T
+    exact = F.cross_entropy(logits, targets, reduction="none")
+    expected = torch.autograd.grad(exact.sum(), (hidden, table))
+    total, losses = linear_cross_entropy(hidden, table, targets, weights)
+    for mine, truth in zip(torch.autograd.grad(total, (hidden, table)), expected, strict=True):
+        assert (mine.double() - truth.double()).norm() < 0.01 * truth.double().norm()
+    assert abs(float(losses.double().mean() - exact.detach().mean())) < 0.005
+    with torch.no_grad():
+        _, judged = linear_cross_entropy(hidden, table, targets, weights)
+        rounded = (hidden @ table.bfloat16().T).float()
+    torch.testing.assert_close(judged, F.cross_entropy(rounded, targets, reduction="none"))
+
+
+def test_cross_entropy_of_an_impossible_token_is_finite() -> None:
+    hidden = torch.full((3, 4), 30.0, requires_grad=True)
+    table = torch.tensor([[10.0] * 4, [-10.0] * 4])
+    total, losses = linear_cross_entropy(hidden, table, torch.ones(3, dtype=torch.long), torch.ones(3))
+    (gradient,) = torch.autograd.grad(total, hidden)
+    assert losses.isfinite().all() and (losses > 80).all()
+    torch.testing.assert_close(gradient, (table[0] - table[1]).expand(3, 4))
+
+
 def test_written_out_attention_is_the_fused_one() -> None:
     q, k, v = (torch.randn(2, 2, n, 8, requires_grad=True) for n in (5, 9, 9))
     mask = torch.rand(5, 9) < 0.7

@@ -5,17 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # Rows of logits at a time: 512 x 8,192 float32 are 16 MB, which a desktop's last-level cache holds.
 CHUNK = 512
+SMALLEST = torch.finfo(torch.float32).tiny  # of a token's share, where a loss is reported beside its gradient
 # The number of masked tokens differs from step to step, and bfloat16 products on a CPU keep a compiled kernel for each
 # shape they meet: without rounding up, the memory of a run grows by several megabytes a minute.
 MULTIPLE = 128
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Gradients are formed in the forward pass, while the chunk's logits are at hand."""
+    """Gradients are formed in the forward pass, while the chunk's logits are at hand.
+
+    What is reported beside a gradient comes from the gradient's softmax, in the type of the logits; without a gradient
+    it is taken in float32.
+    """
 
     @staticmethod
     def forward(
@@ -28,17 +34,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
         losses = torch.empty(targets.shape, dtype=torch.float32, device=hidden.device)
         for begin in range(0, hidden.shape[0], CHUNK):
             rows = slice(begin, begin + CHUNK)
-            logits = (hidden[rows] @ matrix.T).float()
-            normaliser = torch.logsumexp(logits, dim=-1, keepdim=True)
-            losses[rows] = (normaliser - logits.gather(-1, targets[rows, None])).squeeze(-1)
-            if of_hidden or of_table:
-                grad = logits.sub_(normaliser).exp_()  # softmax
-                grad.scatter_add_(-1, targets[rows, None], -torch.ones_like(normaliser))
-                grad = grad.mul_(weights[rows, None]).to(hidden.dtype)
-                if grad_hidden is not None:
-                    grad_hidden[rows] = grad @ matrix
-                if grad_table is not None:
-                    grad_table += grad.T @ hidden[rows]
+            logits, right = hidden[rows] @ matrix.T, targets[rows, None]
+            if not (of_hidden or of_table):
+                losses[rows] = F.cross_entropy(logits.float(), targets[rows], reduction="none")
+                continue
+            # Four passes over the chunk and two products; the weights meet rows of D numbers and not of V.
+            shares = torch.softmax(logits, dim=-1)
+            losses[rows] = -shares.gather(-1, right).squeeze(-1).float().clamp(min=SMALLEST).log()
+            shares.scatter_add_(-1, right, -torch.ones_like(right, dtype=shares.dtype))
+            if grad_hidden is not None:
+                grad_hidden[rows] = (shares @ matrix) * weights[rows, None]
+            if grad_table is not None:
+                grad_table += shares.T @ (hidden[rows] * weights[rows, None]).to(shares.dtype)
         ctx.save_for_backward(grad_hidden, grad_table)
         ctx.mark_non_differentiable(losses)
         ctx.table_dtype = table.dtype
@@ -65,6 +72,8 @@ def linear_cross_entropy(
     ``hidden [M, D]``, ``table [V, D]``, ``targets [M]`` ids, ``weights [M]`` float32. Returns the weighted sum (a
     scalar, differentiable by ``hidden`` and ``table``) and the unweighted losses ``[M]`` in nats (detached).
     """
+    if not torch.is_grad_enabled():
+        hidden, table = hidden.detach(), table.detach()
     count = hidden.shape[0]
     extra = -count % MULTIPLE
     if extra:  # rows of weight 0
