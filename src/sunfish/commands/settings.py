@@ -10,6 +10,7 @@ from sunfish.commands.flags import WrongUse, note, print_config
 from sunfish.config import Config
 
 if TYPE_CHECKING:
+    from sunfish.generation import Generation
     from sunfish.pipeline import Pipeline
     from sunfish.sampling import SamplingSettings
 
@@ -95,12 +96,31 @@ def open_pipeline(
     """The loaded model (``None`` after ``--print-config``), the settings and the guidance scale."""
     if arguments.num_samples < 1:
         raise WrongUse(f"num_samples is {arguments.num_samples}, but it must be at least 1")
-    scale = arguments.guidance_scale
-    guides = prompted or bool(arguments.negative_prompt)
     from sunfish.generation import BEST, FAST, read_generation
 
     path = Path(arguments.checkpoint)
     usual = read_generation(path, FAST if arguments.fast else BEST)
+    scale = _scale(arguments, prompted, usual)
+    from sunfish.checkpoint import read_about
+    from sunfish.devices import choose_device
+    from sunfish.pipeline import Pipeline
+
+    settings = _settings(arguments, prompted, usual)
+    if arguments.print_config:
+        print_config(Config.from_dict(read_about(path)["config"]))
+        return None, settings, scale
+    if arguments.compile:
+        note(
+            "note: compiling takes about a minute with the first text, some seconds when it has been done before"
+        )
+    device = choose_device("cpu" if arguments.cpu else arguments.device)
+    return Pipeline.from_checkpoint(path, device, arguments.precision, arguments.compile), settings, scale
+
+
+def _scale(arguments: argparse.Namespace, prompted: bool, usual: Generation) -> float:
+    """The guidance scale that is asked for, or else the checkpoint's usual one; ``WrongUse`` where it cannot be."""
+    scale = arguments.guidance_scale
+    guides = prompted or bool(arguments.negative_prompt)
     if scale is None:
         # Without a prompt both sides of guidance are the same.
         scale = usual.guidance_scale if guides else 0.0
@@ -110,11 +130,38 @@ def open_pipeline(
         raise WrongUse(f"--negative_prompt needs a --guidance_scale above 1; it is {scale:g}")
     if not guides and scale > 0:
         note("note: guidance needs a prompt (--prompt); without one it changes nothing")
-        scale = 0.0
-    from sunfish.checkpoint import read_about
-    from sunfish.devices import choose_device
-    from sunfish.pipeline import Pipeline
+        return 0.0
+    return float(scale)
+
+
+def _settings(arguments: argparse.Namespace, prompted: bool, usual: Generation) -> SamplingSettings:
+    """The checkpoint's usual settings with what is asked for; ``WrongUse`` where that does not go together."""
     from sunfish.samplers import verified_passes
+
+    given, path = _given(arguments, prompted), Path(arguments.checkpoint)
+    stepped = arguments.guidance_interval or arguments.revisions or arguments.guidance_schedule == "rising"
+    # verified has no denoising steps, and reads every token anyway
+    if stepped and usual.settings.verifies:
+        given.setdefault("sampler", stepped_sampler(path))
+    if "num_steps" in given and verified_passes(given.get("sampler", usual.settings.sampler)):
+        if "sampler" in given:
+            raise WrongUse(
+                f"--sampler {given['sampler']} has no denoising steps; leave out --num_steps or choose another"
+            )
+        given["sampler"] = stepped_sampler(path)
+    try:
+        settings = usual.settings.changed(**given)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+    if arguments.compile and settings.block_length == 0:
+        raise WrongUse(
+            "--compile is for passes behind text that is there already; with --block_length 0 there are none"
+        )
+    return settings
+
+
+def _given(arguments: argparse.Namespace, prompted: bool) -> dict[str, Any]:
+    """The settings that flags ask for; ``WrongUse`` for a value that is wrong whatever the checkpoint."""
     from sunfish.sampling import SamplingSettings
 
     if arguments.scheduler:
@@ -131,46 +178,10 @@ def open_pipeline(
     if arguments.guidance_interval:
         given["guidance_interval"] = tuple(arguments.guidance_interval)
     try:
-        kind = "verified" if arguments.lenience else "leftmost"
-        SamplingSettings(**{"sampler": kind, **given})  # a wrong value is wrong whatever the checkpoint
+        SamplingSettings(**{"sampler": "verified" if arguments.lenience else "leftmost", **given})
     except ValueError as error:
         raise WrongUse(str(error)) from error
-    stepped = arguments.guidance_interval or arguments.revisions or arguments.guidance_schedule == "rising"
-    # verified has no denoising steps, and reads every token anyway
-    if stepped and usual.settings.verifies:
-        given.setdefault("sampler", stepped_sampler(path))
-    if "num_steps" in given and verified_passes(given.get("sampler", usual.settings.sampler)):
-        if "sampler" not in given:
-            given["sampler"] = stepped_sampler(path)
-        else:
-            raise WrongUse(
-                f"--sampler {given['sampler']} has no denoising steps; leave out --num_steps or choose another"
-            )
-    try:
-        settings = usual.settings.changed(**given)
-    except ValueError as error:
-        raise WrongUse(str(error)) from error
-    if arguments.compile and settings.block_length == 0:
-        raise WrongUse(
-            "--compile is for passes behind text that is there already; with --block_length 0 there are none"
-        )
-    if arguments.print_config:
-        print_config(Config.from_dict(read_about(path)["config"]))
-        return None, settings, scale
-    if arguments.compile:
-        note(
-            "note: compiling takes about a minute with the first text, some seconds when it has been done before"
-        )
-    return (
-        Pipeline.from_checkpoint(
-            path,
-            choose_device("cpu" if arguments.cpu else arguments.device),
-            arguments.precision,
-            arguments.compile,
-        ),
-        settings,
-        scale,
-    )
+    return given
 
 
 def weight_of(text: str, weight: str) -> float:
