@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 import torch.nn.functional as F
+from common import fastest
 from torch import Tensor
 
 from sunfish.model.written import attention
@@ -21,13 +20,12 @@ def written_out(query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> T
 
 def milliseconds(function, *inputs: Tensor) -> float:  # type: ignore[no-untyped-def]
     """The fastest of ten forward and backward passes."""
-    best = float("inf")
-    for _ in range(10):
-        begin = time.perf_counter()
+
+    def both() -> None:
         y = function(*inputs)
         y.backward(torch.ones_like(y))
-        best = min(best, time.perf_counter() - begin)
-    return 1e3 * best
+
+    return fastest(both)
 
 
 def main() -> None:
