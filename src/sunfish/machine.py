@@ -27,7 +27,7 @@ from sunfish.types import Batch
 MILESTONES: tuple[tuple[float, str], ...] = (
     (0.2e6, "common words and phrases"),
     (0.5e6, "readable sentences, and prompts begin to be heard"),
-    (1.5e6, "mostly correct sentences about what the prompt asks"),
+    (1.0e6, "mostly correct sentences about what the prompt asks"),
     (3.5e6, "short stories that keep to their prompt"),
 )
 # A size has come far enough when it has seen this many tokens; the largest such size is advised.
