@@ -30,15 +30,17 @@ from sunfish.data.stories import story
 from sunfish.devices import set_threads
 from sunfish.evaluate import validate
 from sunfish.pipeline import Generated, Pipeline
+from sunfish.presets import preset
 from sunfish.sampling import SamplingSettings
 
-# What each family changes in `tiny`, and its own exact sampler.
+# What each family changes in `tiny`, and its own exact sampler. The decoder takes one of its layers: the same size.
+READING = str(preset("tiny").model.n_layer - 1)
 FAMILIES: dict[str, tuple[list[str], str]] = {
     "masked": ([], "ancestral"),
     "mixed": (["--process", "mixed"], "ancestral"),
     "uniform": (["--process", "uniform"], "ancestral"),
     "gaussian": (["--process", "gaussian"], "ancestral"),
-    "decoder": (["--n_layer", "3", "--n_decoder_layer", "1"], "ancestral"),
+    "decoder": (["--n_layer", READING, "--n_decoder_layer", "1"], "ancestral"),
 }
 ROW = "{:>10} {:>12} {:>6} {:>9} {:>7} {:>7} {:>17}"
 
