@@ -6,11 +6,14 @@ import ctypes
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from sunfish import cores as of_cores
 from sunfish import devices
+from sunfish.cores import cores, hardware_threads
 from sunfish.devices import choose_device, choose_precision
 
 
@@ -85,3 +88,44 @@ def test_the_memory_of_a_step_is_kept_for_the_next() -> None:
     assert said() == ["False", "1", "False"]
     assert said("keep") == ["True", "0", "True"]
     assert said("keep", MALLOC_ARENA_MAX="2") == ["False", "1", "False"]
+
+
+def with_topology(folder: Path, siblings: dict[int, str]) -> Path:
+    """The files in which Linux says which hardware threads share a core."""
+    for number, shared in siblings.items():
+        (folder / f"cpu{number}/topology").mkdir(parents=True)
+        (folder / f"cpu{number}/topology/thread_siblings_list").write_text(shared + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "siblings,allowed,expected",
+    [
+        ({n: f"{n % 8},{n % 8 + 8}" for n in range(16)}, range(16), 8),  # a desktop, numbered core by core
+        ({n: f"{n - n % 2}-{n - n % 2 + 1}" for n in range(16)}, range(16), 8),  # the same, thread by thread
+        ({n: f"{n % 8},{n % 8 + 8}" for n in range(16)}, (0, 8, 1), 2),  # what taskset left
+        (
+            {n: f"{n - n % 2}-{n - n % 2 + 1}" if n < 4 else str(n) for n in range(8)},
+            range(8),
+            6,
+        ),  # two kinds
+        ({n: str(n) for n in range(4)}, range(4), 4),
+        ({}, range(3), 3),  # the system does not say
+    ],
+)
+def test_a_core_with_two_hardware_threads_counts_once(
+    monkeypatch, tmp_path, siblings, allowed, expected
+) -> None:
+    monkeypatch.setattr(of_cores, "_allowed", lambda: set(allowed))
+    assert cores(with_topology(tmp_path, siblings)) == expected
+    assert hardware_threads() == len(set(allowed))
+
+
+def test_a_run_takes_one_thread_for_each_core(monkeypatch) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(devices, "cores", lambda: 3)
+    try:
+        assert devices.set_threads(0) == 3
+        assert devices.set_threads(2) == 2
+    finally:
+        torch.set_num_threads(before)

@@ -219,7 +219,7 @@ class TrainingConfig:
     activation_checkpointing: bool = False
     """Compute each layer again for its gradient and keep nothing of it: less memory, a quarter more time."""
     threads: int = 0
-    """Threads of a CPU run; 0: as many as the machine has cores."""
+    """Threads of a CPU run; 0: one for each core (not each hardware thread) that the process may use."""
     compile: bool = False
     """Compile the network with torch.compile; pays for itself in long runs only."""
 

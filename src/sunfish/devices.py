@@ -33,7 +33,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def set_threads(threads: int) -> int:
-    """Use ``threads`` CPU threads (0: every core that this process may use); returns the number.
+    """Use ``threads`` CPU threads (0: one for each core that this process may use); returns the number.
 
     And keep the memory of a step for the next one, see :func:`sunfish.cores.keep_memory`.
     """

@@ -91,13 +91,15 @@ def machine() -> Iterator[Check]:
     """Processor, memory, GPU, number formats."""
     import torch
 
-    from sunfish.cores import cores
+    from sunfish.cores import cores, hardware_threads
     from sunfish.devices import choose_precision, matmul_rate, set_threads
     from sunfish.machine import available_memory, processor
     from sunfish.sizes import GIB, readable
 
     yield Check("PyTorch", "ok", torch.__version__)
-    yield Check("processor", "ok", f"{processor()}, {cores()} cores for this process")
+    count, threads = cores(), hardware_threads()
+    twins = f" ({threads} hardware threads)" if threads != count else ""
+    yield Check("processor", "ok", f"{processor()}, {count} cores for this process{twins}")
     memory = available_memory()
     little = memory < GIB
     yield Check("memory", "problem" if little else "ok", f"{readable(memory)} available",

@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from sunfish.cores import cores
+from sunfish.cores import hardware_threads
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -24,12 +24,12 @@ _work: Callable[[Any], Any] | None = None  # set once in each worker process
 
 
 def in_order(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int = 0) -> Iterator[Result]:
-    """``work(job)`` for each job, in the order of ``jobs``, on ``workers`` processes (0: every core).
+    """``work(job)`` for each job, in the order of ``jobs``, on ``workers`` processes (0: one for each hardware thread).
 
     A single worker, or a single job, runs in this process. At most four jobs a worker are under way, so a
     corpus larger than memory streams through.
     """
-    workers = workers or cores()
+    workers = workers or hardware_threads()
     jobs = iter(jobs)
     head = list(islice(jobs, 2))
     jobs = chain(head, jobs)
