@@ -4,7 +4,7 @@
 
 It reads the corpus that the checkpoint was trained on, with its tokenizer, in the same batches: prompt, end mark, text,
 end mark; the loss is taken over the text. AdamW (betas 0.9, 0.95, weight decay 0.1), 100 steps of warm-up, linear decay
-over the last 40 %, bfloat16 where the machine is fast at it. Needs ``pip install 'sunfish[hf]'``.
+over the last 40 %, bfloat16 where the machine is fast at it. Needs ``./run.sh -m pip install -e '.[hf]'``.
 benchmarks/sampling_speed.py compares it with the checkpoint.
 """
 

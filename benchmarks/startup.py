@@ -4,7 +4,8 @@
 
 Each run is a process of its own: ``sunfish sample CHECKPOINT --prompt ... --seq_len 64``. The peer is a cached Llama of
 the same size with random weights, loaded from a safetensors folder by the transformers library, that writes as much
-(needs ``pip install 'sunfish[hf]'``; ``--no-peer`` leaves it out). The last column is the ratio of the median times.
+(needs ``./run.sh -m pip install -e '.[hf]'``; ``--no-peer`` leaves it out). The last column is the ratio of the median
+times.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "src" / "sunfish"
 # From the ground up; a module may import from lower floors, and inside its own folder.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("config", "cores", "schedules", "randomness"),
+    ("config", "cores", "schedules", "randomness", "extras"),
     ("presets",),
     ("devices",),
     ("types",),

@@ -180,7 +180,9 @@ def test_trackers_get_every_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     expected = [(r.pop("step"), r) for r in lines if r.pop("time")]
     assert seen[0][1]["name"] == "tracked" and seen[1:-1] == expected and seen[-1][0] == -1
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ValueError, match=r"'wandb', which is not installed: pip install 'sunfish\[log\]'"):
+    with pytest.raises(
+        ValueError, match=r"'wandb', which is not installed: \./run\.sh -m pip install -e '\.\[log\]'"
+    ):
         train(config(tmp_path, name="missing", max_steps=2, trackers=("wandb",)))
     with pytest.raises(ValueError, match="trackers has"):
         config(tmp_path, trackers=("paper",))

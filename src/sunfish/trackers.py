@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-EXTRA = "pip install 'sunfish[log]'"
+from sunfish.extras import how_to_install
+
+EXTRA = how_to_install("log")
 
 
 class Tracker(NamedTuple):

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sunfish.commands.flags import print_json
+from sunfish.extras import how_to_install
 
 EXTRAS = {  # extra -> what it is for, and the modules that show that it is there
     "hf": ("prompt encoders of Hugging Face models", ("transformers", "datasets")),
@@ -81,7 +82,7 @@ def examine(checkpoints: Path, data: Path) -> Iterator[Check]:
         lacking = [name for name in modules if importlib.util.find_spec(name) is None]
         found = f"{purpose}: " + ("present" if not lacking else f"without {', '.join(lacking)}")
         yield Check(f"extra {extra}", "note" if lacking else "ok", found,
-                    f"if you want it: pip install 'sunfish[{extra}]'" if lacking else "")  # fmt: skip
+                    f"if you want it: {how_to_install(extra)}" if lacking else "")  # fmt: skip
     for folder in (checkpoints, data):
         yield writable(folder)
     yield checkpoint(checkpoints)

@@ -8,6 +8,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from sunfish.commands.flags import note, print_json
+from sunfish.extras import how_to_install
 
 if TYPE_CHECKING:
     from sunfish.pipeline import Generated
@@ -52,7 +53,7 @@ def save_gif(states: Sequence[Generated], path: Path, columns: int = 64) -> None
         from PIL import Image, ImageDraw, ImageFont
     except ImportError as error:
         raise ImportError(
-            "--gif needs the library Pillow; install it with: pip install 'sunfish[eval]'"
+            f"--gif needs the library Pillow; install it with: {how_to_install('eval')}"
         ) from error
     font = ImageFont.load_default(size=18)
     pages = ["\n".join(wrap(state.text, columns)) for state in states]

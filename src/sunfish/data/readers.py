@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sunfish.extras import how_to_install
+
 PART = 4_000_000  # characters of one long text that are handled as a unit
 
 
@@ -155,7 +157,7 @@ def read_parquet(path: Path) -> Iterator[tuple[int, Record]]:
         from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise ImportError(
-            f"{path}: reading .parquet needs pyarrow; pip install 'sunfish[parquet]'"
+            f"{path}: reading .parquet needs pyarrow; install it with: {how_to_install('parquet')}"
         ) from error
     number = 0
     try:

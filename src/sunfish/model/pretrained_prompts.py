@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from sunfish.extras import how_to_install
+
 
 class PretrainedPrompts(NamedTuple):
     """What the prompt encoder takes over."""
@@ -25,7 +27,7 @@ def load_pretrained_prompts(prompt_encoder: str) -> PretrainedPrompts:
         from transformers import AutoModel, AutoTokenizer
     except ImportError as why:
         raise ValueError(
-            f"prompt_encoder is {prompt_encoder!r}, which needs an extra: pip install 'sunfish[hf]', {offline}"
+            f"prompt_encoder is {prompt_encoder!r}, which needs an extra: {how_to_install('hf')}, {offline}"
         ) from why
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
