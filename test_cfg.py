@@ -24,79 +24,114 @@ def largest(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a.double() - b.double()).abs().max())
 
 
+class Setting:
+    """A small network whose every part matters, a half-masked batch, and its prompts."""
+
+    def __init__(self) -> None:
+        rng = torch.Generator().manual_seed(0)
+        self.config = preset(
+            "nano",
+            vocab_size=VOCABULARY,
+            n_layer=2,
+            n_head=2,
+            n_embd=32,
+            context_length=LENGTH,
+            prompt_length=8,
+        )
+        self.model = Transformer(self.config.model).initialise(rng).eval().double()
+        with torch.no_grad():  # as initialised, layers return what they get; a trained model does not
+            for parameter in self.model.parameters():
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng, dtype=torch.float64))
+        self.x0 = torch.randint(VOCABULARY, (ROWS, LENGTH), generator=rng)
+        hidden = torch.rand(ROWS, LENGTH, generator=rng) < 0.5
+        self.x = torch.where(hidden, VOCABULARY, self.x0)
+        self.t = hidden.double() * 0.5
+        self.prompt = torch.randint(VOCABULARY, (ROWS, PROMPT), generator=rng)
+        self.mask = torch.ones(ROWS, PROMPT, dtype=torch.bool)
+        self.cond = self.model.encode(self.prompt, self.mask)
+        self.null = self.cond.drop(torch.ones(ROWS, dtype=torch.bool))
+
+    def plain(self, condition: Condition) -> torch.Tensor:
+        """Log-probabilities without guidance."""
+        return torch.log_softmax(self.model(self.x, self.t, condition), -1)
+
+    def guided(self, scale: float, condition: Condition | None = None) -> torch.Tensor:
+        """Log-probabilities guided by ``scale``."""
+        return Guided(self.model, scale)(self.x, self.t, self.cond if condition is None else condition)
+
+
 def checks() -> Iterator[Check]:
     """Every check: what, its figure, whether it holds."""
-    rng = torch.Generator().manual_seed(0)
-    config = preset(
-        "nano", vocab_size=VOCABULARY, n_layer=2, n_head=2, n_embd=32, context_length=LENGTH, prompt_length=8
-    )
-    model = Transformer(config.model).initialise(rng).eval().double()
-    with torch.no_grad():  # as initialised, layers return what they get; a trained model does not
-        for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng, dtype=torch.float64))
-    process = build_process(ProcessConfig())
-    x0 = torch.randint(VOCABULARY, (ROWS, LENGTH), generator=rng)
-    hidden = torch.rand(ROWS, LENGTH, generator=rng) < 0.5
-    x = torch.where(hidden, VOCABULARY, x0)
-    t = hidden.double() * 0.5
-    prompt = torch.randint(VOCABULARY, (ROWS, PROMPT), generator=rng)
-    mask = torch.ones(ROWS, PROMPT, dtype=torch.bool)
-    cond = model.encode(prompt, mask)
-    null = cond.drop(torch.ones(ROWS, dtype=torch.bool))
+    setting = Setting()
+    yield from limits(setting)
+    yield from linearity(setting)
+    yield from null_prompt(setting)
+    yield from shapes_and_numbers(setting)
 
-    def guided(scale: float, condition: Condition = cond) -> torch.Tensor:
-        return Guided(model, scale)(x, t, condition)
 
-    conditional = torch.log_softmax(model(x, t, cond), -1)
-    unconditional = torch.log_softmax(model(x, t, null), -1)
-    difference = largest(guided(0.0), unconditional)
+def limits(on: Setting) -> Iterator[Check]:
+    """Scales 0 and 1, and which of the two the prompt moves."""
+    conditional, unconditional = on.plain(on.cond), on.plain(on.null)
+    difference = largest(on.guided(0.0), unconditional)
     yield "scale 0 is the unconditional model", f"difference {difference:.1e}", difference == 0
-    difference = largest(guided(1.0), conditional)
+    difference = largest(on.guided(1.0), conditional)
     yield "scale 1 is the conditional model", f"difference {difference:.1e}", difference == 0
-    difference = largest(guided(1 + 1e-9), conditional)
+    difference = largest(on.guided(1 + 1e-9), conditional)
     yield "the limit from above agrees", f"difference {difference:.1e}", difference < 1e-6
 
     difference = largest(conditional, unconditional)
     yield "the prompt changes the conditional model", f"difference {difference:.2f}", difference > 1e-3
-    swapped = model.encode(prompt.roll(1, 0), mask)
-    moved = largest(guided(1.0, swapped), conditional)
+    swapped = on.model.encode(on.prompt.roll(1, 0), on.mask)
+    moved = largest(on.guided(1.0, swapped), conditional)
     yield "another prompt, other conditional logits", f"difference {moved:.2f}", moved > 1e-3
-    moved = largest(guided(0.0, swapped), unconditional)
+    moved = largest(on.guided(0.0, swapped), unconditional)
     yield "another prompt, the same unconditional ones", f"difference {moved:.1e}", moved == 0
 
-    # log p_s = u + s (c - u) - log Z_s: differences between two tokens are linear in the scale.
+
+def linearity(on: Setting) -> Iterator[Check]:
+    """log p_s = u + s (c - u) - log Z_s: differences between two tokens are linear in the scale."""
+
     def gaps(scale: float) -> torch.Tensor:
-        value = guided(scale)
+        value = on.guided(scale)
         return value[..., 1:] - value[..., :1]
 
     difference = largest(gaps(7.0), gaps(0.0) + 7 * (gaps(1.0) - gaps(0.0)))
     yield "log-probabilities are linear in the scale", f"difference {difference:.1e} at 7", difference < 1e-9
-    error = float((guided(7.0).exp().sum(-1) - 1).abs().max())
+    error = float((on.guided(7.0).exp().sum(-1) - 1).abs().max())
     yield "guided probabilities add up to 1", f"error {error:.1e}", error < 1e-9
 
-    # What training shows a text whose prompt was dropped, and what sampling shows one without a prompt.
-    empty = model.encode(torch.zeros(ROWS, 1, dtype=torch.long), torch.zeros(ROWS, 1, dtype=torch.bool))
-    difference = largest(model(x, t, null), model(x, t, empty))
+
+def null_prompt(on: Setting) -> Iterator[Check]:
+    """What training shows a text whose prompt was dropped, and what sampling shows one without a prompt."""
+    nothing = torch.zeros(ROWS, 1, dtype=torch.long)
+    empty = on.model.encode(nothing, torch.zeros(ROWS, 1, dtype=torch.bool))
+    difference = largest(on.model(on.x, on.t, on.null), on.model(on.x, on.t, empty))
     yield (
         "dropped prompt (training) = no prompt (sampling)",
         f"difference {difference:.1e}",
         difference < 1e-12,
     )
-    batch = Batch(x0, torch.full((ROWS,), LENGTH), prompt, mask)
-    trained, sampled = (losses_at(model, process, batch, c, x, t, 0, 0.5).total for c in (null, empty))
+    process = build_process(ProcessConfig())
+    batch = Batch(on.x0, torch.full((ROWS,), LENGTH), on.prompt, on.mask)
+    trained, sampled = (
+        losses_at(on.model, process, batch, cond, on.x, on.t, 0, 0.5).total for cond in (on.null, empty)
+    )
     difference = largest(trained, sampled)
     yield "the loss sees the same null prompt", f"difference {difference:.1e}", difference < 1e-12
 
-    share = dropped_share(config.training.prompt_dropout)
-    wanted = config.training.prompt_dropout
+    wanted = on.config.training.prompt_dropout
+    share = dropped_share(wanted)
     yield "share of prompts dropped in training", f"{share:.3f} of {wanted}", abs(share - wanted) < 0.02
 
-    both = cond.with_null()
-    shapes = (tuple(guided(2.0).shape), tuple(both.mask.shape))
+
+def shapes_and_numbers(on: Setting) -> Iterator[Check]:
+    """The shapes of guided logits, condition and memory, and that all is finite."""
+    both = on.cond.with_null()
+    shapes = (tuple(on.guided(2.0).shape), tuple(both.mask.shape))
     right = ((ROWS, LENGTH, VOCABULARY), (2 * ROWS, 1 + PROMPT))
     yield "shapes: logits [B, N, V], condition [2B, 1+P]", f"{shapes[0]}, {shapes[1]}", shapes == right
-    past, logits = Guided(model, 2.0).remember(x0[:, :8], cond)
-    after = Guided(model, 2.0)(x[:, 8:], t[:, 8:], cond, past, 8)
+    past, logits = Guided(on.model, 2.0).remember(on.x0[:, :8], on.cond)
+    after = Guided(on.model, 2.0)(on.x[:, 8:], on.t[:, 8:], on.cond, past, 8)
     shapes = (tuple(past.shape), tuple(after.shape))
     right = ((3, 2, 2 * ROWS, 2, 8, 16), (ROWS, LENGTH - 8, VOCABULARY))
     yield (

@@ -1,4 +1,4 @@
-"""What the benchmarks share: writing texts in batches, shares, the fastest of some passes, the plot over guidance."""
+"""What the benchmarks share: writing texts in batches, shares, the fastest of some passes, pictures."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sunfish.commands.flags import Parser, add_config_flags, kebab
 from sunfish.data.stories.oracle import check, grammatical
 from sunfish.devices import choose_precision, set_threads
+from sunfish.extras import how_to_install
 from sunfish.pipeline import Generated, Pipeline
 from sunfish.presets import preset
 from sunfish.sampling import SamplingSettings
@@ -93,7 +95,7 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plausibility", type=float, default=SamplingSettings.plausibility)
     parser.add_argument("--best_of", type=int, default=1)
     parser.add_argument("--batch", type=int, default=20)
-    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--plot", type=picture)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--show", type=int, default=3, help="texts to print for each scale")
 
@@ -121,17 +123,37 @@ class Writer:
 
 def plot(rows: list[dict[str, float]], lines: dict[str, str], path: Path, title: str) -> None:
     """Draw the columns ``lines`` (key to label) of ``rows`` over the guidance scale."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.2))
+    figure, axes = pyplot().subplots(figsize=(7, 4.2))
     for key, label in lines.items():
         axes.plot([row["scale"] for row in rows], [row[key] for row in rows], marker="o", label=label)
     axes.set(xlabel="guidance scale", ylabel="%", ylim=(0, 102), title=title)
     axes.grid(alpha=0.3)
     axes.legend(loc="best")
+    save(figure, path)
+
+
+def pyplot() -> Any:
+    """matplotlib's pyplot, drawing to files. ``SystemExit`` that names the extra where it is missing."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise SystemExit(
+            f"--plot needs the library matplotlib; install it with: {how_to_install('eval')}"
+        ) from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as found
+
+    return found
+
+
+def picture(path: str) -> Path:
+    """The path of ``--plot``, once it is known that pictures can be drawn: before hours of measuring, not after."""
+    pyplot()
+    return Path(path)
+
+
+def save(figure: Any, path: Path) -> None:
+    """Write a figure of :func:`pyplot`, and the folder that it lies in."""
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

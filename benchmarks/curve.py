@@ -13,6 +13,8 @@ import json
 from pathlib import Path
 from statistics import median
 
+from common import picture, pyplot, save
+
 KEYS = {"bound": "bound", "block_bound": "bound at the shortest blocks", "next_token": "next token"}
 
 
@@ -37,14 +39,9 @@ def read(path: Path) -> tuple[list[dict[str, float]], list[dict[str, float]]]:
 
 def draw(runs: dict[str, list[dict[str, float]]], path: Path) -> None:
     """Validation losses over minutes, and what the right prompt is worth below."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (losses, prompts) = pyplot.subplots(2, 1, figsize=(7, 6.5), sharex=True, height_ratios=[2, 1])
+    figure, (losses, prompts) = pyplot().subplots(2, 1, figsize=(7, 6.5), sharex=True, height_ratios=[2, 1])
     for (name, lines), colour in zip(
-        runs.items(), pyplot.rcParams["axes.prop_cycle"].by_key()["color"], strict=False
+        runs.items(), pyplot().rcParams["axes.prop_cycle"].by_key()["color"], strict=False
     ):
         minutes = [line["minutes"] for line in lines]
         for (key, label), style in zip(KEYS.items(), ("-", "--", ":"), strict=True):
@@ -56,9 +53,7 @@ def draw(runs: dict[str, list[dict[str, float]]], path: Path) -> None:
     for axes in (losses, prompts):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    save(figure, path)
 
 
 def main() -> None:
@@ -67,7 +62,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("metrics", type=Path, nargs="+", help="metrics.jsonl of each run")
-    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--plot", type=picture)
     arguments = parser.parse_args()
     runs, first = {}, 0.0
     for path in arguments.metrics:

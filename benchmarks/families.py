@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import torch
-from common import by_oracle, ratio
+from common import by_oracle, picture, pyplot, ratio, save
 
 from sunfish.checkpoint import LAST, load_checkpoint
 from sunfish.config import Config
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--num_steps", type=int, default=16)
     parser.add_argument("--blocks", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--data_folder", type=Path, default=Path("data"))
-    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--plot", type=picture)
     arguments = parser.parse_args()
     set_threads(arguments.threads)
     prompts = [story(1, "test", number).prompt for number in range(arguments.texts)]
@@ -129,12 +129,7 @@ def main() -> None:
 
 def draw(rows: list[dict[str, float | str]], path: Path) -> None:
     """Grammar over the block length, a line for each family; verified as the last group."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.2))
+    figure, axes = pyplot().subplots(figsize=(7, 4.2))
     for name in dict.fromkeys(row["family"] for row in rows):
         own = [row for row in rows if row["family"] == name]
         labels = ["verified" if row["sampler"] == "verified" else f"own, block {row['block']}" for row in own]
@@ -142,9 +137,7 @@ def draw(rows: list[dict[str, float | str]], path: Path) -> None:
     axes.set(ylabel="grammatical sentences, %", ylim=(0, 102), title="Families, tiny, the same minutes")
     axes.grid(alpha=0.3)
     axes.legend(loc="best")
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    save(figure, path)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import torch
-from common import by_oracle, distinct, entropy, nats
+from common import by_oracle, distinct, entropy, nats, picture, pyplot, save
 
 from sunfish.data.stories import story
 from sunfish.devices import choose_precision, set_threads
@@ -34,12 +34,21 @@ SAMPLERS = (
 )
 ROW = "{:<16} {:>5} {:>7} {:>7} {:>9} {:>6} {:>6} {:>7} {:>14} {:>7}"
 
+HEAD = (
+    "sampler", "steps", "passes", "s/text", "grammar %", "met %", "judge", "entropy", "distinct 1-3", "ratio",
+)  # fmt: skip
+AT_ONCE = 20  # texts of a batch
 
-class Counted:
-    """A pipeline that counts the passes of its network."""
 
-    def __init__(self, checkpoint: Path) -> None:
-        self.pipeline = Pipeline.from_checkpoint(checkpoint)
+class Bench:
+    """A checkpoint whose passes are counted, the prompts it writes, and what judges the texts."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.pipeline = Pipeline.from_checkpoint(arguments.checkpoint)
+        self.judge = Pipeline.from_checkpoint(arguments.judge) if arguments.judge else None
+        self.prompts = [story(1, "test", index).prompt for index in range(arguments.texts)]
+        self.guidance = arguments.guidance
+        self.dtype = choose_precision("auto", torch.device("cpu"))
         self.passes = 0
         for name in ("canvas", "read", "read_and_draft"):
             self._count(name)
@@ -53,9 +62,26 @@ class Counted:
 
         setattr(self.pipeline.model, name, counted)
 
+    def measure(self, settings: SamplingSettings) -> tuple[float, list[str]]:
+        """Write the prompts' texts: grammar times adherence, and the figures of a row."""
+        self.passes, begin = 0, time.perf_counter()
+        with torch.autocast("cpu", dtype=self.dtype, enabled=self.dtype != torch.float32):
+            texts = self.pipeline.generate(
+                self.prompts, guidance_scale=self.guidance, settings=settings, batch_size=AT_ONCE
+            )
+        seconds = (time.perf_counter() - begin) / len(texts)
+        batches = -(-len(texts) // AT_ONCE)
+        good, met = by_oracle(texts)
+        figures = [
+            f"{self.passes / batches:.0f}", f"{seconds:.2f}", f"{good:.1f}", f"{met:.1f}",
+            f"{nats(self.judge, texts):.2f}" if self.judge else "-", f"{entropy(texts):.2f}",
+            " ".join(f"{distinct(texts, n):.0f}" for n in (1, 2, 3)),
+        ]  # fmt: skip
+        return good * met / 1e4, figures
 
-def main() -> None:
-    """Parse, sweep, print, plot."""
+
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -68,78 +94,51 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, default=SamplingSettings.temperature)
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--plot", type=Path)
-    arguments = parser.parse_args()
+    parser.add_argument("--plot", type=picture)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Sweep, print, plot."""
+    arguments = parse()
     set_threads(arguments.threads)
-    dtype = choose_precision("auto", torch.device("cpu"))
-    counted = Counted(arguments.checkpoint)
-    judge = Pipeline.from_checkpoint(arguments.judge) if arguments.judge else None
-    prompts = [story(1, "test", index).prompt for index in range(arguments.texts)]
+    bench = Bench(arguments)
     print(
         f"{arguments.checkpoint}: block length {arguments.block_length or 'of the whole text'}, guidance "
-        f"{arguments.guidance:g}, temperature {arguments.temperature:g}, {arguments.texts} prompts, batches of 20"
+        f"{arguments.guidance:g}, temperature {arguments.temperature:g}, {arguments.texts} prompts, batches of {AT_ONCE}"
     )
-    print(
-        ROW.format(
-            "sampler",
-            "steps",
-            "passes",
-            "s/text",
-            "grammar %",
-            "met %",
-            "judge",
-            "entropy",
-            "distinct 1-3",
-            "ratio",
-        )
-    )
-
-    def measure(settings: SamplingSettings) -> tuple[float, list[str]]:
-        counted.passes, begin = 0, time.perf_counter()
-        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
-            texts = counted.pipeline.generate(
-                prompts, guidance_scale=arguments.guidance, settings=settings, batch_size=20
-            )
-        seconds = (time.perf_counter() - begin) / len(texts)
-        batches = -(-len(texts) // 20)
-        good, met = by_oracle(texts)
-        figures = [
-            f"{counted.passes / batches:.0f}", f"{seconds:.2f}", f"{good:.1f}", f"{met:.1f}",
-            f"{nats(judge, texts):.2f}" if judge else "-", f"{entropy(texts):.2f}",
-            " ".join(f"{distinct(texts, n):.0f}" for n in (1, 2, 3)),
-        ]  # fmt: skip
-        return good * met / 1e4, figures
-
-    qualities: dict[str, dict[int, float]] = {}
-    best = 0.0
-    for sampler in arguments.samplers:
-        found = qualities[sampler] = {}
-        for steps in sorted(arguments.steps, reverse=True):
-            settings = SamplingSettings(
-                num_steps=steps,
-                sampler=sampler,
-                block_length=arguments.block_length,
-                temperature=arguments.temperature,
-            )
-            found[steps], figures = measure(settings)
-            most = found[max(arguments.steps)]
-            ratio = f"{found[steps] / most:.3f}" if most else "-"
-            best = max(best, found[steps])
-            print(ROW.format(sampler, steps, *figures, ratio), flush=True)
-    quality, figures = measure(SamplingSettings(temperature=arguments.temperature))
-    print(ROW.format("verified", "-", *figures, f"{quality / best:.3f}" if best else "-"))
+    print(ROW.format(*HEAD))
+    qualities = {sampler: sweep(bench, sampler, arguments) for sampler in arguments.samplers}
+    best = max(quality for found in qualities.values() for quality in found.values())
+    quality, figures = bench.measure(SamplingSettings(temperature=arguments.temperature))
+    print(ROW.format("verified", "-", *figures, ratio(quality, best)))
     if arguments.plot:
         draw(qualities, quality, arguments.plot)
 
 
+def sweep(bench: Bench, sampler: str, arguments: argparse.Namespace) -> dict[int, float]:
+    """Print a row of ``sampler`` for each number of steps, the most first; the quality of each."""
+    found: dict[int, float] = {}
+    for steps in sorted(arguments.steps, reverse=True):
+        settings = SamplingSettings(
+            num_steps=steps,
+            sampler=sampler,
+            block_length=arguments.block_length,
+            temperature=arguments.temperature,
+        )
+        found[steps], figures = bench.measure(settings)
+        print(ROW.format(sampler, steps, *figures, ratio(found[steps], found[max(found)])), flush=True)
+    return found
+
+
+def ratio(quality: float, best: float) -> str:
+    """``quality`` as a share of ``best``."""
+    return f"{quality / best:.3f}" if best else "-"
+
+
 def draw(qualities: dict[str, dict[int, float]], verified: float, path: Path) -> None:
     """Quality over steps, a line a sampler."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.2))
+    figure, axes = pyplot().subplots(figsize=(7, 4.2))
     for sampler, found in qualities.items():
         axes.plot(sorted(found), [100 * found[steps] for steps in sorted(found)], marker="o", label=sampler)
     axes.axhline(100 * verified, color="black", linestyle="--", label="verified (no steps)")
@@ -147,9 +146,7 @@ def draw(qualities: dict[str, dict[int, float]], verified: float, path: Path) ->
     axes.set_xscale("log", base=2)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    save(figure, path)
 
 
 if __name__ == "__main__":
