@@ -9,9 +9,9 @@ from config import build
 from sunfish.config import Config
 
 batch_size = 16  # texts in one step
-n_layer = 8  # transformer layers
+n_layer = 3  # transformer layers
 n_head = 8  # attention heads
-n_embd = 512  # width; a multiple of 2 * n_head
+n_embd = 752  # width; a multiple of 2 * n_head
 vocab_size = 8192  # tokens of the tokenizer
 context_length = 256  # longest text, in tokens
 prompt_length = 64  # longest prompt, in tokens

@@ -1,6 +1,6 @@
 """The full model: edit a value here, and train.py --config full uses it.
 
-A week on several GPUs.
+A week on a large GPU; nobody has trained it yet.
 """
 
 from __future__ import annotations

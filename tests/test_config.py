@@ -45,7 +45,7 @@ def test_a_file_prints_the_size_and_the_shape(capsys: pytest.CaptureFixture[str]
 
     assert get_micro_config() == preset("micro")
     text = capsys.readouterr().out
-    assert "parameters" in text and "8 layers" in text and "width 512" in text
+    assert "parameters" in text and "3 layers" in text and "width 752" in text
 
 
 def test_a_mistyped_field_in_a_config_file_is_named() -> None:

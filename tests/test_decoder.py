@@ -66,8 +66,8 @@ def test_both_losses_reach_the_weights_that_they_should() -> None:
 
 
 def test_it_trains_with_fewer_operations_and_a_wrong_depth_is_refused() -> None:
-    plain, shallow = preset("micro").model, preset("micro", n_layer=7, n_decoder_layer=1).model
+    plain, shallow = preset("base").model, preset("base", n_layer=11, n_decoder_layer=1).model
     assert count_parameters(shallow) == pytest.approx(count_parameters(plain), rel=0.02)
     assert flops_per_token(shallow) < 0.8 * flops_per_token(plain)
-    with pytest.raises(ValueError, match=r"n_decoder_layer is 9: .* up to n_layer, 8"):
-        ModelConfig(n_decoder_layer=9)
+    with pytest.raises(ValueError, match=r"n_decoder_layer is 4: .* up to n_layer, 3"):
+        ModelConfig(n_decoder_layer=4)

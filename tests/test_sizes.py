@@ -13,7 +13,7 @@ from sunfish.sizes import disk_needed, flops_per_token, readable, sampling_memor
 
 PROMISED = {  # parameters, and the share by which they may differ
     "nano": (0.30e6, 0.10),
-    "tiny": (1.14e6, 0.05),
+    "tiny": (1.0e6, 0.05),
     "small": (8e6, 0.10),
     "micro": (41.6e6, 0.01),
     "base": (130e6, 0.05),
@@ -41,11 +41,11 @@ def test_costs_grow_with_the_size() -> None:
         costs = [cost(preset(name)) for name in PRESETS]
         assert costs == sorted(costs)
     assert training_memory(preset("micro", batch_size=32)) > training_memory(preset("micro"))
-    micro = preset("micro")
-    whole, again = training_memory(micro), training_memory(micro.with_fields(activation_checkpointing=True))
-    half = training_memory(micro, dtype=torch.bfloat16)
-    fixed = training_memory(micro, positions=0)
-    twice = training_memory(micro.with_fields(complementary=True))
+    deep = preset("base")  # of few layers, the one that is computed again is a large share
+    whole, again = training_memory(deep), training_memory(deep.with_fields(activation_checkpointing=True))
+    half = training_memory(deep, dtype=torch.bfloat16)
+    fixed = training_memory(deep, positions=0)
+    twice = training_memory(deep.with_fields(complementary=True))
     # A text that is read, and two canvases of it.
     assert twice - fixed == pytest.approx(1.5 * (whole - fixed))
     assert fixed < again < half < whole
@@ -65,7 +65,7 @@ def test_the_largest_size_that_sees_enough_is_advised() -> None:
     }
     assert furthest(speeds, 3600, 64e9) == "small"
     assert furthest(speeds, 8 * 3600, 64e9) == "micro"
-    assert furthest(speeds, 8 * 3600, 4e9) == "small"
+    assert furthest(speeds, 8 * 3600, 3e9) == "small"
     assert furthest(speeds, 1, 64e9) == ""
 
 

@@ -17,14 +17,14 @@ class ModelConfig:
 
     vocab_size: int = 8192
     """V: ids of the tokenizer; the mask is one more row of the input table, never an output."""
-    n_layer: int = 8
+    n_layer: int = 3
     """L: transformer layers of the denoiser."""
     n_decoder_layer: int = 0
     """Layers of a shallow decoder of the canvas's own, which sees the memory of as many last layers (E2D2); 0: the canvas
     goes through the n_layer layers itself."""
     n_head: int = 8
     """H: attention heads; n_embd must be divisible by it."""
-    n_embd: int = 512
+    n_embd: int = 752
     """D: width of the network and of the token embeddings."""
     context_length: int = 256
     """Largest number of positions of one text, its two end marks included."""
@@ -209,7 +209,7 @@ class TrainingConfig:
     save_every: int = 500
     """Steps between two checkpoints."""
     trackers: tuple[str, ...] = ("tensorboard",)
-    """Where metrics go besides metrics.jsonl: tensorboard, wandb, trackio (extra: sunfish[log])."""
+    """Where metrics go besides metrics.jsonl: tensorboard, wandb, trackio (extra: log)."""
     checkpoints: str = "checkpoints"
     """Folder of the checkpoints."""
     device: str = "auto"
