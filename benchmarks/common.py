@@ -1,4 +1,4 @@
-"""What the benchmarks share: writing texts in batches, shares, the fastest of some passes, pictures."""
+"""What the benchmarks share: writing texts in batches, shares, the fastest of some passes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
+from pictures import picture
 
 from sunfish.commands.flags import Parser, add_config_flags, kebab
 from sunfish.data.stories.oracle import check, grammatical
 from sunfish.devices import choose_precision, set_threads
-from sunfish.extras import how_to_install
 from sunfish.pipeline import Generated, Pipeline
 from sunfish.presets import preset
 from sunfish.sampling import SamplingSettings
@@ -26,9 +25,9 @@ def share(values: list[bool]) -> float:
     return 100 * sum(values) / max(1, len(values))
 
 
-def ratio(figure: float, peer: float) -> str:
+def ratio(figure: float, peer: float, digits: int = 1) -> str:
     """``figure / peer`` for a table; a dash where the peer is 0."""
-    return f"{figure / peer:.1f}" if peer else "-"
+    return f"{figure / peer:.{digits}f}" if peer else "-"
 
 
 def fastest(run: Callable[[], object], times: int = 10) -> float:
@@ -119,41 +118,3 @@ class Writer:
             return self.pipeline.generate(
                 prompts, guidance_scale=scale, settings=self.settings, batch_size=self.batch, best_of=self.best_of
             )  # fmt: skip
-
-
-def plot(rows: list[dict[str, float]], lines: dict[str, str], path: Path, title: str) -> None:
-    """Draw the columns ``lines`` (key to label) of ``rows`` over the guidance scale."""
-    figure, axes = pyplot().subplots(figsize=(7, 4.2))
-    for key, label in lines.items():
-        axes.plot([row["scale"] for row in rows], [row[key] for row in rows], marker="o", label=label)
-    axes.set(xlabel="guidance scale", ylabel="%", ylim=(0, 102), title=title)
-    axes.grid(alpha=0.3)
-    axes.legend(loc="best")
-    save(figure, path)
-
-
-def pyplot() -> Any:
-    """matplotlib's pyplot, drawing to files. ``SystemExit`` that names the extra where it is missing."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise SystemExit(
-            f"--plot needs the library matplotlib; install it with: {how_to_install('eval')}"
-        ) from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as found
-
-    return found
-
-
-def picture(path: str) -> Path:
-    """The path of ``--plot``, once it is known that pictures can be drawn: before hours of measuring, not after."""
-    pyplot()
-    return Path(path)
-
-
-def save(figure: Any, path: Path) -> None:
-    """Write a figure of :func:`pyplot`, and the folder that it lies in."""
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from statistics import median
 
-from common import picture, pyplot, save
+from pictures import picture, pyplot, save
 
 KEYS = {"bound": "bound", "block_bound": "bound at the shortest blocks", "next_token": "next token"}
 

@@ -19,7 +19,8 @@ import time
 from pathlib import Path
 
 import torch
-from common import by_oracle, picture, pyplot, ratio, save
+from common import by_oracle, ratio
+from pictures import picture, pyplot, save
 
 from sunfish.checkpoint import LAST, load_checkpoint
 from sunfish.config import Config

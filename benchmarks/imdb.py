@@ -17,7 +17,8 @@ import argparse
 import json
 from pathlib import Path
 
-from common import Writer, add_sampling_flags, plot, share
+from common import Writer, add_sampling_flags, share
+from pictures import plot
 
 LONGEST = 800  # characters
 WORDS = {"pos": "positive", "neg": "negative"}

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 import torch
-from common import by_oracle, distinct, entropy, nats, picture, pyplot, save
+from common import by_oracle, distinct, entropy, nats, ratio
+from pictures import picture, pyplot, save
 
 from sunfish.data.stories import story
 from sunfish.devices import choose_precision, set_threads
@@ -111,7 +112,7 @@ def main() -> None:
     qualities = {sampler: sweep(bench, sampler, arguments) for sampler in arguments.samplers}
     best = max(quality for found in qualities.values() for quality in found.values())
     quality, figures = bench.measure(SamplingSettings(temperature=arguments.temperature))
-    print(ROW.format("verified", "-", *figures, ratio(quality, best)))
+    print(ROW.format("verified", "-", *figures, ratio(quality, best, 3)))
     if arguments.plot:
         draw(qualities, quality, arguments.plot)
 
@@ -127,13 +128,8 @@ def sweep(bench: Bench, sampler: str, arguments: argparse.Namespace) -> dict[int
             temperature=arguments.temperature,
         )
         found[steps], figures = bench.measure(settings)
-        print(ROW.format(sampler, steps, *figures, ratio(found[steps], found[max(found)])), flush=True)
+        print(ROW.format(sampler, steps, *figures, ratio(found[steps], found[max(found)], 3)), flush=True)
     return found
-
-
-def ratio(quality: float, best: float) -> str:
-    """``quality`` as a share of ``best``."""
-    return f"{quality / best:.3f}" if best else "-"
 
 
 def draw(qualities: dict[str, dict[int, float]], verified: float, path: Path) -> None:

@@ -16,7 +16,8 @@ import json
 import re
 import time
 
-from common import Writer, add_sampling_flags, by_oracle, plot, ratio, share
+from common import Writer, add_sampling_flags, by_oracle, ratio, share
+from pictures import plot
 
 from sunfish.data.stories import story
 from sunfish.data.stories.lexicon import NAMES

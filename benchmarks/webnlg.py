@@ -16,7 +16,8 @@ import json
 import re
 from pathlib import Path
 
-from common import Writer, add_sampling_flags, plot, ratio, share
+from common import Writer, add_sampling_flags, ratio, share
+from pictures import plot
 
 
 def entities(prompt: str) -> set[str]:

@@ -97,7 +97,7 @@ def test_parquet(tmp_path: Path) -> None:
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ImportError, match=r"pip install -e '\.\[parquet\]'"):
+    with pytest.raises(ImportError, match=r"\./run\.sh -m pip install -e '\.\[parquet\]'"):
         texts(FileSource(write(tmp_path / "a.parquet", b"PAR1")))
 
 
