@@ -68,7 +68,7 @@ class Bench:
             name, **task | dict(
                 name="quality", data=str(arguments.data), data_folder=str(arguments.data_folder),
                 max_minutes=arguments.seconds / 60, eval_every=NEVER, save_every=NEVER, sample_every=NEVER,
-                threads=arguments.threads, trackers=(), eval_texts=1, log_every=100,
+                save_minutes=0.0, threads=arguments.threads, trackers=(), eval_texts=1, log_every=100,
             ) | fields
         )  # fmt: skip
         self.seconds, self.draws = arguments.seconds, arguments.draws

@@ -17,9 +17,11 @@ import torch
 
 from sunfish.checkpoint import load_checkpoint, load_trainer, read_about
 from sunfish.config import Config
+from sunfish.objective import Losses
 from sunfish.optim import learning_rate_factor, update_average
 from sunfish.presets import preset
 from sunfish.train import NotFinite, Trainer, train
+from sunfish.types import Batch
 
 SHAPE = dict(
     n_layer=1, n_head=1, n_embd=16, vocab_size=320, context_length=256, stories=120, batch_size=4, threads=1,
@@ -99,6 +101,27 @@ def test_it_learns_and_reports(tmp_path: Path) -> None:
     assert (last / "README.md").read_text().startswith("---")
     padding = [record["padding"] for record in records if "padding" in record]
     assert sum(padding) / len(padding) <= 0.10
+
+
+def test_slow_steps_are_saved_and_shown_by_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seldom = dict(max_steps=4, save_every=1000, sample_every=1000)
+    for minutes, shown in [(0.0, [4]), (60.0, [4]), (1e-9, [1, 2, 3, 4])]:
+        name = f"clock{minutes}"
+        train(config(tmp_path, name=name, save_minutes=minutes, **seldom))
+        samples = (tmp_path / "ck" / name / "samples.md").read_text().splitlines()
+        assert [line for line in samples if line.startswith("## ")] == [f"## step {step}" for step in shown]
+    trainer = Trainer(config(tmp_path, name="cut", save_minutes=1e-9, **seldom))
+    whole = trainer.train_step
+
+    def cut() -> tuple[Losses, Batch]:
+        if trainer.step == 3:
+            raise RuntimeError("power cut")
+        return whole()
+
+    monkeypatch.setattr(trainer, "train_step", cut)
+    with pytest.raises(RuntimeError, match="power cut"):
+        trainer.run()
+    assert read_about(tmp_path / "ck/cut/last.ckpt")["step"] == 3
 
 
 def test_a_signal_saves_at_the_step_boundary(tmp_path: Path) -> None:

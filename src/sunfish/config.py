@@ -208,6 +208,8 @@ class TrainingConfig:
     """Steps between two sets of samples on screen and in the run's folder."""
     save_every: int = 500
     """Steps between two checkpoints."""
+    save_minutes: float = 5.0
+    """Minutes after which a checkpoint and samples come in any case, for steps that are slow; 0: by steps alone."""
     trackers: tuple[str, ...] = ("tensorboard",)
     """Where metrics go besides metrics.jsonl: tensorboard, wandb, trackio (extra: log)."""
     checkpoints: str = "checkpoints"
@@ -224,7 +226,7 @@ class TrainingConfig:
     """Compile the network with torch.compile; pays for itself in long runs only."""
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "max_minutes", "warmup_steps", "threads"):
+        for name in ("max_steps", "max_minutes", "save_minutes", "warmup_steps", "threads"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it must not be negative")
         for name in ("batch_size", "log_every", "eval_every", "eval_texts", "sample_every", "save_every"):

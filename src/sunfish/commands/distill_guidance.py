@@ -10,7 +10,8 @@ from sunfish.config import Config
 
 FIELDS = (
     "name", "max_minutes", "max_steps", "batch_size", "seed", "threads", "data_folder", "checkpoints", "device",
-    "learning_rate", "matrix_learning_rate", "eval_every", "sample_every", "save_every", "eval_texts",
+    "learning_rate", "matrix_learning_rate", "eval_every", "sample_every", "save_every", "save_minutes",
+    "eval_texts",
 )  # fmt: skip
 MINUTES = 10.0
 SLOWER = 0.2  # of the rates the teacher was trained with: it knows the language already
