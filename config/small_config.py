@@ -8,7 +8,7 @@ from __future__ import annotations
 from config import build
 from sunfish.config import Config
 
-batch_size = 8  # texts in one step
+batch_size = 16  # texts in one step
 n_layer = 3  # transformer layers
 n_head = 5  # attention heads
 n_embd = 320  # width; a multiple of 2 * n_head

@@ -8,9 +8,9 @@ from __future__ import annotations
 from config import build
 from sunfish.config import Config
 
-batch_size = 8  # texts in one step
+batch_size = 16  # texts in one step
 n_layer = 2  # transformer layers
-n_head = 4  # attention heads
+n_head = 5  # attention heads
 n_embd = 120  # width; a multiple of 2 * n_head
 vocab_size = 2560  # tokens of the tokenizer
 context_length = 256  # longest text, in tokens
