@@ -124,6 +124,24 @@ def test_slow_steps_are_saved_and_shown_by_the_clock(tmp_path: Path, monkeypatch
     assert read_about(tmp_path / "ck/cut/last.ckpt")["step"] == 3
 
 
+def test_samples_by_steps_do_not_put_off_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    often = dict(max_steps=5, sample_every=1, save_every=1000, save_minutes=2.5)
+    trainer = Trainer(config(tmp_path, name="often", **often))
+    whole, saved = trainer.train_step, []
+
+    def slow() -> tuple[Losses, Batch]:
+        trainer.seconds += 60
+        return whole()
+
+    monkeypatch.setattr(trainer, "train_step", slow)
+    save = trainer.save
+    monkeypatch.setattr(trainer, "save", lambda best=False: saved.append(trainer.step) or save(best))
+    trainer.run()
+    assert saved == [3, 5]
+
+
 def test_a_signal_saves_at_the_step_boundary(tmp_path: Path) -> None:
     settings = config(tmp_path, name="signal", max_steps=100_000, save_every=50_000)
     process = run_script(settings, resume=False)

@@ -220,7 +220,7 @@ class Trainer:
                 )
             meter = Meter()
             saved_at = self.step if self.step else -1  # a resumed run begins with what is saved
-            before_step, shown_at = time.perf_counter(), self.seconds
+            before_step, both_at = time.perf_counter(), self.seconds
             while self.progress() < 1 and self._stop is None:
                 begin = time.perf_counter()
                 losses, batch = self.train_step()
@@ -238,7 +238,7 @@ class Trainer:
                     }
                     monitor.metrics(self.step, values)
                     monitor.progress(self.step, self.progress(), values, self._time_left())
-                improved, due = False, 0 < 60 * settings.save_minutes <= self.seconds - shown_at
+                improved, due = False, 0 < 60 * settings.save_minutes <= self.seconds - both_at
                 if self.step % settings.eval_every == 0 or finished:
                     validation = self.validate()
                     improved = validation.bound < self.best
@@ -247,12 +247,15 @@ class Trainer:
                         self.step, {f"validation/{k}": v for k, v in validation._asdict().items()}
                     )
                     monitor.say(describe(self.step, validation, self.config.model.prompt_length > 0))
-                if self.step % settings.save_every == 0 or finished or improved or due:
+                saves = self.step % settings.save_every == 0 or finished or improved or due
+                shows = self.step % settings.sample_every == 0 or finished or due
+                if saves:
                     self.save(improved)
                     saved_at = self.step
-                if self.step % settings.sample_every == 0 or finished or due:
-                    shown_at = self.seconds
+                if shows:
                     monitor.samples(self.step, self.sample())
+                if saves and shows:  # one of them alone, by steps, must not put off the other
+                    both_at = self.seconds
             folder = (self.folder / LAST).resolve() if saved_at == self.step else self.save()
             if self._stop is not None and self.progress() < 1:
                 raise Interrupted(self._stop, self.folder / LAST)
