@@ -19,7 +19,7 @@ from sunfish.model.denoiser import Transformer
 from sunfish.objective import block_times, exact_counts, losses_at
 from sunfish.processes import build_process
 from sunfish.randomness import generator_of
-from sunfish.types import Batch
+from sunfish.types import Batch, Condition
 
 # Sum of the masked cross-entropies, each divided by its time, of a batch at (x_t, t, block length).
 Loss = Callable[[Batch, Tensor, Tensor, int], float]
@@ -64,9 +64,10 @@ def of_sunfish(model: Transformer) -> Loss:
     process = build_process(ProcessConfig())
 
     def loss(batch: Batch, x_t: Tensor, t: Tensor, block_length: int) -> float:
-        nobody = torch.ones(len(batch.x0), dtype=torch.bool)
-        cond = model.encode(batch.prompt[:, :4], batch.prompt_mask[:, :4]).drop(nobody)
-        found = losses_at(model, process, batch, cond, x_t, t, block_length, 0.0, evaluates=True)
+        batch, x_t, t = on_device(batch, model), x_t.to(model.table.device), t.to(model.table.device)
+        found = losses_at(
+            model, process, batch, unprompted(batch, model), x_t, t, block_length, 0.0, evaluates=True
+        )
         return float(found.canvas) * float((batch.lengths - 1).sum())
 
     return loss
@@ -75,11 +76,21 @@ def of_sunfish(model: Transformer) -> Loss:
 @torch.no_grad()
 def next_token(held: Held, model: Transformer) -> float:
     """Nats over all rows of SunFish as an autoregressive model: exact, no bound."""
-    total = 0.0
+    total, process = 0.0, build_process(ProcessConfig())
     for batch in held.batched():
-        nobody = torch.ones(len(batch.x0), dtype=torch.bool)
-        cond = model.encode(batch.prompt[:, :4], batch.prompt_mask[:, :4]).drop(nobody)
-        known = torch.zeros(batch.x0.shape)
-        found = losses_at(model, build_process(ProcessConfig()), batch, cond, batch.x0, known, 0, 1.0)
+        batch = on_device(batch, model)
+        known = torch.zeros(batch.x0.shape, device=batch.x0.device)
+        found = losses_at(model, process, batch, unprompted(batch, model), batch.x0, known, 0, 1.0)
         total += float(found.next_token) * float((batch.lengths - 1).sum())
     return total
+
+
+def on_device(batch: Batch, model: Transformer) -> Batch:
+    """The batch where the model is."""
+    return Batch(*(part.to(model.table.device) for part in batch))
+
+
+def unprompted(batch: Batch, model: Transformer) -> Condition:
+    """The condition of rows that have no prompt."""
+    nobody = torch.ones(len(batch.x0), dtype=torch.bool, device=batch.x0.device)
+    return model.encode(batch.prompt[:, :4], batch.prompt_mask[:, :4]).drop(nobody)

@@ -24,6 +24,7 @@ from sunfish.model.written import rotate
 from sunfish.objective import block_times
 from sunfish.optim import update_average
 from sunfish.randomness import generator_of
+from sunfish.types import Batch
 
 CONDITION = 128  # width of what modulates the layers
 DROPOUT = 0.1
@@ -109,13 +110,14 @@ def train(model: MDLM, batches: Batches, seconds: float, dtype: torch.dtype, see
     torch.manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), RATE, betas=(0.9, 0.999), weight_decay=0.0, fused=True)
     average = copy.deepcopy(model).eval().requires_grad_(False)
-    mask = len(model.embedding.weight) - 1
+    mask, device = len(model.embedding.weight) - 1, model.embedding.weight.device
     begin, step = time.perf_counter(), 0
     while time.perf_counter() - begin < seconds:
         batch, generator = batches.batch(step), generator_of("step", seed, step)
+        batch = Batch(*(part.to(device) for part in batch))
         t = block_times(batch, 0, 0.0, 1.0, generator)
-        x_t = batch.x0.masked_fill(torch.rand(t.shape, generator=generator) < t, mask)
-        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+        x_t = batch.x0.masked_fill(torch.rand(t.shape, generator=generator).to(device) < t, mask)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
             loss = model.losses(x_t, batch.x0, t) / (batch.lengths - 1).sum()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

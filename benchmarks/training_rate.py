@@ -2,12 +2,14 @@
 
     ./run.sh benchmarks/training_rate.py --config micro --batch_size 4
     ./run.sh benchmarks/training_rate.py --config micro --batch_size 4 --activation_checkpointing
+    ./run.sh benchmarks/training_rate.py --config base --device cuda --compile
 
 Steps of the real trainer on full rows (every position real, prompts of 16 tokens), each block length of the preset's
 mixture once a round. The peer is the machine itself: the rate of a large matrix product in the same number format,
 measured before and after. The arithmetic is counted while a step runs (products and attention only, forward and
-backward), not estimated. A profile says how long the products took by themselves and what else took time. Memory is
-the largest resident size of this process, beside the estimate of the pre-flight.
+backward, every pair of positions whether visible or not), not estimated. A profile says how long the products took by
+themselves and what else took time. Memory is the largest resident size of this process, on a GPU the largest that was
+allocated there, beside the estimate of the pre-flight.
 """
 
 from __future__ import annotations
@@ -26,13 +28,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sunfish.commands.flags import config_of
 from sunfish.config import Config
-from sunfish.devices import matmul_rate
+from sunfish.devices import clock, matmul_rate
 from sunfish.sizes import training_memory
 from sunfish.train import Trainer
 from sunfish.types import Batch
 
 PRODUCTS = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::baddbmm_")
 NEVER = 10**9
+SIZE = {"cpu": 2048, "cuda": 8192}  # of the product that measures the machine
 
 
 def added_product(into: Sequence[int], left: Sequence[int], right: Sequence[int], **_: Any) -> int:
@@ -72,12 +75,48 @@ def timed(trainer: Trainer) -> dict[str, float]:
         name, step = type(optimizer).__name__, optimizer.step
 
         def measured(step: Any = step, name: str = name) -> None:
-            begin = time.perf_counter()
+            begin = clock(trainer.device)
             step()
-            seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begin
+            seconds[name] = seconds.get(name, 0.0) + clock(trainer.device) - begin
 
         optimizer.step = measured  # type: ignore[method-assign]
     return seconds
+
+
+def steps(trainer: Trainer, count: int) -> float:
+    """Seconds for each of ``count`` steps."""
+    begin = clock(trainer.device)
+    for _ in range(count):
+        trainer.train_step()
+    return (clock(trainer.device) - begin) / count
+
+
+def on_full_rows(config: Config) -> Trainer:
+    """A trainer of this configuration whose steps are all alike."""
+    trainer = Trainer(config)
+    trainer.batches = FullRows(config)  # type: ignore[assignment]
+    return trainer
+
+
+def arithmetic(config: Config) -> tuple[float, float]:
+    """Operations of a step, the mean over the mixture of block lengths: all, and those of attention's fused kernels.
+
+    Of a trainer that is not compiled, for a compiled one hides its products.
+    """
+    trainer, mixture = on_full_rows(config.with_fields(compile=False)), len(config.training.block_lengths)
+    trainer.train_step()
+    with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
+        steps(trainer, mixture)
+    counts = counter.get_flop_counts()["Global"]
+    attention = sum(n for operation, n in counts.items() if "attention" in str(operation))
+    return counter.get_total_flops() / mixture, attention / mixture
+
+
+def largest(device: torch.device) -> float:
+    """Bytes of memory that were in use at most."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
 def main() -> None:
@@ -93,54 +132,46 @@ def main() -> None:
         small = dict(
             stories=2000, eval_every=NEVER, checkpoints=folder, trackers=(), max_steps=NEVER, max_minutes=0.0
         )
+        config = config.with_fields(**small)
         begin = time.perf_counter()
-        trainer = Trainer(config.with_fields(**small))
-        built = time.perf_counter() - begin
-        trainer.batches = FullRows(config)  # type: ignore[assignment]
-        before = matmul_rate(trainer.dtype, 2048, 1.0)
-        mixture = len(config.training.block_lengths)
-        begin = time.perf_counter()
-        trainer.train_step()
-        first = time.perf_counter() - begin
-        for _ in range(2 * mixture - 1):
-            trainer.train_step()
+        trainer = on_full_rows(config)
+        device, mixture = trainer.device, len(config.training.block_lengths)
+        built = clock(device) - begin
+        before = matmul_rate(trainer.dtype, SIZE[device.type], 1.0, device)
+        first = steps(trainer, 1)
+        steps(trainer, 2 * mixture - 1)
         # Here, for the counting and the profile below take memory of their own.
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
-            for _ in range(mixture):
-                trainer.train_step()
-        everything = counter.get_total_flops() / mixture
+        memory = largest(device)
+        each = steps(trainer, arguments.rounds * mixture)
         seconds = timed(trainer)
-        begin = time.perf_counter()
-        for _ in range(arguments.rounds * mixture):
-            trainer.train_step()
-        each = (time.perf_counter() - begin) / (arguments.rounds * mixture)
+        steps(trainer, mixture)
         optimizing = dict(seconds)
-        with profile(activities=[ProfilerActivity.CPU]) as profiled:
-            for _ in range(mixture):
-                trainer.train_step()
-        after = matmul_rate(trainer.dtype, 2048, 1.0)
+        kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
+        with profile(activities=kinds) as profiled:
+            steps(trainer, mixture)
+        after = matmul_rate(trainer.dtype, SIZE[device.type], 1.0, device)
+        everything, attention = arithmetic(config)
     rate, tokens = (before + after) / 2, int(trainer.batches.one.lengths.sum())  # type: ignore[attr-defined]
-    in_products = {e.key: e.self_cpu_time_total / 1e6 / mixture for e in profiled.key_averages()}
+    own = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    in_products = {e.key: getattr(e, own) / 1e6 / mixture for e in profiled.key_averages()}
     products = sum(in_products.get(name, 0.0) for name in PRODUCTS)
-    with_optimizer = everything / each / 1e9
     print(
-        f"{config.training.name}, batch {config.training.batch_size} x {config.model.context_length}, "
+        f"{config.training.name}, batch {config.training.batch_size} x {config.model.context_length}, on {device}, "
         f"{trainer.threads} threads, {str(trainer.dtype).removeprefix('torch.')}: the machine's products run at "
-        f"{before:.0f} GFLOP/s before, {after:.0f} after"
+        f"{before:,.0f} GFLOP/s before, {after:,.0f} after"
     )
     print(f"the trainer was ready after {built:.1f} s (corpus included), its first step took {first:.1f} s")
     print(f"a step: {each * 1e3:.0f} ms, {tokens / each:,.0f} tokens/s, {everything / 1e9:,.0f} GFLOP")
     print(
-        f"rate {with_optimizer:.0f} GFLOP/s, ratio to the machine {with_optimizer / rate:.2f}; its products by "
-        f"themselves {products * 1e3:.0f} ms, {everything / products / 1e9:.0f} GFLOP/s, "
-        f"ratio {everything / products / 1e9 / rate:.2f}"
+        f"rate {everything / each / 1e9:,.0f} GFLOP/s, ratio to the machine {everything / each / 1e9 / rate:.2f} "
+        f"(without attention's fused kernels {(everything - attention) / each / 1e9 / rate:.2f}); its products by "
+        f"themselves {products * 1e3:.0f} ms, {(everything - attention) / products / 1e9:,.0f} GFLOP/s, "
+        f"ratio {(everything - attention) / products / 1e9 / rate:.2f}"
     )
-    count = arguments.rounds * mixture
-    print("optimizers: " + ", ".join(f"{n} {1e3 * s / count:.0f} ms" for n, s in optimizing.items()))
+    print("optimizers: " + ", ".join(f"{n} {1e3 * s / mixture:.0f} ms" for n, s in optimizing.items()))
     print("the rest, self time in ms a step:")
     others = sorted(((s, n) for n, s in in_products.items() if n not in PRODUCTS), reverse=True)
-    print("  " + ", ".join(f"{name.removeprefix('aten::')} {1e3 * s:.0f}" for s, name in others[:14]))
+    print("  " + ", ".join(f"{name.removeprefix('aten::')[:60]} {1e3 * s:.0f}" for s, name in others[:14]))
     estimate = training_memory(config, dtype=trainer.dtype)
     print(
         f"memory: {memory / 2**20:,.0f} MiB at most; the pre-flight's estimate {estimate / 2**20:,.0f} MiB, "

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.attention.flex_attention import create_mask
 
 from sunfish.config import ModelConfig, ProcessConfig
-from sunfish.model.masks import canvas_mask, causal_mask, joined_mask
+from sunfish.model.masks import canvas_mask, causal_mask, joined_mask, tiled_mask
 from sunfish.objective import block_times, exact_counts, losses_at, with_complement
 from sunfish.presets import preset
 from sunfish.processes import PROCESSES, build_process
@@ -138,3 +139,35 @@ def test_joined_mask_is_its_two_halves() -> None:
     assert torch.equal(two[8:, 8:], joined[4:, 4:]) and not two[8:, 4:8].any() and not two[:8, 8:].any()
     alone = joined_mask(reading, None)  # a canvas that is one block sees itself alone
     assert alone[4:, 4:].all() and not alone[4:, :4].any()
+
+
+@pytest.mark.parametrize("canvases", [1, 2])
+@pytest.mark.parametrize("block", [0, 1, 3, 4, 99])
+@pytest.mark.parametrize("length", [5, 16, 40])
+def test_tiles_show_what_the_joined_mask_shows(length: int, block: int, canvases: int) -> None:
+    device = torch.device("cpu")
+    own = block == 0 or block >= length
+    reading = causal_mask(length, 0, device)
+    assert reading is not None
+    joined = joined_mask(reading, canvas_mask(length, 0 if own else length, 0, block, device), canvases)
+    size = (1 + canvases) * length
+    tiles = tiled_mask(length, canvases, block, device)
+    shown = create_mask(tiles.mask_mod, None, None, size, size, device="cpu")[0, 0]
+    assert torch.equal(shown, joined)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+@pytest.mark.parametrize("block", [0, 3, 4])
+@pytest.mark.parametrize("complementary", [False, True])
+@torch.no_grad()
+def test_tiled_attention_is_attention(block: int, complementary: bool) -> None:
+    """The pass of training with tiles, which a GPU takes, beside the pass with masks."""
+    m, b = model(), batch()
+    canvases = 2 if complementary else 1
+    x = torch.randint(0, CONFIG.vocab_size + 1, (3, canvases * 16), generator=generator_of("x"))
+    args = (b.x0, x, torch.ones(x.shape), m.encode(b.prompt, b.prompt_mask), block)
+    whole = m.both(*args)
+    m.tiled = True
+    for one, other in zip(whole, m.both(*args), strict=True):
+        torch.testing.assert_close(other, one, atol=1e-10, rtol=0)
+        assert not torch.equal(other, one)  # another kernel: the tiles were used

@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
+from sunfish.config import ProcessConfig, TrainingConfig
 from sunfish.model.compiled import Compiled, missing_tools
+from sunfish.objective import objective
 from sunfish.pipeline import Pipeline
+from sunfish.processes import build_process
 from sunfish.randomness import generator_of
 from sunfish.sampling import SamplingSettings
 from sunfish.types import Condition, Denoiser, Past, Start
@@ -93,3 +96,21 @@ def test_without_a_compiler_it_says_what_to_do(tmp_path: Path, monkeypatch: pyte
         ValueError, match=r"compile needs a C\+\+ compiler, but .*no-compiler is not installed here"
     ):
         Compiled(model())
+
+
+@needs_compiler
+def test_compiled_layers_learn_the_same() -> None:
+    """``--compile`` of a run: the losses and gradients of the layers as they are, over the kinds of blocks."""
+    whole, compiled = (model(torch.float32).train() for _ in range(2))
+    compiled.compile_layers()
+    for block in (0, 3):
+        found = []
+        for m in (whole, compiled):
+            m.zero_grad()
+            losses = objective(
+                m, build_process(ProcessConfig()), batch(), generator_of("x"), block, TrainingConfig()
+            )
+            losses.total.backward()
+            found.append([losses.total, *(p.grad for p in m.parameters() if p.grad is not None)])
+        for one, other in zip(*found, strict=True):
+            torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-4)

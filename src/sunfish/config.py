@@ -173,6 +173,8 @@ class TrainingConfig:
     """Share of the run, at its end, over which the learning rate falls linearly to 0."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient."""
+    dropout: float = 0.0
+    """Share of the numbers that each part of a layer adds which training drops, for text that is read many times."""
     ema_decay: float = 0.995
     """Decay of the running mean of the weights that samples and validation use; 0 turns it off."""
     teacher: str = ""
@@ -235,6 +237,8 @@ class TrainingConfig:
         for name in ("prompt_dropout", "next_token_weight", "ema_decay", "decay_fraction", "read_first"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it must lie between 0 and 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}: give a share from 0 up to below 1, such as 0.1")
         if not 0 <= self.mask_rate_min < self.mask_rate_max <= 1:
             raise ValueError(
                 f"mask_rate_min is {self.mask_rate_min} and mask_rate_max {self.mask_rate_max}: "

@@ -9,6 +9,7 @@ import torch
 
 from sunfish.cores import cores, keep_memory
 
+CPU = torch.device("cpu")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -42,16 +43,25 @@ def set_threads(threads: int) -> int:
     return torch.get_num_threads()
 
 
-def matmul_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 0.15) -> float:
-    """Measured GFLOP/s of a square matrix product on the CPU."""
-    a = torch.randn(size, size).to(dtype)
-    b = torch.randn(size, size).to(dtype)
+def clock(device: torch.device) -> float:
+    """Seconds, by the wall clock, when ``device`` has done all that it was told to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def matmul_rate(
+    dtype: torch.dtype, size: int = 1024, seconds: float = 0.15, device: torch.device = CPU
+) -> float:
+    """Measured GFLOP/s of a square matrix product on ``device``."""
+    a = torch.randn(size, size, device=device).to(dtype)
+    b = torch.randn(size, size, device=device).to(dtype)
     a @ b
-    best, begin = float("inf"), time.perf_counter()
+    best, begin = float("inf"), clock(device)
     while time.perf_counter() - begin < seconds:
-        t = time.perf_counter()
+        t = clock(device)
         a @ b
-        best = min(best, time.perf_counter() - t)
+        best = min(best, clock(device) - t)
     return 2 * size**3 / best / 1e9
 
 

@@ -34,7 +34,7 @@ from sunfish.objective import Losses, objective
 from sunfish.optim import build_optimizers, learning_rate_factor, update_average
 from sunfish.pipeline import Pipeline
 from sunfish.processes import build_process
-from sunfish.randomness import generator_of
+from sunfish.randomness import generator_of, seed_of
 from sunfish.sampling import SamplingSettings
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.types import Batch
@@ -80,14 +80,14 @@ class Trainer:
         )
         self.model.to(self.device)
         self.model.activation_checkpointing = settings.activation_checkpointing
+        self.model.regularise(settings.dropout)
         self.objective = objective
         if settings.teacher:
             self.objective = Distillation.start(Path(settings.teacher), self.model, self.prepared.tokenizer)
         self.optimizers = build_optimizers(self.model, settings, config.model.n_embd, self.dtype)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         if settings.compile:
-            for part in ("encode", "read", "canvas", "both"):
-                setattr(self.model, part, torch.compile(getattr(self.model, part), dynamic=True))
+            self.model.compile_layers()
         self.step, self.tokens, self.seconds, self.best = 0, 0, 0.0, math.inf
         if saved:
             self._restore(saved)
@@ -137,6 +137,8 @@ class Trainer:
         block_length = settings.block_lengths[self.step % len(settings.block_lengths)]
         if self.only_reads():
             settings = replace(settings, next_token_weight=1.0)
+        if settings.dropout:
+            torch.manual_seed(seed_of("dropout", settings.seed, self.step))
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             losses = self.objective(self.model, self.process, batch, generator, block_length, settings)
         losses.total.backward()

@@ -21,6 +21,7 @@ class Split:
     """A split in memory. The first token of each row is its number, so that batches can be traced back."""
 
     context_length = CONTEXT
+    one_text = False
 
     def __init__(self, count: int) -> None:
         rng = np.random.default_rng(count)
@@ -31,7 +32,7 @@ class Split:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def row(self, i: int) -> np.ndarray:
+    def row(self, i: int, shift: int = 0) -> np.ndarray:
         return np.array([END, i + 1, *[7] * (self.lengths[i] - 3), END], np.int64)
 
     def prompt(self, i: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from sunfish.config import Config
+from sunfish.data.batches import Batches
 from sunfish.data.builtin import StoriesSource
 from sunfish.data.derive import PHRASINGS, Statistics
 from sunfish.data.open import open_source
@@ -296,3 +297,42 @@ def test_the_summary_counts_both_splits(make) -> None:
     text = report(make(records(20)))
     assert "train: 16 documents (16 distinct), 16 rows" in text
     assert "validation: 4 documents (4 distinct), 4 rows" in text
+
+
+@pytest.mark.parametrize("length", [300, 310, 311, 312, 341])
+def test_one_long_text_is_cut_at_another_place_in_each_epoch(tmp_path: Path, length: int) -> None:
+    """Every row of every epoch is a stretch of the text, and later epochs begin theirs elsewhere."""
+    text = "".join(
+        chr(0x4E00 + i) for i in range(length)
+    )  # each letter once: a stretch tells where it is from
+    (tmp_path / "long.txt").write_text(text + text[: length // 4], encoding="utf-8")
+    config = small(
+        tmp_path, data=str(tmp_path / "long.txt"), delimiter="none", tokenizer="characters", prompt_length=0,
+        vocab_size=500,
+    )  # fmt: skip
+    prepared = prepare(open_source(config.corpus, 0), config, quiet, 1)
+    split, end = prepared.split("train"), prepared.tokenizer.end
+    assert split.one_text
+    whole = [int(i) for row in range(len(split)) for i in split.row(row) if i != end]
+    batches, begins = Batches(split, 1, end, seed=3), []
+    for epoch in range(6):
+        found = set()
+        for step in range(epoch * len(split), (epoch + 1) * len(split)):
+            batch = batches.batch(step)
+            ids = batch.x0[0, : batch.lengths[0]].tolist()
+            assert ids[0] == end and end not in ids[1:-1]
+            stretch = [i for i in ids if i != end]
+            begin = next(at for at in range(len(whole)) if whole[at : at + len(stretch)] == stretch)
+            assert (ids[-1] == end) == (begin + len(stretch) == len(whole))
+            found.add(begin)
+        assert len(found) == len(split)
+        begins.append(found)
+    assert len({frozenset(found) for found in begins}) > 3
+    assert [b.x0.tolist() for b in batches.in_order(0, 4)] == [
+        b.x0.tolist() for b in Batches(split, 1, end, seed=4).in_order(0, 4)
+    ]
+
+
+def test_many_texts_and_texts_with_prompts_are_cut_as_they_were_prepared(make) -> None:
+    assert not make(records(20), prompt_length=0).split("train").one_text
+    assert not make(records(20)).split("train").one_text

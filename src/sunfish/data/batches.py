@@ -6,7 +6,8 @@ The examples form one endless sequence, epoch after epoch, each epoch in its own
 epoch). That sequence is cut into windows of up to 32 batches; inside a window the rows are sorted by length,
 cut into batches of similar lengths, and the batches shuffled. So little is padding, a document occurs exactly
 once an epoch, the remainder of an epoch shares its last batch with the beginning of the next one, and no row
-is dropped.
+is dropped. One long text without prompts is cut into its rows at another place in each epoch, so that a network that
+reads it many times does not meet each word at one position only.
 """
 
 from __future__ import annotations
@@ -41,17 +42,18 @@ class Batches:
         # A window longer than an epoch would put copies of one document side by side in a batch.
         self.window = max(1, min(WINDOW, len(split) // self.rows))
         self._orders: dict[int, np.ndarray] = {}
-        self._plan: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+        self._plan: tuple[int, np.ndarray] = (-1, np.empty((2, 0, 0), np.int64))
 
     def batch(self, step: int) -> Batch:
         """Batch number ``step`` of this rank; the same in any object with the same arguments."""
-        rows = self._global_rows(step)
+        rows, shifts = self._global_rows(step)
         width = self._width(rows)  # of the global batch, so that all ranks have equal shapes
-        return self._tensors(rows[self.rank :: self.world], width)
+        own = slice(self.rank, None, self.world)
+        return self._tensors(rows[own], width, shifts=shifts[own])
 
     def row_numbers(self, step: int) -> list[int]:
         """Which rows of the split make up batch ``step`` of this rank, for error messages."""
-        return [int(row) for row in self._global_rows(step)[self.rank :: self.world]]
+        return [int(row) for row in self._global_rows(step)[0][self.rank :: self.world]]
 
     def epoch(self, step: int) -> float:
         """How often the corpus was seen before ``step``."""
@@ -74,13 +76,13 @@ class Batches:
         """Share of padded positions in the first ``steps`` global batches."""
         real = processed = 0
         for step in range(steps):
-            rows = self._global_rows(step)
+            rows, _ = self._global_rows(step)
             real += int(self.split.lengths[rows].sum())
             processed += self._width(rows) * len(rows)
         return 1 - real / processed
 
     def _global_rows(self, step: int) -> np.ndarray:
-        """Row numbers ``[batch_size * world]`` of one step over all ranks."""
+        """Row numbers of one step over all ranks, and how far each is shifted, ``[2, batch_size * world]``."""
         if step < 0:
             raise ValueError(f"step is {step}, but it must not be negative")
         if len(self.split) < self.rows:
@@ -91,21 +93,21 @@ class Batches:
         number, within = divmod(step, self.window)
         if self._plan[0] != number:
             self._plan = (number, self._window_rows(number))
-        return self._plan[1][within]
+        return self._plan[1][:, within]
 
     def _window_rows(self, number: int) -> np.ndarray:
-        """Row numbers ``[window, batch_size * world]`` of one window, its batches shuffled."""
+        """Row numbers and shifts ``[2, window, batch_size * world]`` of one window, its batches shuffled."""
         size = self.window * self.rows
         position = np.arange(number * size, (number + 1) * size)
         epochs = position // len(self.split)
-        rows = np.empty(size, np.int64)
+        both = np.empty((2, size), np.int64)
         for epoch in np.unique(epochs):
             here = epochs == epoch
-            rows[here] = self._order(int(epoch))[position[here] % len(self.split)]
-        rows = rows[np.argsort(self.split.lengths[rows], kind="stable")]
-        return rows.reshape(self.window, self.rows)[
-            np.random.default_rng([self.seed, 1, number]).permutation(self.window)
-        ]
+            both[0, here] = self._order(int(epoch))[position[here] % len(self.split)]
+            both[1, here] = self._shift(int(epoch))
+        both = both[:, np.argsort(self.split.lengths[both[0]], kind="stable")]
+        shuffled = np.random.default_rng([self.seed, 1, number]).permutation(self.window)
+        return both.reshape(2, self.window, self.rows)[:, shuffled]
 
     def _order(self, epoch: int) -> np.ndarray:
         if epoch not in self._orders:
@@ -113,6 +115,12 @@ class Batches:
             order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.split))
             self._orders[epoch] = order
         return self._orders[epoch]
+
+    def _shift(self, epoch: int) -> int:
+        """How many tokens later than they are prepared the rows of one text begin."""
+        if not self.split.one_text:
+            return 0
+        return int(np.random.default_rng([self.seed, 2, epoch]).integers(self.split.context_length - 1))
 
     def _width(self, rows: np.ndarray) -> int:
         longest = int(self.split.lengths[rows].max())
@@ -124,7 +132,13 @@ class Batches:
         around = np.concatenate([rows[at + 1 :], rows[:at]])
         return next((int(r) for r in around if self.split.prompt(int(r)).tolist() != own), int(row))
 
-    def _tensors(self, rows: np.ndarray, width: int, prompts_of: np.ndarray | None = None) -> Batch:
+    def _tensors(
+        self,
+        rows: np.ndarray,
+        width: int,
+        prompts_of: np.ndarray | None = None,
+        shifts: np.ndarray | None = None,
+    ) -> Batch:
         """The batch of ``rows``, with the prompts of the rows ``prompts_of`` (their own by default)."""
         lengths = np.asarray(self.split.lengths[rows], np.int64)
         prompts = [self.split.prompt(int(i)) for i in (rows if prompts_of is None else prompts_of)]
@@ -134,7 +148,7 @@ class Batches:
         prompt = np.zeros((len(rows), -(-longest // PROMPT_MULTIPLE) * PROMPT_MULTIPLE), np.int64)
         mask = np.zeros(prompt.shape, bool)
         for at, i in enumerate(rows):
-            x0[at, : lengths[at]] = self.split.row(int(i))
+            x0[at, : lengths[at]] = self.split.row(int(i), 0 if shifts is None else int(shifts[at]))
             prompt[at, : len(prompts[at])] = prompts[at]
             mask[at, : len(prompts[at])] = True
         tensor = torch.from_numpy

@@ -36,17 +36,35 @@ class PreparedSplit:
         """Positions of each row, marks included, ``[rows]`` int64."""
         self.bytes: np.ndarray = np.load(folder / f"{name}.bytes.npy")
         """UTF-8 bytes of the text of each row, ``[rows]`` int32, for bits per byte."""
+        self.one_text: bool = self._is_one_text()
+        """Whether all rows are windows of a single long text that has no prompts."""
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    def row(self, i: int) -> np.ndarray:
-        """The ids of row ``i`` with its marks, ``[lengths[i]]`` int64."""
-        return self._tokens[self._offsets[i] : self._offsets[i + 1]].astype(np.int64)
+    def row(self, i: int, shift: int = 0) -> np.ndarray:
+        """The ids of row ``i`` with its marks, ``[lengths[i]]`` int64.
+
+        With a ``shift`` the window begins so many tokens later and ends in the next row; only for rows of one text, and
+        for the last two of them it is not done.
+        """
+        first, next_row = self._offsets[i], self._offsets[i + 1]
+        if not shift or i >= len(self) - 2:
+            return self._tokens[first:next_row].astype(np.int64)
+        mark, here = self._tokens[first : first + 1], self._tokens[first + 1 + shift : next_row]
+        return np.concatenate([mark, here, self._tokens[next_row + 1 : next_row + 1 + shift]]).astype(
+            np.int64
+        )
 
     def prompt(self, i: int) -> np.ndarray:
         """The ids of the prompt of row ``i``, at least one unless ``prompt_length`` is 0 and at most that, int64."""
         return self._prompts[self._prompt_offsets[i] : self._prompt_offsets[i + 1]].astype(np.int64)
+
+    def _is_one_text(self) -> bool:
+        if len(self) < 2 or self._prompt_offsets[-1]:
+            return False
+        ends = self._tokens[self._offsets[1:] - 1] == self._tokens[0]
+        return bool(ends[-1]) and not ends[:-1].any()
 
 
 class Prepared:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from sunfish.config import ModelConfig
 from sunfish.model.masks import Visible
@@ -19,14 +20,23 @@ def rotary_angles(positions: int, head_width: int, base: float = 10_000.0) -> tu
     return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
 
+WIDEST_FUSED = (
+    256  # a head; for wider ones a GPU has no fast kernel, and the pointer's is as wide as the network
+)
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Visible) -> Tensor:
     """softmax(q k^T / sqrt(D/H)) v: ``query [B, H, N, D/H]``, ``key`` and ``value [B, H, M, D/H]``; ``[B, N, D]``.
 
     ``mask`` is bool and broadcasts to ``[B, H, N, M]``, True = visible. Two masks are those of a text that is read and of
-    canvases beside it, ``[B, H, (1 + C) N, D/H]`` all. In bfloat16 training on a CPU products written out take a third
-    to two thirds of the fused kernel's time (benchmarks/attention_cpu.py); everywhere else the fused kernel is better.
+    canvases beside it, ``[B, H, (1 + C) N, D/H]`` all; tiles are for a compiled kernel on a GPU. In bfloat16 training on
+    a CPU products written out take a third to two thirds of the fused kernel's time (benchmarks/attention_cpu.py);
+    everywhere else the fused kernel is better.
     """
-    written = query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled()
+    if isinstance(mask, BlockMask):
+        return merge_heads(flex_attention(query, key, value, block_mask=mask))
+    slow = query.device.type == "cpu" or query.shape[-1] > WIDEST_FUSED
+    written = slow and query.dtype == torch.bfloat16 and torch.is_grad_enabled()
     if isinstance(mask, tuple):
         parts = _side_by_side(*mask, query.shape[2])
         return attention(query, key, value, parts) if written else _fused(query, key, value, parts)
@@ -162,6 +172,7 @@ class Layer(nn.Module):
         self.self_attention = SelfAttention(config)
         self.cross_attention = CrossAttention(config) if cross else None
         self.feed_forward = FeedForward(config)
+        self.dropout = 0.0  # in training; see Trunk.regularise
 
     def forward(
         self,
@@ -174,7 +185,10 @@ class Layer(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """``x [B, N, D]`` -> the same shape, and the layer's keys and values, each ``[B, H, N, D/H]``."""
         y, own = self.self_attention(normalise(x), angles, past, mask, shown)
-        x = x + y
+        x = x + self._dropped(y)
         if self.cross_attention is not None and prompt is not None:
-            x = x + self.cross_attention(x, *prompt)
-        return x + self.feed_forward(normalise(x)), own
+            x = x + self._dropped(self.cross_attention(x, *prompt))
+        return x + self._dropped(self.feed_forward(normalise(x))), own
+
+    def _dropped(self, y: Tensor) -> Tensor:
+        return F.dropout(y, self.dropout) if self.training and self.dropout else y

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Rows of logits at a time: 512 x 8,192 float32 are 16 MB, which a desktop's last-level cache holds.
-CHUNK = 512
+# Rows of logits at a time: 512 x 8,192 float32 are 16 MB, which a desktop's last-level cache holds. A GPU has no use for
+# that, and 512 rows do not fill it.
+CHUNK, CHUNK_ON_GPU = 512, 8192
 SMALLEST = torch.finfo(torch.float32).tiny  # of a token's share, where a loss is reported beside its gradient
 # The number of masked tokens differs from step to step, and bfloat16 products on a CPU keep a compiled kernel for each
 # shape they meet: without rounding up, the memory of a run grows by several megabytes a minute.
@@ -32,8 +33,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden) if of_hidden else None
         grad_table = torch.zeros_like(table, dtype=torch.float32) if of_table else None
         losses = torch.empty(targets.shape, dtype=torch.float32, device=hidden.device)
-        for begin in range(0, hidden.shape[0], CHUNK):
-            rows = slice(begin, begin + CHUNK)
+        chunk = CHUNK if hidden.device.type == "cpu" else CHUNK_ON_GPU
+        for begin in range(0, hidden.shape[0], chunk):
+            rows = slice(begin, begin + chunk)
             logits, right = hidden[rows] @ matrix.T, targets[rows, None]
             if not (of_hidden or of_table):
                 losses[rows] = F.cross_entropy(logits.float(), targets[rows], reduction="none")

@@ -13,12 +13,14 @@ from sunfish.model.attention import merge_heads
 from sunfish.model.cross_entropy import linear_cross_entropy
 from sunfish.model.initialise import draw_weights
 from sunfish.model.masks import (
+    Visible,
     ahead_mask,
     behind_each,
     canvas_mask,
     causal_mask,
     joined_mask,
     ragged_mask,
+    tiled_mask,
     without_self,
 )
 from sunfish.model.neighbours import Neighbours, edge_of
@@ -141,7 +143,9 @@ class Transformer(Trunk):
         if shown is not None:
             mask = without_self(mask, noise[:, length:], remembered)
         angles = cos.repeat(1 + canvases, 1), sin.repeat(1 + canvases, 1)
-        masks, pointed = (reading, mask), joined_mask(reading, mask, canvases)
+        pointed = joined_mask(reading, mask, canvases)
+        tiles = self.tiled and shown is None
+        masks: Visible = tiled_mask(length, canvases, block_length, ids.device) if tiles else (reading, mask)
         layers = self._reading_layers()
 
         def beside(neighbours: Neighbours, tokens: Tensor) -> Tensor:

@@ -33,6 +33,9 @@ class Trunk(nn.Module):
         self.config = config
         # Training keeps no layer's inner results and computes them again for the gradient (Chen et al. 2016).
         self.activation_checkpointing = False
+        self.tiled = (
+            False  # attention of a training pass skips tiles where nothing is visible; see compile_layers
+        )
         self.table = nn.Parameter(torch.empty(config.vocab_size + 1, config.n_embd))
         # Rotary attention alone leaves cross-attention blind to where in the text a position lies.
         self.position = nn.Parameter(torch.empty(config.context_length, config.n_embd))
@@ -60,6 +63,21 @@ class Trunk(nn.Module):
         cos, sin = rotary_angles(config.context_length, config.n_embd // config.n_head)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+
+    def regularise(self, dropout: float) -> None:
+        """Training drops this share of what each part of a layer adds to its input (Srivastava et al. 2014).
+
+        Which numbers, PyTorch's global generator of the device says.
+        """
+        for module in self.modules():
+            if isinstance(module, Layer):
+                module.dropout = dropout
+
+    def compile_layers(self) -> None:
+        """Training goes through compiled layers (``torch.compile``), on a GPU with tiled attention."""
+        self.tiled = self.table.device.type == "cuda"
+        for layer in (*self.layers, *self.decoder):
+            layer.compile()
 
     @property
     def first_decoder_layer(self) -> int:

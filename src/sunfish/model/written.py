@@ -18,6 +18,11 @@ UNSEEN = -1e4  # added to a score
 LEAST_GAIN = 1e-6
 
 
+def _needs_gradient() -> bool:
+    """Whether the written-out gradients are called for; a compiler finds better ones by itself."""
+    return torch.is_grad_enabled() and not torch.compiler.is_compiling()
+
+
 def _inverse_rms(x: Tensor) -> Tensor:
     return x.shape[-1] ** 0.5 / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-6)
 
@@ -41,6 +46,8 @@ def normalise(x: Tensor) -> Tensor:
 
     A matrix follows each of the network's norms, so weights of their own would add no function.
     """
+    if torch.compiler.is_compiling() and torch.is_grad_enabled():
+        return x * _inverse_rms(x)
     if not torch.is_grad_enabled():
         # The detours through autograd, and through a scale of its own, are a tenth of a sampling pass.
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_(min=1e-6)
@@ -50,7 +57,7 @@ def normalise(x: Tensor) -> Tensor:
 
 def _silu_times(both: Tensor) -> Tensor:
     gate, up = both.chunk(2, dim=-1)
-    return F.silu(gate).mul_(up)
+    return F.silu(gate) * up if torch.compiler.is_compiling() else F.silu(gate).mul_(up)
 
 
 class _Gated(torch.autograd.Function):
@@ -72,7 +79,7 @@ class _Gated(torch.autograd.Function):
 
 def gated(both: Tensor) -> Tensor:
     """silu(gate) * up of ``[..., 2 H]``, gate and up side by side: the middle of SwiGLU (Shazeer 2020)."""
-    return _Gated.apply(both) if torch.is_grad_enabled() else _silu_times(both)
+    return _Gated.apply(both) if _needs_gradient() else _silu_times(both)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -128,7 +135,7 @@ def queries_keys_values(
 
     Queries and keys are normalised and rotated by ``angles`` (cos and sin); ``gain [H, 1, 1]`` is that of the queries.
     """
-    if torch.is_grad_enabled():
+    if _needs_gradient():
         return _Heads.apply(projected, gain, *angles)
     parts = projected.unflatten(-1, (3, len(gain), -1)).permute(2, 0, 3, 1, 4)
     query, key = rotate(normalise(parts[:2]), *angles).unbind(0)
