@@ -169,9 +169,21 @@ def main() -> None:
         f"ratio {(everything - attention) / products / 1e9 / rate:.2f}"
     )
     print("optimizers: " + ", ".join(f"{n} {1e3 * s / mixture:.0f} ms" for n, s in optimizing.items()))
-    print("the rest, self time in ms a step:")
-    others = sorted(((s, n) for n, s in in_products.items() if n not in PRODUCTS), reverse=True)
-    print("  " + ", ".join(f"{name.removeprefix('aten::')[:60]} {1e3 * s:.0f}" for s, name in others[:14]))
+    if device.type == "cuda":  # its kernels, products among them
+        kernels = {
+            e.key: e.self_device_time_total / 1e6 / mixture
+            for e in profiled.key_averages()
+            if e.device_type == torch.autograd.DeviceType.CUDA
+        }
+        print(f"the GPU is busy for {1e3 * sum(kernels.values()):.0f} ms of a step; in ms:")
+        others, shown = sorted(((s, n) for n, s in kernels.items()), reverse=True), 40
+    else:
+        print("the rest, self time in ms a step:")
+        others, shown = (
+            sorted(((s, n) for n, s in in_products.items() if n not in PRODUCTS), reverse=True),
+            14,
+        )
+    print("  " + ", ".join(f"{name.removeprefix('aten::')[:60]} {1e3 * s:.1f}" for s, name in others[:shown]))
     estimate = training_memory(config, dtype=trainer.dtype)
     print(
         f"memory: {memory / 2**20:,.0f} MiB at most; the pre-flight's estimate {estimate / 2**20:,.0f} MiB, "

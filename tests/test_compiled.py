@@ -15,9 +15,11 @@ from sunfish.config import ProcessConfig, TrainingConfig
 from sunfish.model.compiled import Compiled, missing_tools
 from sunfish.objective import objective
 from sunfish.pipeline import Pipeline
+from sunfish.presets import preset
 from sunfish.processes import build_process
 from sunfish.randomness import generator_of
 from sunfish.sampling import SamplingSettings
+from sunfish.train import Trainer
 from sunfish.types import Condition, Denoiser, Past, Start
 from tests.conftest import Workplace
 from tests.helpers import CONFIG, batch, model
@@ -96,6 +98,9 @@ def test_without_a_compiler_it_says_what_to_do(tmp_path: Path, monkeypatch: pyte
         ValueError, match=r"compile needs a C\+\+ compiler, but .*no-compiler is not installed here"
     ):
         Compiled(model())
+    with pytest.raises(ValueError, match=r"compile needs a C\+\+ compiler"):
+        Trainer(preset("nano", compile=True, device="cpu", data_folder=str(tmp_path)))
+    assert list(tmp_path.iterdir()) == [tmp_path / "Python.h"]  # nothing was prepared before that
 
 
 @needs_compiler

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from sunfish.config import ProcessConfig, TrainingConfig
 from sunfish.model.masks import ahead_mask, behind_each
 from sunfish.model.written import normalise
-from sunfish.objective import draft_loss, objective
+from sunfish.objective import draft_loss, objective, places
 from sunfish.processes import build_process
 from sunfish.randomness import Streams, generator_of
 from tests.helpers import CONFIG, batch, config_of, model
@@ -96,7 +96,7 @@ def test_only_the_draft_head_learns_from_its_loss() -> None:
     hidden = m.canvas(b.x0, torch.ones(b.x0.shape), m.encode(b.prompt, b.prompt_mask))
     scored = torch.zeros(b.x0.shape, dtype=torch.bool)
     scored[:, 1:] = True
-    loss = draft_loss(m, hidden, b.x0, scored)
+    loss = draft_loss(m, hidden, b.x0, places(scored))
     loss.backward()
     touched = {name for name, p in m.named_parameters() if p.grad is not None and bool(p.grad.any())}
     assert touched == {"draft_head.up.weight", "draft_head.down.weight"}

@@ -12,7 +12,7 @@ from sunfish.checkpoint import load_checkpoint
 from sunfish.config import TrainingConfig
 from sunfish.guidance import LARGEST_LEARNED, Guided
 from sunfish.model.denoiser import Transformer
-from sunfish.objective import Losses, draft_loss, training_times
+from sunfish.objective import Losses, draft_loss, places, training_times
 from sunfish.randomness import Streams
 from sunfish.sampling import SamplingSettings
 from sunfish.tokenizers.base import TextTokenizer
@@ -86,7 +86,7 @@ class Distillation:
         next_token = divergence(next_wanted[real], next_logits[real])
         canvas = divergence(wanted[scored], logits[scored])
         weight = training.next_token_weight
-        draft = draft_loss(model, hidden, batch.x0, scored)
+        draft = draft_loss(model, hidden, batch.x0, places(scored))
         total = (1 - weight) * canvas + weight * next_token + draft
         return Losses(total, canvas.detach(), canvas.detach(), next_token.detach(), draft.detach())
 

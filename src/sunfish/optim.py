@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from sunfish.config import TrainingConfig
 
-TOGETHER = (
-    4_000_000  # numbers that go through the iteration at a time: more of them gain no speed and take memory
-)
+# Numbers that go through the iteration at a time: on a CPU more of them gain no speed and take memory.
+TOGETHER, TOGETHER_ON_GPU = 4_000_000, 64_000_000
 TURNS = 3  # each matrix is updated in one of so many steps; no divisor of the usual four block lengths
 ROW_MEMORY = 0.95  # of the running mean square of each row of the updates
 
@@ -132,10 +131,11 @@ class Muon(torch.optim.Optimizer):
 
 
 def _stacks(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """The parameters in runs of at most TOGETHER numbers, or of one parameter."""
+    """The parameters in runs of at most as many numbers as go together, or of one parameter."""
     some: list[nn.Parameter] = []
+    limit = TOGETHER if parameters[0].device.type == "cpu" else TOGETHER_ON_GPU
     for parameter in parameters:
-        if some and sum(p.numel() for p in some) + parameter.numel() > TOGETHER:
+        if some and sum(p.numel() for p in some) + parameter.numel() > limit:
             yield some
             some = []
         some.append(parameter)

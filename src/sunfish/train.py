@@ -27,6 +27,7 @@ from sunfish.devices import choose_device, choose_precision, set_threads
 from sunfish.distillation import Distillation
 from sunfish.evaluate import Validation, validate
 from sunfish.meter import Meter, describe
+from sunfish.model.compiled import need_tools
 from sunfish.model.denoiser import Transformer
 from sunfish.model.pretrained_prompts import load_pretrained_prompts
 from sunfish.monitor import Monitor, duration, stderr_line
@@ -61,6 +62,8 @@ class Trainer:
         self.device = choose_device(settings.device)
         self.threads = set_threads(settings.threads)
         self.dtype = choose_precision(settings.precision, self.device)
+        if settings.compile:
+            need_tools()
         self.folder = Path(settings.checkpoints) / settings.name
         saved = load_trainer(resume) if resume else None
         if not resume and self.folder.exists() and any(self.folder.glob("step-*")):

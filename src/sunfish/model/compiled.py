@@ -30,8 +30,7 @@ class Compiled:
     """
 
     def __init__(self, model: Transformer) -> None:
-        if missing := missing_tools():
-            raise ValueError(f"compile needs {missing}, or leave compile out")
+        need_tools()
         self.model = model
         # Two sizes that happen to be equal when a program is made must not have to be equal for ever.
         shapes.use_duck_shape = False
@@ -92,6 +91,12 @@ class Compiled:
             return self.model.read_and_draft(ids, cond, past, start, states, t)
         past, logits, drawn = self._read_ahead(ids, cond, *_alike(past, start), states, t)
         return past, logits, drafted_behind(drawn, self._begin_draft, self._go_on)
+
+
+def need_tools() -> None:
+    """``ValueError`` where there is nothing to compile with."""
+    if missing := missing_tools():
+        raise ValueError(f"compile needs {missing}, or leave compile out")
 
 
 def missing_tools() -> str:

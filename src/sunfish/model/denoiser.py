@@ -71,7 +71,7 @@ class Transformer(Trunk):
             start, mask = remembered, causal_mask(length, remembered, ids.device)
         nowhere = torch.zeros_like(ids, dtype=torch.bool)
         position, angles = self._positions(start, length)
-        tokens = self.table[ids]
+        tokens = F.embedding(ids, self.table)
         hidden, pairs = self._layers(
             tokens + position + self.reading,
             tokens,

@@ -51,7 +51,7 @@ class PromptEncoder(nn.Module):
                 f"{self.config.prompt_length}; shorten the prompt"
             )
         if self.adapt is None or self.frozen_table is None:
-            tokens = table[prompt]
+            tokens = F.embedding(prompt, table)
         else:
             tokens = self.adapt(self.frozen_table[prompt])
         x = normalise(tokens + self.position[:length])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -93,7 +94,7 @@ class Trunk(nn.Module):
         The last is for other positions, None for masks; see :class:`Transformer`.
         """
         if self.estimate is None:
-            tokens = self.table[x]
+            tokens = F.embedding(x, self.table)
         else:
             noisy, estimate = x.chunk(2, dim=-1)
             tokens = noisy + self.estimate(estimate)
@@ -111,7 +112,7 @@ class Trunk(nn.Module):
 
         ``read_at`` and ``drawn_at`` are the embeddings of their positions.
         """
-        clean = self.table[ids]
+        clean = F.embedding(ids, self.table)
         x, tokens, noise, shown = self._state(x, t, drawn_at)
         if shown is not None:
             shown = torch.cat([torch.zeros_like(clean), shown], dim=1)

@@ -23,8 +23,16 @@ def _needs_gradient() -> bool:
     return torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
+# Norms, reciprocals and softmaxes are told their type: under a GPU's autocast they give float32, and all that follows
+# would be float32 as well.
+
+
+def _length(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-6).to(x.dtype)
+
+
 def _inverse_rms(x: Tensor) -> Tensor:
-    return x.shape[-1] ** 0.5 / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-6)
+    return (x.shape[-1] ** 0.5 / _length(x)).to(x.dtype)
 
 
 class _Normalise(torch.autograd.Function):
@@ -50,8 +58,7 @@ def normalise(x: Tensor) -> Tensor:
         return x * _inverse_rms(x)
     if not torch.is_grad_enabled():
         # The detours through autograd, and through a scale of its own, are a tenth of a sampling pass.
-        length = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_(min=1e-6)
-        return torch.div(x, length).mul_(x.shape[-1] ** 0.5)
+        return torch.div(x, _length(x)).mul_(x.shape[-1] ** 0.5)
     return _Normalise.apply(x)
 
 
@@ -165,7 +172,7 @@ class _Attention(torch.autograd.Function):
         for rows, seen, mask in parts:
             asked, keys = _flat(query, (rows,)), _flat(key, seen)
             scores = torch.baddbmm(_bias(mask, query), asked, keys.mT, alpha=width**-0.5)
-            weights.append(torch.softmax(scores, dim=-1))
+            weights.append(torch.softmax(scores, dim=-1, dtype=scores.dtype))
             found = torch.bmm(weights[-1], _flat(value, seen))
             merged[:, rows] = found.unflatten(0, (batch, heads)).transpose(1, 2)
         ctx.save_for_backward(query, key, value, *weights)
