@@ -10,7 +10,7 @@ import torch
 from torch.nn.attention.flex_attention import create_mask
 
 from sunfish.config import ModelConfig, ProcessConfig
-from sunfish.model.masks import canvas_mask, causal_mask, joined_mask, tiled_mask
+from sunfish.model.side_by_side import parts_of, tiled_mask
 from sunfish.objective import block_times, exact_counts, losses_at, with_complement
 from sunfish.presets import preset
 from sunfish.processes import PROCESSES, build_process
@@ -120,40 +120,39 @@ def test_where_texts_cannot_be_denoised_twice(changed: dict[str, Any], reason: s
         preset("tiny", complementary=True, **changed)
 
 
-def test_joined_mask_is_its_two_halves() -> None:
-    reading, canvas = causal_mask(4, 0, torch.device("cpu")), canvas_mask(4, 4, 0, 2, torch.device("cpu"))
-    assert reading is not None and canvas is not None
-    joined = joined_mask(reading, canvas)
-    assert joined.shape == (8, 8)
-    for query in range(8):
-        for key in range(8):
-            if query < 4:
-                expected = key <= query
-            elif key < 4:
-                expected = key // 2 < (query - 4) // 2
+def visible_pairs(length: int, block: int, canvases: int) -> torch.Tensor:
+    """Who sees whom, pair by pair, ``[(1 + C) N, (1 + C) N]``."""
+    size = (1 + canvases) * length
+    sees = torch.zeros(size, size, dtype=torch.bool)
+    for query in range(size):
+        for key in range(size):
+            at, to = query % length, key % length
+            if query < length:
+                sees[query, key] = key <= query
+            elif key < length:
+                sees[query, key] = block > 0 and to // block < at // block
             else:
-                expected = key // 2 == query // 2
-            assert bool(joined[query, key]) == expected
-    two = joined_mask(reading, canvas, 2)  # the second canvas sees the text as the first does, and itself
-    assert torch.equal(two[:8, :8], joined) and torch.equal(two[8:, :4], joined[4:, :4])
-    assert torch.equal(two[8:, 8:], joined[4:, 4:]) and not two[8:, 4:8].any() and not two[:8, 8:].any()
-    alone = joined_mask(reading, None)  # a canvas that is one block sees itself alone
-    assert alone[4:, 4:].all() and not alone[4:, :4].any()
+                same = block == 0 or to // block == at // block
+                sees[query, key] = same and key // length == query // length
+    return sees
 
 
 @pytest.mark.parametrize("canvases", [1, 2])
 @pytest.mark.parametrize("block", [0, 1, 3, 4, 99])
-@pytest.mark.parametrize("length", [5, 16, 40])
-def test_tiles_show_what_the_joined_mask_shows(length: int, block: int, canvases: int) -> None:
-    device = torch.device("cpu")
-    own = block == 0 or block >= length
-    reading = causal_mask(length, 0, device)
-    assert reading is not None
-    joined = joined_mask(reading, canvas_mask(length, 0 if own else length, 0, block, device), canvases)
-    size = (1 + canvases) * length
+@pytest.mark.parametrize("length", [5, 16, 22])
+def test_parts_and_tiles_show_what_is_visible(length: int, block: int, canvases: int) -> None:
+    expected = visible_pairs(length, block, canvases)
+    size, device = len(expected), torch.device("cpu")
+    shown, done = torch.zeros_like(expected), []
+    for rows, seen, mask in parts_of(length, canvases, block, device):
+        columns = [key for one in seen for key in range(one.start, one.stop)]
+        assert len(set(columns)) == len(columns)
+        shown[rows, columns] = True if mask is None else mask
+        done += range(rows.start, rows.stop)
+    assert done == list(range(size)) and torch.equal(shown, expected)
     tiles = tiled_mask(length, canvases, block, device)
     shown = create_mask(tiles.mask_mod, None, None, size, size, device="cpu")[0, 0]
-    assert torch.equal(shown, joined)
+    assert torch.equal(shown, expected)
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without")

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from sunfish.config import ProcessConfig, TrainingConfig
 from sunfish.model import attention, pointer
-from sunfish.model.masks import Visible
+from sunfish.model.side_by_side import Visible
 from sunfish.objective import objective
 from sunfish.processes import build_process
 from sunfish.randomness import generator_of

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sunfish.model.attention import _fused, _side_by_side, merge_heads, rotary_angles, split_heads
-from sunfish.model.masks import canvas_mask, causal_mask
+from sunfish.model.attention import _fused, merge_heads, rotary_angles, split_heads
+from sunfish.model.side_by_side import behind, parts_of
 from sunfish.model.written import attention, queries_keys_values
 
 
@@ -49,14 +49,32 @@ def test_a_gain_of_nothing_still_has_a_gradient() -> None:
 @pytest.mark.parametrize("block", [0, 1, 3])
 @pytest.mark.parametrize("canvases", [1, 2])
 def test_attention_side_by_side_is_the_fused_kernels(canvases: int, block: int) -> None:
-    length, device = 6, torch.device("cpu")
-    query, key, value = (drawn(2, 2, (1 + canvases) * length, 4) for _ in range(3))
-    reading = causal_mask(length, 0, device)
-    assert reading is not None
-    own = canvas_mask(length, length if block else 0, 0, block, device)
-    parts = _side_by_side(reading, own, query.shape[2])
+    query, key, value = (drawn(2, 2, (1 + canvases) * 6, 4) for _ in range(3))
+    parts = parts_of(6, canvases, block, torch.device("cpu"))
     torch.testing.assert_close(attention(query, key, value, parts), _fused(query, key, value, parts))
     assert torch.autograd.gradcheck(lambda q, k, v: attention(q, k, v, parts), (query, key, value))
+
+
+@pytest.mark.parametrize("canvases", [1, 2])
+def test_parts_with_keys_in_front_of_the_text(canvases: int) -> None:
+    """The pointer's, whose keys begin with the prompt's: beside one mask over everything."""
+    size = (1 + canvases) * 6
+    query, key, value = drawn(2, 1, size, 4), drawn(2, 1, 3 + size, 4), drawn(2, 1, 3 + size, 4)
+    shown = torch.tensor([[True, True, False], [True, False, False]])[:, None, None, :]
+    visible = torch.rand(2, size) < 0.7
+    alone = parts_of(6, canvases, 3, torch.device("cpu"))
+    mask = torch.zeros(2, 1, size, 3 + size, dtype=torch.bool)
+    mask[..., :3] = shown
+    for rows, seen, sees in alone:
+        for stretch in seen:
+            mask[:, :, rows, stretch.start + 3 : stretch.stop + 3] = visible[:, None, None, stretch]
+        columns = [column + 3 for stretch in seen for column in range(stretch.start, stretch.stop)]
+        if sees is not None:
+            mask[:, :, rows, columns] &= sees
+    expected = merge_heads(F.scaled_dot_product_attention(query, key, value, attn_mask=mask))
+    parts = behind(alone, shown, visible)
+    for way in (attention, _fused):
+        torch.testing.assert_close(way(query, key, value, parts), expected)
 
 
 def test_attention_of_rows_that_see_different_keys() -> None:

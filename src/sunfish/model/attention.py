@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from sunfish.config import ModelConfig
-from sunfish.model.masks import Visible
-from sunfish.model.written import Part, attention, gated, normalise, queries_keys_values
+from sunfish.model.side_by_side import Parts, Visible
+from sunfish.model.written import attention, gated, normalise, queries_keys_values
 
 
 def rotary_angles(positions: int, head_width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
@@ -20,64 +23,50 @@ def rotary_angles(positions: int, head_width: int, base: float = 10_000.0) -> tu
     return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
 
-WIDEST_FUSED = (
-    256  # a head; for wider ones a GPU has no fast kernel, and the pointer's is as wide as the network
-)
+# A head; for wider ones a GPU has no fast kernel, and the pointer's is as wide as the network.
+WIDEST_FUSED = 256
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Visible) -> Tensor:
     """softmax(q k^T / sqrt(D/H)) v: ``query [B, H, N, D/H]``, ``key`` and ``value [B, H, M, D/H]``; ``[B, N, D]``.
 
-    ``mask`` is bool and broadcasts to ``[B, H, N, M]``, True = visible. Two masks are those of a text that is read and of
-    canvases beside it, ``[B, H, (1 + C) N, D/H]`` all; tiles are for a compiled kernel on a GPU. In bfloat16 training on
-    a CPU products written out take a third to two thirds of the fused kernel's time (benchmarks/attention_cpu.py);
-    everywhere else the fused kernel is better.
+    ``mask`` is bool and broadcasts to ``[B, H, N, M]``, True = visible; tiles are for a compiled kernel on a GPU. In
+    bfloat16 training on a CPU products written out take a third to two thirds of the fused kernel's time
+    (benchmarks/attention_cpu.py); everywhere else the fused kernel is better.
     """
     if isinstance(mask, BlockMask):
         return merge_heads(flex_attention(query, key, value, block_mask=mask))
-    slow = query.device.type == "cpu" or query.shape[-1] > WIDEST_FUSED
-    written = slow and query.dtype == torch.bfloat16 and torch.is_grad_enabled()
+    wide = query.shape[-1] > WIDEST_FUSED
+    slow = wide or (query.device.type == "cpu" and query.dtype == torch.bfloat16)
+    written = slow and torch.is_grad_enabled()
     if isinstance(mask, tuple):
-        parts = _side_by_side(*mask, query.shape[2])
-        return attention(query, key, value, parts) if written else _fused(query, key, value, parts)
+        in_parts = attention if written else _fused
+        if torch.compiler.is_compiling():  # the parts' bounds would make a program for each length of a text
+            in_parts = torch.compiler.disable(in_parts)
+        return in_parts(query, key, value, mask)
     if written:
         whole = slice(0, query.shape[2]), (slice(0, key.shape[2]),), mask
-        return attention(query, key, value, [whole])
+        return attention(query, key, value, (whole,))
     return merge_heads(F.scaled_dot_product_attention(query, key, value, attn_mask=mask))
 
 
-def _side_by_side(reading: Tensor, canvas: Tensor | None, positions: int) -> list[Part]:
-    """Who sees whom where a text is read and canvases lie beside it, ``positions`` in all.
-
-    Reading sees itself, by its own mask ``[N, N]``. Each canvas sees itself, and the text in front of that where the
-    mask of all canvases has as many positions.
-    """
-    length = reading.shape[-1]
-    text = slice(0, length)
-    parts: list[Part] = [(text, (text,), reading)]
-    for first in range(length, positions, length):
-        own = slice(first, first + length)
-        if canvas is None or canvas.shape[-1] == length:
-            seen: tuple[slice, ...] = (own,)
-        else:  # the first canvas lies right behind the text
-            seen = (slice(0, own.stop),) if first == length else (text, own)
-        parts.append((own, seen, canvas))
-    return parts
-
-
-def _fused(query: Tensor, key: Tensor, value: Tensor, parts: list[Part]) -> Tensor:
-    """:func:`sunfish.model.written.attention` by the fused kernel, for queries and keys in stretches of one length."""
-    length = parts[0][0].stop
+def _fused(query: Tensor, key: Tensor, value: Tensor, parts: Parts) -> Tensor:
+    """:func:`sunfish.model.written.attention` by the fused kernel."""
+    cuts = sorted(
+        {0, key.shape[2], *(end for _, seen, _ in parts for s in seen for end in (s.start, s.stop))}
+    )
     # Split once: the gradient of each slice by itself would be as large as the whole.
-    queries, keys, values = (x.split(length, dim=2) for x in (query, key, value))
-    found = []
-    for asked, (_, seen, mask) in zip(queries, parts, strict=True):
-        numbers = [i for stretch in seen for i in range(stretch.start // length, stretch.stop // length)]
-        met, told = (
-            x[numbers[0]] if len(numbers) == 1 else torch.cat([x[i] for i in numbers], dim=2)
-            for x in (keys, values)
-        )
-        found.append(F.scaled_dot_product_attention(asked, met, told, attn_mask=mask))
+    queries = query.split([rows.stop - rows.start for rows, _, _ in parts], dim=2)
+    keys, values = (x.split([end - begin for begin, end in pairwise(cuts)], dim=2) for x in (key, value))
+
+    def at(pieces: Sequence[Tensor], seen: tuple[slice, ...]) -> Tensor:
+        found = [piece for s in seen for piece in pieces[cuts.index(s.start) : cuts.index(s.stop)]]
+        return found[0] if len(found) == 1 else torch.cat(found, dim=2)
+
+    found = [
+        F.scaled_dot_product_attention(asked, at(keys, seen), at(values, seen), attn_mask=mask)
+        for asked, (_, seen, mask) in zip(queries, parts, strict=True)
+    ]
     return merge_heads(torch.cat(found, dim=2))
 
 
@@ -115,7 +104,6 @@ class SelfAttention(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """``x [B, N, D]``; ``past [2, B, H, M, D/H]``; ``mask`` broadcasts to ``[B, H, N, M + N]``, True = visible.
 
-        Two masks stand for reading and canvases side by side, as in :func:`attend`.
         ``shown [B, N, D]`` is what a position shows to those that attend to it, beside its own ``x``.
         Returns the output ``[B, N, D]`` and this call's keys and values, each ``[B, H, N, D/H]``.
         """

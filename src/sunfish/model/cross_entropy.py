@@ -40,10 +40,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if not (of_hidden or of_table):
                 losses[rows] = F.cross_entropy(logits.float(), targets[rows], reduction="none")
                 continue
-            # Four passes over the chunk and two products; the weights meet rows of D numbers and not of V.
-            shares = torch.softmax(
-                logits, dim=-1, dtype=logits.dtype
-            )  # a GPU's autocast would make it float32
+            # Four passes over the chunk and two products; the weights meet rows of D numbers and not of V. The type is
+            # named, for a GPU's autocast would make it float32.
+            shares = torch.softmax(logits, dim=-1, dtype=logits.dtype)
             losses[rows] = -shares.gather(-1, right).squeeze(-1).float().clamp(min=SMALLEST).log()
             shares.scatter_add_(-1, right, -torch.ones_like(right, dtype=shares.dtype))
             if grad_hidden is not None:

@@ -13,17 +13,15 @@ from sunfish.model.attention import merge_heads
 from sunfish.model.cross_entropy import linear_cross_entropy
 from sunfish.model.initialise import draw_weights
 from sunfish.model.masks import (
-    Visible,
     ahead_mask,
     behind_each,
     canvas_mask,
     causal_mask,
-    joined_mask,
     ragged_mask,
-    tiled_mask,
     without_self,
 )
 from sunfish.model.neighbours import Neighbours, edge_of
+from sunfish.model.side_by_side import Visible, parts_of, tiled_mask, without_self_in
 from sunfish.model.trunk import Trunk
 from sunfish.model.written import normalise
 from sunfish.types import Condition, Draft, Drafts, Past, Start
@@ -135,17 +133,13 @@ class Transformer(Trunk):
         length, canvases = ids.shape[1], x.shape[1] // ids.shape[1]
         position, (cos, sin) = self._positions(0, length)
         x, tokens, noise, shown = self._side_by_side(ids, position, x, t, position.repeat(canvases, 1))
-        reading = causal_mask(length, 0, ids.device)
-        assert reading is not None and (shown is None or canvases == 1)
+        assert shown is None or canvases == 1
         own = block_length == 0 or block_length >= length  # a canvas sees nothing of the memory
-        remembered = 0 if own else length
-        mask = canvas_mask(length, remembered, 0, block_length, ids.device)
-        if shown is not None:
-            mask = without_self(mask, noise[:, length:], remembered)
         angles = cos.repeat(1 + canvases, 1), sin.repeat(1 + canvases, 1)
-        pointed = joined_mask(reading, mask, canvases)
+        parts = parts_of(length, canvases, block_length, ids.device)
+        parts = parts if shown is None else without_self_in(parts, noise)
         tiles = self.tiled and shown is None
-        masks: Visible = tiled_mask(length, canvases, block_length, ids.device) if tiles else (reading, mask)
+        mask: Visible = tiled_mask(length, canvases, block_length, ids.device) if tiles else parts
         layers = self._reading_layers()
 
         def beside(neighbours: Neighbours, tokens: Tensor) -> Tensor:
@@ -154,7 +148,7 @@ class Transformer(Trunk):
             blocks = [neighbours.in_blocks(one, clean, 0, block) for one in drawn]
             return torch.cat([neighbours(clean, edge_of(None, 0, clean), False), *blocks], dim=1)
 
-        hidden, _ = self._layers(x, tokens, noise, angles, cond, None, masks, pointed, layers, beside, shown)
+        hidden, _ = self._layers(x, tokens, noise, angles, cond, None, mask, parts, layers, beside, shown)
         return hidden[:, :length], hidden[:, length:]
 
     def read_and_draft(

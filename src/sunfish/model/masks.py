@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from sunfish.types import Start
-
-# One mask for a pass (None: everything is visible), or two: that of the text that is read, and that of each canvas
-# beside it; or the same in tiles.
-Visible = Tensor | None | tuple[Tensor, Tensor | None] | BlockMask
 
 
 def causal_mask(length: int, remembered: int, device: torch.device) -> Tensor | None:
@@ -82,38 +75,3 @@ def ahead_mask(start: Start, remembered: int, sees: Tensor) -> Tensor:
     return torch.cat(
         [earlier[:, None, None].expand(rows, 1, length, -1), sees.expand(rows, 1, -1, -1)], dim=3
     )
-
-
-def joined_mask(reading: Tensor, canvas: Tensor | None, canvases: int = 1) -> Tensor:
-    """``[(B, 1,) (1 + C) N, (1 + C) N]``: the masks of a pass over a text ``[N, N]`` and C canvases beside it as one.
-
-    ``canvas`` is the mask of each canvas and has its own positions as its last ones; the others are the text's.
-    """
-    length = reading.shape[-1]
-    if canvas is None:
-        canvas = torch.ones_like(reading)
-    canvas = F.pad(canvas, (2 * length - canvas.shape[-1], 0))
-    text, own = canvas[..., :length], canvas[..., length:]
-    rows = [F.pad(reading, (0, canvases * length)).expand(*canvas.shape[:-2], -1, -1)]
-    for before in range(canvases):
-        behind = canvases - 1 - before
-        rows.append(torch.cat([text, F.pad(own, (before * length, behind * length))], dim=-1))
-    return torch.cat(rows, dim=-2)
-
-
-@lru_cache(maxsize=256)
-def tiled_mask(length: int, canvases: int, block_length: int, device: torch.device) -> BlockMask:
-    """:func:`joined_mask` of a text that is read and C canvases beside it, for a kernel that skips tiles without any
-    visible pair (Dong et al. 2024, arXiv:2412.05496). ``block_length`` 0: the whole text is one block.
-    """
-    place = torch.arange(length, device=device)
-    block = place // (block_length or length)
-    # Tokens of the text that each position sees, and what it belongs to; no two tokens of the text belong together.
-    sees = torch.cat([place + 1, (block * (block_length or length)).repeat(canvases)])
-    number = torch.arange(canvases, device=device)[:, None]
-    group = torch.cat([-1 - place, (number * length + block).flatten()])
-
-    def visible(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return (key < sees[query]) | (group[query] == group[key])
-
-    return create_block_mask(visible, None, None, len(sees), len(sees), device=str(device))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
 from sunfish.model.attention import attend, merge_heads, split_heads
+from sunfish.model.side_by_side import Parts, Visible, behind
 from sunfish.model.written import normalise
 
 COPY = 0.3  # how much of what it points at a position takes over at the start
@@ -46,7 +47,7 @@ class Pointer(nn.Module):
         noise: Tensor,
         prompt: tuple[Tensor, Tensor, Tensor],
         past: Tensor | None = None,
-        mask: Tensor | None = None,
+        mask: Tensor | Parts | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """``x [B, N, D]`` states after the last layer, ``tokens [B, N, D]`` the normalised embeddings they began with.
 
@@ -63,11 +64,13 @@ class Pointer(nn.Module):
             for known, earlier, new in zip((prompt_keys, prompt_values), before, own, strict=True)
         )
         batch, length, remembered = *x.shape[:2], keys.shape[2] - shown.shape[3] - x.shape[1]
-        text = F.pad(~noise, (remembered, 0), value=True)[:, None, None, :]
-        if mask is None:
-            visible = torch.cat([shown, text], dim=3)
+        text = F.pad(~noise, (remembered, 0), value=True)
+        if isinstance(mask, tuple):
+            visible: Visible = behind(mask, shown, text)
+        elif mask is None:
+            visible = torch.cat([shown, text[:, None, None, :]], dim=3)
         else:
-            visible = torch.cat([shown.expand(batch, 1, length, -1), text & mask], dim=3)
+            visible = torch.cat([shown.expand(batch, 1, length, -1), text[:, None, None, :] & mask], dim=3)
         copied = attend((x * self.query_gain.to(x.dtype))[:, None], keys, values, visible)
         key, value = (split_heads(part, self.heads) for part in own)
         return torch.addcmul(x, copied, self.gain.to(x.dtype)), (key, value)

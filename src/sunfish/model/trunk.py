@@ -12,10 +12,10 @@ from torch.utils.checkpoint import checkpoint
 from sunfish.config import ModelConfig
 from sunfish.model.attention import Layer, rotary_angles
 from sunfish.model.draft import DraftHead
-from sunfish.model.masks import Visible
 from sunfish.model.neighbours import Neighbours
 from sunfish.model.pointer import Pointer
 from sunfish.model.prompt import NoPrompts, PromptEncoder
+from sunfish.model.side_by_side import Parts, Visible
 from sunfish.model.written import normalise
 from sunfish.types import Condition, Past, Start
 
@@ -34,9 +34,8 @@ class Trunk(nn.Module):
         self.config = config
         # Training keeps no layer's inner results and computes them again for the gradient (Chen et al. 2016).
         self.activation_checkpointing = False
-        self.tiled = (
-            False  # attention of a training pass skips tiles where nothing is visible; see compile_layers
-        )
+        # Attention of a training pass skips tiles in which nothing is visible; see compile_layers.
+        self.tiled = False
         self.table = nn.Parameter(torch.empty(config.vocab_size + 1, config.n_embd))
         # Rotary attention alone leaves cross-attention blind to where in the text a position lies.
         self.position = nn.Parameter(torch.empty(config.context_length, config.n_embd))
@@ -132,7 +131,7 @@ class Trunk(nn.Module):
         cond: Condition,
         past: Past | None,
         mask: Visible,
-        pointed: Tensor | None,
+        pointed: Tensor | Parts | None,
         layers: list[tuple[int, nn.Module]],
         beside: Callable[[Neighbours, Tensor], Tensor],
         shown: Tensor | None = None,

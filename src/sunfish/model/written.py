@@ -6,6 +6,7 @@ graph: what it keeps for its gradient is as little as there is, and the gradient
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,10 +24,8 @@ def _needs_gradient() -> bool:
     return torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
-# Norms, reciprocals and softmaxes are told their type: under a GPU's autocast they give float32, and all that follows
-# would be float32 as well.
-
-
+# Here and below the type is named: under a GPU's autocast norms, reciprocals and softmaxes give float32, and all that
+# follows would be float32 as well.
 def _length(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp(min=1e-6).to(x.dtype)
 
@@ -166,7 +165,7 @@ def _bias(mask: Tensor | None, query: Tensor) -> Tensor:
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: list[Part]) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Part]) -> Tensor:
         batch, heads, length, width = query.shape
         merged, weights = query.new_empty(batch, length, heads, width), []
         for rows, seen, mask in parts:
@@ -206,7 +205,7 @@ def _add(total: Tensor, seen: tuple[slice, ...], left: Tensor, right: Tensor, sc
         begin += into.shape[1]
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, parts: list[Part]) -> Tensor:
+def attention(query: Tensor, key: Tensor, value: Tensor, parts: Sequence[Part]) -> Tensor:
     """softmax(q k^T / sqrt(D/H)) v of queries ``[B, H, N, D/H]`` and keys and values ``[B, H, M, D/H]``, ``[B, N, D]``.
 
     ``parts`` say which queries see which keys; together they have every query once.
