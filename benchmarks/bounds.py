@@ -64,7 +64,8 @@ def of_sunfish(model: Transformer) -> Loss:
     process = build_process(ProcessConfig())
 
     def loss(batch: Batch, x_t: Tensor, t: Tensor, block_length: int) -> float:
-        batch, x_t, t = on_device(batch, model), x_t.to(model.table.device), t.to(model.table.device)
+        device = model.table.device
+        batch, x_t, t = batch.to(device), x_t.to(device), t.to(device)
         found = losses_at(
             model, process, batch, unprompted(batch, model), x_t, t, block_length, 0.0, evaluates=True
         )
@@ -78,16 +79,11 @@ def next_token(held: Held, model: Transformer) -> float:
     """Nats over all rows of SunFish as an autoregressive model: exact, no bound."""
     total, process = 0.0, build_process(ProcessConfig())
     for batch in held.batched():
-        batch = on_device(batch, model)
+        batch = batch.to(model.table.device)
         known = torch.zeros(batch.x0.shape, device=batch.x0.device)
         found = losses_at(model, process, batch, unprompted(batch, model), batch.x0, known, 0, 1.0)
         total += float(found.next_token) * float((batch.lengths - 1).sum())
     return total
-
-
-def on_device(batch: Batch, model: Transformer) -> Batch:
-    """The batch where the model is."""
-    return Batch(*(part.to(model.table.device) for part in batch))
 
 
 def unprompted(batch: Batch, model: Transformer) -> Condition:

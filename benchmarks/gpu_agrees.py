@@ -65,7 +65,7 @@ def step(
         model.double()
     if compiled:
         model.compile_layers()
-    batch = Batch(*(part.to(device) for part in batch_of(config)))
+    batch = batch_of(config).to(device)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         losses = objective(
             model, build_process(config.process), batch, generator_of("noise"), block_length, config.training

@@ -24,7 +24,6 @@ from sunfish.model.written import rotate
 from sunfish.objective import block_times
 from sunfish.optim import update_average
 from sunfish.randomness import generator_of
-from sunfish.types import Batch
 
 CONDITION = 128  # width of what modulates the layers
 DROPOUT = 0.1
@@ -113,8 +112,7 @@ def train(model: MDLM, batches: Batches, seconds: float, dtype: torch.dtype, see
     mask, device = len(model.embedding.weight) - 1, model.embedding.weight.device
     begin, step = time.perf_counter(), 0
     while time.perf_counter() - begin < seconds:
-        batch, generator = batches.batch(step), generator_of("step", seed, step)
-        batch = Batch(*(part.to(device) for part in batch))
+        batch, generator = batches.batch(step).to(device), generator_of("step", seed, step)
         t = block_times(batch, 0, 0.0, 1.0, generator)
         x_t = batch.x0.masked_fill(torch.rand(t.shape, generator=generator).to(device) < t, mask)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):

@@ -11,7 +11,7 @@ from sunfish.data.batches import Batches
 from sunfish.model.denoiser import Transformer
 from sunfish.objective import block_times, losses_at
 from sunfish.randomness import Streams, generator_of
-from sunfish.types import Batch, Process
+from sunfish.types import Process
 
 
 class Validation(NamedTuple):
@@ -49,7 +49,7 @@ def validate(
     right = batches.in_order(texts, batch_size)
     wrong_prompts = batches.in_order(texts, batch_size, wrong_prompts=True)
     for number, pair in enumerate(zip(right, wrong_prompts, strict=True)):
-        batch, other = (Batch(*(part.to(device) for part in one)) for one in pair)
+        batch, other = (one.to(device) for one in pair)
         generator = generator_of("validation", seed, number)
         real = int((batch.lengths - 1).sum())
         with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):

@@ -136,7 +136,7 @@ class Trainer:
         """One update of the weights. Noise is seeded by (seed, step). Raises :class:`NotFinite`."""
         settings = self.config.training
         generator = generator_of("step", settings.seed, self.step)
-        batch = Batch(*(part.to(self.device) for part in self.batches.batch(self.step)))
+        batch = self.batches.batch(self.step).to(self.device)
         block_length = settings.block_lengths[self.step % len(settings.block_lengths)]
         if self.only_reads():
             settings = replace(settings, next_token_weight=1.0)

@@ -82,6 +82,10 @@ class Batch(NamedTuple):
     prompt: Tensor  # [B, P] prompt ids
     prompt_mask: Tensor  # [B, P] bool, True where the prompt has a token
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on ``device``."""
+        return Batch(*(part.to(device) for part in self))
+
 
 class Condition(NamedTuple):
     """What the denoiser cross-attends to: the encoded prompt as keys and values of every layer and of the pointer.
