@@ -105,12 +105,11 @@ def writing(device: torch.device) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         config = preset("nano", stories=500, data_folder=folder, **SHAPE)
         prepared = prepare(open_source(config.corpus, 0), config)
-        texts = []
+        texts, prompts = [], ["a robot", "the sea"]
+        settings = SamplingSettings(sampler="first-hitting")
         for where in (torch.device("cpu"), device):
             model = model_of(config).to(where).eval()
             pipeline = Pipeline(model, build_process(config.process), prepared.tokenizer)
-            settings = SamplingSettings(sampler="first-hitting")
-            prompts = ["a robot", "the sea"]
             texts.append(
                 pipeline.generate(prompts, guidance_scale=2.0, seq_len=64, settings=settings, seed=1)
             )

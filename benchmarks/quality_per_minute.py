@@ -49,7 +49,7 @@ TASKS: dict[str, dict[str, Any]] = {
         context_length=65, batch_size=16, peer_batch_size=24, peer_width=128, peer_heads=4, validation_fraction=0.1,
         block_lengths=(0, 0, 0, 4), next_token_weight=0.3, complementary=True,
     ),
-    # The same text read hundreds of times, for a GPU, by a network of the size that nanoGPT has for it (six layers of
+    # The same text read many times, for a GPU, by a network of the size that nanoGPT has for it (six layers of
     # 384, windows of 256, batches of 64). The next token is learned by heart first, so it has the smallest part.
     "epochs": TASK | dict(
         config="nano", n_layer=6, n_head=6, n_embd=384, vocab_size=66, tokenizer="characters", delimiter="none",

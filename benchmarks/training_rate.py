@@ -119,6 +119,12 @@ def largest(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
+def kernels(profiled: profile, steps: int) -> dict[str, float]:
+    """Seconds a step of each of a GPU's kernels."""
+    on_gpu = (e for e in profiled.key_averages() if e.device_type == torch.autograd.DeviceType.CUDA)
+    return {e.key: e.self_device_time_total / 1e6 / steps for e in on_gpu}
+
+
 def main() -> None:
     """Parse, step, print."""
     parser = argparse.ArgumentParser(
@@ -170,20 +176,13 @@ def main() -> None:
     )
     print("optimizers: " + ", ".join(f"{n} {1e3 * s / mixture:.0f} ms" for n, s in optimizing.items()))
     if device.type == "cuda":  # its kernels, products among them
-        kernels = {
-            e.key: e.self_device_time_total / 1e6 / mixture
-            for e in profiled.key_averages()
-            if e.device_type == torch.autograd.DeviceType.CUDA
-        }
-        print(f"the GPU is busy for {1e3 * sum(kernels.values()):.0f} ms of a step; in ms:")
-        others, shown = sorted(((s, n) for n, s in kernels.items()), reverse=True), 40
+        rest, shown = kernels(profiled, mixture), 40
+        print(f"the GPU is busy for {1e3 * sum(rest.values()):.0f} ms of a step; in ms:")
     else:
+        rest, shown = {n: s for n, s in in_products.items() if n not in PRODUCTS}, 14
         print("the rest, self time in ms a step:")
-        others, shown = (
-            sorted(((s, n) for n, s in in_products.items() if n not in PRODUCTS), reverse=True),
-            14,
-        )
-    print("  " + ", ".join(f"{name.removeprefix('aten::')[:60]} {1e3 * s:.1f}" for s, name in others[:shown]))
+    longest = sorted(rest.items(), key=lambda item: -item[1])[:shown]
+    print("  " + ", ".join(f"{name.removeprefix('aten::')[:60]} {1e3 * s:.1f}" for name, s in longest))
     estimate = training_memory(config, dtype=trainer.dtype)
     print(
         f"memory: {memory / 2**20:,.0f} MiB at most; the pre-flight's estimate {estimate / 2**20:,.0f} MiB, "

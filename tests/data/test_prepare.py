@@ -302,9 +302,8 @@ def test_the_summary_counts_both_splits(make) -> None:
 @pytest.mark.parametrize("length", [300, 310, 311, 312, 341])
 def test_one_long_text_is_cut_at_another_place_in_each_epoch(tmp_path: Path, length: int) -> None:
     """Every row of every epoch is a stretch of the text, and later epochs begin theirs elsewhere."""
-    text = "".join(
-        chr(0x4E00 + i) for i in range(length)
-    )  # each letter once: a stretch tells where it is from
+    # Each letter once: a stretch tells where it is from.
+    text = "".join(chr(0x4E00 + i) for i in range(length))
     (tmp_path / "long.txt").write_text(text + text[: length // 4], encoding="utf-8")
     config = small(
         tmp_path, data=str(tmp_path / "long.txt"), delimiter="none", tokenizer="characters", prompt_length=0,

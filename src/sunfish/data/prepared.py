@@ -25,7 +25,7 @@ REMEDY = "delete the folder and prepare it again"
 class PreparedSplit:
     """The rows of one split. A row is ``[end] w_1 … w_n [end]``; ``sunfish.data.rows`` tells more."""
 
-    def __init__(self, folder: Path, name: str, dtype: str, context_length: int) -> None:
+    def __init__(self, folder: Path, name: str, dtype: str, context_length: int, documents: int) -> None:
         self.name = name
         self.context_length = context_length
         self._offsets = np.load(folder / f"{name}.offsets.npy")
@@ -36,7 +36,7 @@ class PreparedSplit:
         """Positions of each row, marks included, ``[rows]`` int64."""
         self.bytes: np.ndarray = np.load(folder / f"{name}.bytes.npy")
         """UTF-8 bytes of the text of each row, ``[rows]`` int32, for bits per byte."""
-        self.one_text: bool = self._is_one_text()
+        self.one_text: bool = documents == 1 and not self._prompt_offsets[-1]
         """Whether all rows are windows of a single long text that has no prompts."""
 
     def __len__(self) -> int:
@@ -60,12 +60,6 @@ class PreparedSplit:
         """The ids of the prompt of row ``i``, at least one unless ``prompt_length`` is 0 and at most that, int64."""
         return self._prompts[self._prompt_offsets[i] : self._prompt_offsets[i + 1]].astype(np.int64)
 
-    def _is_one_text(self) -> bool:
-        if len(self) < 2 or self._prompt_offsets[-1]:
-            return False
-        ends = self._tokens[self._offsets[1:] - 1] == self._tokens[0]
-        return bool(ends[-1]) and not ends[:-1].any()
-
 
 class Prepared:
     """A prepared corpus: its tokenizer, its manifest, its two splits."""
@@ -81,8 +75,9 @@ class Prepared:
         """``train`` or ``validation``."""
         if name not in SPLITS:
             raise ValueError(f"split is {name!r}; the splits are: {', '.join(SPLITS)}")
+        recipe, counts = self.manifest["recipe"], self.manifest["splits"][name]
         return PreparedSplit(
-            self.folder, name, self.manifest["dtype"], self.manifest["recipe"]["context_length"]
+            self.folder, name, self.manifest["dtype"], recipe["context_length"], counts["documents"]
         )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
-from sunfish.model.masks import canvas_mask, causal_mask
+from sunfish.model.masks import canvas_mask, causal_mask, without_self
 from sunfish.model.written import Part
 
 Parts = tuple[Part, ...]  # together they have every position once, in order
@@ -54,17 +54,10 @@ def keys_of(part: Part, places: Tensor) -> Tensor:
 
 
 def without_self_in(parts: Parts, noise: Tensor) -> Parts:
-    """The parts where no position of ``noise [B, 2 N]``, all on the canvas, sees itself: masks ``[B, 1, ., M]``."""
-    place, found = torch.arange(noise.shape[1], device=noise.device), []
-    for part in parts:
-        rows, seen, mask = part
-        if rows.start < noise.shape[1] // 2:
-            found.append(part)
-            continue
-        itself = place[rows, None] == keys_of(part, place)
-        visible = ~(itself & noise[:, rows, None])[:, None]
-        found.append((rows, seen, visible if mask is None else visible & mask))
-    return tuple(found)
+    """The parts where no position of ``noise [B, 2 N]``, all on the one canvas, sees itself: ``[B, 1, N, M]``."""
+    text, (rows, seen, mask) = parts
+    before = seen[0].stop - seen[0].start - (rows.stop - rows.start)  # keys in front of its own
+    return text, (rows, seen, without_self(mask, noise[:, rows], before))
 
 
 def behind(parts: Parts, shown: Tensor, visible: Tensor) -> Parts:

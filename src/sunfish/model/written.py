@@ -53,12 +53,10 @@ def normalise(x: Tensor) -> Tensor:
 
     A matrix follows each of the network's norms, so weights of their own would add no function.
     """
-    if torch.compiler.is_compiling() and torch.is_grad_enabled():
-        return x * _inverse_rms(x)
     if not torch.is_grad_enabled():
         # The detours through autograd, and through a scale of its own, are a tenth of a sampling pass.
         return torch.div(x, _length(x)).mul_(x.shape[-1] ** 0.5)
-    return _Normalise.apply(x)
+    return x * _inverse_rms(x) if torch.compiler.is_compiling() else _Normalise.apply(x)
 
 
 def _silu_times(both: Tensor) -> Tensor:
