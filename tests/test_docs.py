@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Workplace
 
 from sunfish.cli import COMMANDS, main
 from sunfish.presets import PRESETS
+from tests.conftest import ROOT, Workplace
 
 PAGES = (
     "README.md",
