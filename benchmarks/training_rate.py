@@ -33,18 +33,42 @@ from sunfish.sizes import training_memory
 from sunfish.train import Trainer
 from sunfish.types import Batch
 
-PRODUCTS = ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "aten::baddbmm_")
+PRODUCTS = ("aten::mm", "aten::bmm", "aten::addmm", "aten::addmm_", "aten::baddbmm", "aten::baddbmm_")
 NEVER = 10**9
 SIZE = {"cpu": 2048, "cuda": 8192}  # of the product that measures the machine
 
 
 def added_product(into: Sequence[int], left: Sequence[int], right: Sequence[int], **_: Any) -> int:
-    """Operations of ``baddbmm_``, from the shapes: PyTorch counts the product that makes a new tensor only."""
+    """Operations of ``baddbmm_``, from the shapes: PyTorch counts only the product that makes a new tensor."""
     batch, rows, inner = left
     return 2 * batch * rows * inner * right[2]
 
 
-UNCOUNTED = {torch.ops.aten.baddbmm_: added_product}
+def attention_product(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: Any, **__: Any
+) -> int:
+    """Operations of a CPU's fused attention, forward: ``q k^T`` and the product of the probabilities with ``v``."""
+    batch, heads, rows, width = query
+    return 2 * batch * heads * rows * key[2] * (width + value[3])
+
+
+def attention_gradient(
+    gradient: Sequence[int],
+    query: Sequence[int],
+    key: Sequence[int],
+    value: Sequence[int],
+    *_: Any,
+    **__: Any,
+) -> int:
+    """Of its gradient: two products for each of the forward's; those that it computes once more are not counted."""
+    return 2 * attention_product(query, key, value)
+
+
+UNCOUNTED = {
+    torch.ops.aten.baddbmm_: added_product,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_product,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: attention_gradient,
+}
 
 
 class FullRows:
