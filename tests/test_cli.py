@@ -55,6 +55,17 @@ def test_every_field_is_a_flag_with_help() -> None:
             assert helps[field.name]
 
 
+def test_the_defaults_that_help_shows_are_those_of_a_run_without_flags(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    config = preset("micro")
+    for field, default in (("max-minutes", config.training.max_minutes),):
+        helped = shown.split(f" --{field} FLOAT ")[1]
+        assert helped[: helped.index(" --")].endswith(f"({default})")
+
+
 def test_underscores_and_hyphens_are_one_flag_and_values_stay() -> None:
     assert kebab(["--n_layer", "a_b", "--data=a_b", "x_y"]) == ["--n-layer", "a_b", "--data=a_b", "x_y"]
     assert kebab(["--", "--n_layer"]) == ["--", "--n_layer"]

@@ -10,14 +10,14 @@ import inspect
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NoReturn
 
-from sunfish import config as config_module
 from sunfish.config import Config
-from sunfish.presets import PRESETS
+from sunfish.presets import PRESETS, preset
 
 BaseConfig = Callable[[str], Config]
-GROUPS: dict[str, Any] = {field.name: field.default_factory for field in dataclasses.fields(Config)}
+DEFAULT = "micro"
 
 
 class WrongUse(ValueError):
@@ -54,30 +54,37 @@ def kebab(words: Sequence[str]) -> list[str]:
     return result
 
 
+def groups() -> dict[str, Any]:
+    """The configuration's groups by name, with the values of the preset that a run without ``--config`` has."""
+    config = preset(DEFAULT)
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+
+
 def field_help() -> dict[str, str]:
     """The string below each field of the configuration's classes, by field name."""
     found: dict[str, str] = {}
-    for node in ast.parse(inspect.getsource(config_module)).body:
-        if isinstance(node, ast.ClassDef):
-            for line, after in zip(node.body, node.body[1:], strict=False):
-                if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-                    value = getattr(after, "value", None)
-                    if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                        found[line.target.id] = " ".join(value.value.split())
+    for group in groups().values():
+        definition = ast.parse(inspect.getsource(type(group))).body[0]
+        assert isinstance(definition, ast.ClassDef)
+        for line, after in pairwise(definition.body):
+            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                value = getattr(after, "value", None)
+                if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                    found[line.target.id] = " ".join(value.value.split())
     return found
 
 
 def add_config_flags(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> None:
     """``--config NAME`` and one flag for each field (or for ``names``); a flag not given leaves no value."""
-    parser.add_argument("--config", choices=PRESETS, help="the preset to begin with (micro)")
+    parser.add_argument("--config", choices=PRESETS, help=f"the preset to begin with ({DEFAULT})")
     wanted = None if names is None else set(names)
     helps = field_help()
-    for title, build in GROUPS.items():
-        chosen = [f for f in dataclasses.fields(build()) if wanted is None or f.name in wanted]
-        group = parser.add_argument_group(f"{title} (defaults are those of micro)") if chosen else None
+    for title, values in groups().items():
+        chosen = [f for f in dataclasses.fields(values) if wanted is None or f.name in wanted]
+        group = parser.add_argument_group(f"{title} (defaults are those of {DEFAULT})") if chosen else None
         for field in chosen:
             assert group is not None
-            flag, default = "--" + field.name.replace("_", "-"), field.default
+            flag, default = "--" + field.name.replace("_", "-"), getattr(values, field.name)
             text = f"{helps.get(field.name, '')} ({_shown(default)})".replace("%", "%%")
             options: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": text}
             if isinstance(default, bool):
@@ -94,7 +101,7 @@ def add_config_flags(parser: argparse.ArgumentParser, names: Iterable[str] | Non
 
 def given_fields(arguments: argparse.Namespace) -> dict[str, Any]:
     """The configuration fields whose flags were given."""
-    names = {f.name for build in GROUPS.values() for f in dataclasses.fields(build())}
+    names = {f.name for values in groups().values() for f in dataclasses.fields(values)}
     values = {name: value for name, value in vars(arguments).items() if name in names}
     if getattr(arguments, "cpu", False):
         values["device"] = "cpu"
@@ -104,7 +111,7 @@ def given_fields(arguments: argparse.Namespace) -> dict[str, Any]:
 def config_of(arguments: argparse.Namespace) -> Config:
     """What ``--config`` names, with the given flags set. ``WrongUse`` for a bad value."""
     try:
-        return arguments.base(arguments.config or "micro").with_fields(**given_fields(arguments))
+        return arguments.base(arguments.config or DEFAULT).with_fields(**given_fields(arguments))
     except ValueError as error:
         raise WrongUse(str(error)) from error
 

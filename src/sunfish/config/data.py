@@ -1,0 +1,42 @@
+"""The text and its prompts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the text and its prompts come from, and how they are prepared."""
+
+    data: str = "stories"
+    """stories (built in), or a path: .txt, .jsonl, .csv, .parquet, or a folder of these."""
+    stories: int = 60_000
+    """Number of built-in stories to write for training."""
+    data_folder: str = "data"
+    """Where prepared (tokenized, memory-mapped) corpora are kept."""
+    tokenizer: str = "bpe"
+    """bpe (trained on the corpus), bytes, characters, or a path to a tokenizer.json or a GPT-2 vocabulary."""
+    text_field: str = "text"
+    """Field of the text in .jsonl, .csv and .parquet records."""
+    prompt_field: str = ""
+    """Field of the prompt; empty: prompts are derived from the text."""
+    prompt_template: str = ""
+    """A prompt with fields of the record in braces, for example 'Write a {label} review'."""
+    delimiter: str = ""
+    """What divides the documents of a .txt file; empty: a blank line; 'none': one long text."""
+    validation_fraction: float = 0.05
+    """Share of the documents held out for validation, chosen by a hash of the document."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(
+                f"validation_fraction is {self.validation_fraction}; give a share between 0 and 1, such as 0.05"
+            )
+        if self.stories < 100:
+            raise ValueError(f"stories is {self.stories}, but training needs at least 100 of them")
+        if self.prompt_field and self.prompt_template:
+            raise ValueError(
+                f"prompt_field is {self.prompt_field!r} and prompt_template is {self.prompt_template!r}: "
+                "give one of the two"
+            )
