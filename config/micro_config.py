@@ -11,7 +11,8 @@ from sunfish.config import Config
 batch_size = 16  # texts in one step
 n_layer = 3  # transformer layers
 n_head = 8  # attention heads
-n_embd = 752  # width; a multiple of 2 * n_head
+n_embd = 768  # width; a multiple of 2 * n_head
+mlp_ratio = 2.5  # hidden width of the feed-forward, in widths
 vocab_size = 8192  # tokens of the tokenizer
 context_length = 256  # longest text, in tokens
 prompt_length = 64  # longest prompt, in tokens

@@ -61,7 +61,10 @@ def test_the_defaults_that_help_shows_are_those_of_a_run_without_flags(
     assert main(["train", "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     config = preset("micro")
-    for field, default in (("max-minutes", config.training.max_minutes),):
+    for field, default in (
+        ("mlp-ratio", config.model.mlp_ratio),
+        ("max-minutes", config.training.max_minutes),
+    ):
         helped = shown.split(f" --{field} FLOAT ")[1]
         assert helped[: helped.index(" --")].endswith(f"({default})")
 

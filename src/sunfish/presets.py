@@ -38,7 +38,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         batch_size=16,
         max_minutes=60.0,
     ),
-    "micro": dict(max_minutes=480.0),
+    "micro": dict(mlp_ratio=2.5, max_minutes=480.0),
     "base": dict(
         vocab_size=16_384,
         n_layer=12,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 
@@ -18,8 +19,10 @@ class ModelConfig:
     goes through the n_layer layers itself."""
     n_head: int = 8
     """H: attention heads; n_embd must be divisible by it."""
-    n_embd: int = 752
+    n_embd: int = 768
     """D: width of the network and of the token embeddings."""
+    mlp_ratio: float = 8 / 3
+    """Hidden width of the SwiGLU feed-forward in units of n_embd, rounded up to a multiple of 32 (128 from width 512)."""
     context_length: int = 256
     """Largest number of positions of one text, its two end marks included."""
     prompt_length: int = 64
@@ -43,6 +46,8 @@ class ModelConfig:
         for name in ("vocab_size", "n_layer", "n_head", "n_embd", "n_prompt_layer"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, but it must be at least 1")
+        if not 0 < self.mlp_ratio < math.inf:
+            raise ValueError(f"mlp_ratio is {self.mlp_ratio}, but it must be above 0; 2.67 is usual")
         if self.prompt_length < 0:
             raise ValueError(
                 f"prompt_length is {self.prompt_length}; give 0 for a model without prompts, or how many tokens they have"
@@ -74,7 +79,7 @@ class ModelConfig:
 
     @property
     def n_hidden(self) -> int:
-        """Hidden width of the SwiGLU feed-forward: 8/3 of the width, rounded up to a multiple of 32 (128
-        from width 512 on), so that matrix kernels see whole tiles."""
+        """Hidden width of the SwiGLU feed-forward, rounded up so that matrix kernels see whole tiles."""
         multiple = 128 if self.n_embd >= 512 else 32
-        return -(-8 * self.n_embd // (3 * multiple)) * multiple
+        # A product that misses a multiple by the error of floating point alone is that multiple.
+        return math.ceil(round(self.mlp_ratio * self.n_embd / multiple, 9)) * multiple
