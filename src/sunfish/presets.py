@@ -6,7 +6,7 @@ from typing import Any
 
 from sunfish.config import Config
 
-# One row a preset: what differs from micro, whose values are the defaults of the classes in sunfish.config.
+# One row a preset: what differs from the defaults of the classes in sunfish.config, which are micro's but for its row.
 _PRESETS: dict[str, dict[str, Any]] = {
     "nano": dict(
         vocab_size=1536,
