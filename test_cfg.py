@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import torch
 
 from sunfish.config import ProcessConfig
-from sunfish.guidance import Guided
-from sunfish.model.denoiser import Transformer
-from sunfish.objective import losses_at
-from sunfish.presets import preset
+from sunfish.config.presets import preset
+from sunfish.model.transformer import Transformer
 from sunfish.processes import build_process
+from sunfish.sampling.guidance import Guided
+from sunfish.training.loss import losses_at
 from sunfish.types import Batch, Condition
 
 ROWS, LENGTH, PROMPT, VOCABULARY = 6, 24, 5, 40
@@ -146,7 +146,7 @@ def shapes_and_numbers(on: Setting) -> Iterator[Check]:
 def dropped_share(dropout: float, rows: int = 4000) -> float:
     """The share of rows whose prompt the training objective itself drops, watched from outside."""
     from sunfish.config import TrainingConfig
-    from sunfish.objective import objective
+    from sunfish.training.loss import objective
 
     config = preset(
         "nano", vocab_size=8, n_layer=1, n_head=1, n_embd=4, context_length=4, prompt_length=1

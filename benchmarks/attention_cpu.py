@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from common import fastest
 from torch import Tensor
 
-from sunfish.model.written import attention
+from sunfish.model.kernels.autograd import attention
 
 
 def written_out(query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:

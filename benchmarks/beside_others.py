@@ -16,15 +16,15 @@ import tempfile
 import time
 from statistics import median
 
-from sunfish.cores import SPINS
+from sunfish.hardware.cpu import SPINS
 
 NEVER = 10**9
 
 
 def one(config: str, seconds: float) -> float:
     """Median seconds of a step in this process."""
-    from sunfish.presets import preset
-    from sunfish.train import Trainer
+    from sunfish.config.presets import preset
+    from sunfish.training.trainer import Trainer
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from sunfish.config import ProcessConfig
-from sunfish.data.batches import Batches
-from sunfish.model.denoiser import Transformer
-from sunfish.objective import block_times, exact_counts, losses_at
+from sunfish.data.dataloader import Batches
+from sunfish.model.transformer import Transformer
 from sunfish.processes import build_process
-from sunfish.randomness import generator_of
+from sunfish.rng import generator_of
+from sunfish.training.loss import block_times, exact_counts, losses_at
 from sunfish.types import Batch, Condition
 
 # Sum of the masked cross-entropies, each divided by its time, of a batch at (x_t, t, block length).

@@ -13,11 +13,11 @@ import torch
 from pictures import picture
 
 from sunfish.commands.flags import Parser, add_config_flags, kebab
+from sunfish.config.presets import preset
+from sunfish.config.sampling import SamplingSettings
 from sunfish.data.stories.oracle import check, grammatical
-from sunfish.devices import choose_precision, set_threads
-from sunfish.pipeline import Generated, Pipeline
-from sunfish.presets import preset
-from sunfish.sampling import SamplingSettings
+from sunfish.hardware.device import choose_precision, set_threads
+from sunfish.sampling.pipeline import Generated, Pipeline
 
 
 def share(values: list[bool]) -> float:

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from common import fastest
 from torch import Tensor, nn
 
-from sunfish.cores import keep_memory
-from sunfish.model.cross_entropy import linear_cross_entropy
+from sunfish.hardware.cpu import keep_memory
+from sunfish.model.kernels.cross_entropy import linear_cross_entropy
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 

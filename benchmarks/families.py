@@ -22,17 +22,17 @@ import torch
 from common import by_oracle, ratio
 from pictures import picture, pyplot, save
 
-from sunfish.checkpoint import LAST, load_checkpoint
+from sunfish.checkpoint.folder import LAST, load_checkpoint
 from sunfish.config import Config
-from sunfish.data.batches import Batches
-from sunfish.data.open import open_source
-from sunfish.data.prepare import prepare
+from sunfish.config.presets import preset
+from sunfish.config.sampling import SamplingSettings
+from sunfish.data.dataloader import Batches
+from sunfish.data.prepare.prepare import prepare
+from sunfish.data.sources.open import open_source
 from sunfish.data.stories import story
-from sunfish.devices import set_threads
-from sunfish.evaluate import validate
-from sunfish.pipeline import Generated, Pipeline
-from sunfish.presets import preset
-from sunfish.sampling import SamplingSettings
+from sunfish.hardware.device import set_threads
+from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.training.evaluation import validate
 
 # What each family changes in `tiny`, and its own exact sampler. The decoder takes one of its layers: the same size.
 READING = str(preset("tiny").model.n_layer - 1)

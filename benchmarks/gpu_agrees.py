@@ -19,16 +19,16 @@ import torch
 from torch import Tensor
 
 from sunfish.config import Config
-from sunfish.data.open import open_source
-from sunfish.data.prepare import prepare
-from sunfish.devices import choose_device
-from sunfish.model.denoiser import Transformer
-from sunfish.objective import objective
-from sunfish.pipeline import Pipeline
-from sunfish.presets import preset
+from sunfish.config.presets import preset
+from sunfish.config.sampling import SamplingSettings
+from sunfish.data.prepare.prepare import prepare
+from sunfish.data.sources.open import open_source
+from sunfish.hardware.device import choose_device
+from sunfish.model.transformer import Transformer
 from sunfish.processes import build_process
-from sunfish.randomness import generator_of
-from sunfish.sampling import SamplingSettings
+from sunfish.rng import generator_of
+from sunfish.sampling.pipeline import Pipeline
+from sunfish.training.loss import objective
 from sunfish.types import Batch
 
 SHAPE = dict(vocab_size=500, n_layer=2, n_head=4, n_embd=256, context_length=256, prompt_length=16)

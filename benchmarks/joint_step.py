@@ -20,11 +20,11 @@ from training_rate import FullRows
 
 from sunfish.commands.flags import config_of
 from sunfish.config import TrainingConfig
-from sunfish.devices import choose_precision, set_threads
-from sunfish.model.denoiser import Transformer
-from sunfish.objective import objective
+from sunfish.hardware.device import choose_precision, set_threads
+from sunfish.model.transformer import Transformer
 from sunfish.processes import build_process
-from sunfish.randomness import generator_of
+from sunfish.rng import generator_of
+from sunfish.training.loss import objective
 
 
 def main() -> None:

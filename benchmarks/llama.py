@@ -18,12 +18,12 @@ from typing import Any
 
 import torch
 
-from sunfish.checkpoint import load_checkpoint
+from sunfish.checkpoint.folder import load_checkpoint
 from sunfish.config import ModelConfig
-from sunfish.data.batches import Batches
-from sunfish.data.open import open_source
-from sunfish.data.prepare import prepare
-from sunfish.devices import choose_precision, set_threads
+from sunfish.data.dataloader import Batches
+from sunfish.data.prepare.prepare import prepare
+from sunfish.data.sources.open import open_source
+from sunfish.hardware.device import choose_precision, set_threads
 from sunfish.types import Batch
 
 IGNORED = -100

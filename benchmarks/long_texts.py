@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sunfish.devices import set_threads
-from sunfish.pipeline import Pipeline
+from sunfish.hardware.device import set_threads
+from sunfish.sampling.pipeline import Pipeline
 
 ROW = "{:>22} {:>12} {:>10}"
 

@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sunfish.data.batches import Batches
-from sunfish.model.attention import attend, rotary_angles, split_heads
-from sunfish.model.cross_entropy import linear_cross_entropy
-from sunfish.model.written import rotate
-from sunfish.objective import block_times
-from sunfish.optim import update_average
-from sunfish.randomness import generator_of
+from sunfish.data.dataloader import Batches
+from sunfish.model.kernels.autograd import rotate
+from sunfish.model.kernels.cross_entropy import linear_cross_entropy
+from sunfish.model.layers import attend, rotary_angles, split_heads
+from sunfish.rng import generator_of
+from sunfish.training.loss import block_times
+from sunfish.training.optimizer import update_average
 
 CONDITION = 128  # width of what modulates the layers
 DROPOUT = 0.1

@@ -16,8 +16,8 @@ from statistics import median
 from common import by_oracle
 
 from sunfish.data.stories import story
-from sunfish.devices import set_threads
-from sunfish.pipeline import Generated, Pipeline
+from sunfish.hardware.device import set_threads
+from sunfish.sampling.pipeline import Generated, Pipeline
 
 ROW = "{:<26} {:>9} {:>7} {:>9} {:>7}"
 

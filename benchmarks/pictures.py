@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sunfish.extras import how_to_install
+from sunfish.utils import how_to_install
 
 
 def plot(rows: list[dict[str, float]], lines: dict[str, str], path: Path, title: str) -> None:

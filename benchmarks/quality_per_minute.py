@@ -30,13 +30,13 @@ from llama import build, likelihood, train_llama, without_prompt
 from mdlm import like, train
 
 from sunfish.commands.flags import given_fields
-from sunfish.data.batches import Batches
-from sunfish.data.open import open_source
-from sunfish.data.prepare import prepare
-from sunfish.devices import choose_device, choose_precision, set_threads
-from sunfish.model.denoiser import count_parameters
-from sunfish.presets import preset
-from sunfish.train import Trainer
+from sunfish.config.presets import preset
+from sunfish.data.dataloader import Batches
+from sunfish.data.prepare.prepare import prepare
+from sunfish.data.sources.open import open_source
+from sunfish.hardware.device import choose_device, choose_precision, set_threads
+from sunfish.model.transformer import count_parameters
+from sunfish.training.trainer import Trainer
 from sunfish.types import Batch
 
 NEVER = 10**9

@@ -25,11 +25,11 @@ import torch
 from common import by_oracle, distinct, entropy, nats, share
 from llama import build
 
+from sunfish.config.sampling import SamplingSettings
 from sunfish.data.stories import story
-from sunfish.devices import set_threads
-from sunfish.model.denoiser import count_parameters
-from sunfish.pipeline import Generated, Pipeline
-from sunfish.sampling import SamplingSettings
+from sunfish.hardware.device import set_threads
+from sunfish.model.transformer import count_parameters
+from sunfish.sampling.pipeline import Generated, Pipeline
 
 SAMPLERS = (
     "verified/1", "verified/4", "verified/8", "verified/8/0.5", "verified/16", "verified:1/4", "leftmost/4",

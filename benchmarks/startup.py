@@ -58,7 +58,7 @@ def main() -> None:
     if arguments.peer:
         from llama import build
 
-        from sunfish.checkpoint import load_checkpoint
+        from sunfish.checkpoint.folder import load_checkpoint
 
         with tempfile.TemporaryDirectory() as folder:
             loaded = load_checkpoint(arguments.checkpoint)

@@ -19,10 +19,10 @@ import torch
 from common import by_oracle, distinct, entropy, nats, ratio
 from pictures import picture, pyplot, save
 
+from sunfish.config.sampling import SamplingSettings
 from sunfish.data.stories import story
-from sunfish.devices import choose_precision, set_threads
-from sunfish.pipeline import Pipeline
-from sunfish.sampling import SamplingSettings
+from sunfish.hardware.device import choose_precision, set_threads
+from sunfish.sampling.pipeline import Pipeline
 
 SAMPLERS = (
     "leftmost",

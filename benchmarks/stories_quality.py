@@ -22,7 +22,7 @@ from pictures import plot
 from sunfish.data.stories import story
 from sunfish.data.stories.lexicon import NAMES
 from sunfish.data.stories.oracle import check
-from sunfish.pipeline import Generated
+from sunfish.sampling.pipeline import Generated
 
 ROW = "{:>8} {:>9} {:>8} {:>9} {:>6} {:>9} {:>9} {:>10} {:>7}"
 

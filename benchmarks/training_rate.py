@@ -28,9 +28,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sunfish.commands.flags import config_of
 from sunfish.config import Config
-from sunfish.devices import clock, matmul_rate
-from sunfish.sizes import training_memory
-from sunfish.train import Trainer
+from sunfish.hardware.device import clock, matmul_rate
+from sunfish.model.cost import training_memory
+from sunfish.training.trainer import Trainer
 from sunfish.types import Batch
 
 PRODUCTS = ("aten::mm", "aten::bmm", "aten::addmm", "aten::addmm_", "aten::baddbmm", "aten::baddbmm_")

@@ -18,18 +18,18 @@ import torch
 from common import by_oracle, ratio
 from torch import Tensor
 
+from sunfish.config.sampling import SamplingSettings
 from sunfish.data.stories import story
-from sunfish.devices import set_threads
-from sunfish.guidance import Guided
-from sunfish.pipeline import Generated, Pipeline
+from sunfish.hardware.device import set_threads
 from sunfish.processes.gaussian import GaussianProcess
 from sunfish.processes.mixed import MixedProcess
-from sunfish.randomness import Streams, draw_categorical
-from sunfish.samplers import get_sampler
-from sunfish.sampling import SamplingSettings, sharpen
-from sunfish.schedules import time_grid
+from sunfish.processes.schedules import time_grid
+from sunfish.rng import Streams, draw_categorical
+from sunfish.sampling.guidance import Guided
+from sunfish.sampling.logits import Writable, sharpen
+from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.unmasking import get_sampler
 from sunfish.types import Condition, Process
-from sunfish.vocabulary import Writable
 
 ROW = "{:>9} {:>9} {:>9} {:>7} {:>15} {:>11}"
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from sunfish.config import Config
-from sunfish.presets import preset
+from sunfish.config.presets import preset
 
 FILES = {"full": "model_config"}
 
@@ -37,7 +37,7 @@ def build(name: str, values: Mapping[str, Any], show: bool) -> Config:
         )
     config = preset(name, **{field: value for field, value in values.items() if field in known})
     if show:
-        from sunfish.sizes import describe
+        from sunfish.model.cost import describe
 
         print(describe(config))
     return config

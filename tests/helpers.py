@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from sunfish.config import Config, ModelConfig, ProcessConfig
-from sunfish.model.denoiser import Transformer
-from sunfish.objective import block_times
-from sunfish.randomness import Streams, generator_of
+from sunfish.model.transformer import Transformer
+from sunfish.rng import Streams, generator_of
+from sunfish.training.loss import block_times
 from sunfish.types import Batch, Process
 
 CONFIG = ModelConfig(vocab_size=23, n_layer=2, n_head=2, n_embd=16, context_length=24, prompt_length=6)

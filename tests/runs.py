@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from sunfish.config import Config
-from sunfish.presets import preset
+from sunfish.config.presets import preset
 
 SHAPE = dict(
     n_layer=1, n_head=1, n_embd=16, vocab_size=320, context_length=256, stories=120, batch_size=4, threads=1,

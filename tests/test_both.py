@@ -10,11 +10,11 @@ import torch
 from torch.nn.attention.flex_attention import create_mask
 
 from sunfish.config import ModelConfig, ProcessConfig
+from sunfish.config.presets import preset
 from sunfish.model.side_by_side import parts_of, tiled_mask
-from sunfish.objective import block_times, exact_counts, losses_at, with_complement
-from sunfish.presets import preset
 from sunfish.processes import PROCESSES, build_process
-from sunfish.randomness import Streams, generator_of
+from sunfish.rng import Streams, generator_of
+from sunfish.training.loss import block_times, exact_counts, losses_at, with_complement
 from tests.helpers import CONFIG, batch, model
 
 

@@ -15,10 +15,10 @@ import torch
 
 from sunfish.cli import COMMANDS, build_parser, main
 from sunfish.commands.flags import field_help, given_fields, kebab
-from sunfish.commands.settings import DEFAULTS, GUIDANCE
+from sunfish.commands.sampling_flags import DEFAULTS, GUIDANCE
 from sunfish.config import Config
-from sunfish.presets import preset
-from sunfish.sampling import GUIDANCE_SCALE, SamplingSettings
+from sunfish.config.presets import preset
+from sunfish.config.sampling import GUIDANCE_SCALE, SamplingSettings
 from tests.conftest import TINY, Workplace, python
 
 

@@ -12,14 +12,14 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 
 from sunfish.config import ProcessConfig, TrainingConfig
+from sunfish.config.presets import preset
+from sunfish.config.sampling import SamplingSettings
 from sunfish.model.compiled import Compiled, missing_tools
-from sunfish.objective import objective
-from sunfish.pipeline import Pipeline
-from sunfish.presets import preset
 from sunfish.processes import build_process
-from sunfish.randomness import generator_of
-from sunfish.sampling import SamplingSettings
-from sunfish.train import Trainer
+from sunfish.rng import generator_of
+from sunfish.sampling.pipeline import Pipeline
+from sunfish.training.loss import objective
+from sunfish.training.trainer import Trainer
 from sunfish.types import Condition, Denoiser, Past, Start
 from tests.conftest import Workplace
 from tests.helpers import CONFIG, batch, model

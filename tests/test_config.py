@@ -10,8 +10,8 @@ import pytest
 
 from config import FILES, get_config
 from sunfish.config import Config, ModelConfig
-from sunfish.model.denoiser import Transformer
-from sunfish.presets import PRESETS, preset
+from sunfish.config.presets import PRESETS, preset
+from sunfish.model.transformer import Transformer
 from tests.conftest import ROOT, python
 
 

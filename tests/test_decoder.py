@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from sunfish.config import ModelConfig, ProcessConfig
-from sunfish.model.denoiser import count_parameters
-from sunfish.objective import objective
-from sunfish.presets import preset
+from sunfish.config.presets import preset
+from sunfish.model.cost import flops_per_token
+from sunfish.model.transformer import count_parameters
 from sunfish.processes import build_process
-from sunfish.randomness import generator_of
-from sunfish.sizes import flops_per_token
+from sunfish.rng import generator_of
+from sunfish.training.loss import objective
 from tests.helpers import CONFIG, batch, model, trained_and_cached
 
 SHALLOW = replace(CONFIG, n_layer=3, n_decoder_layer=1)

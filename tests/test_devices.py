@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sunfish import cores as of_cores
-from sunfish import devices
-from sunfish.cores import cores, hardware_threads
-from sunfish.devices import choose_device, choose_precision
+from sunfish.hardware import cpu as of_cores
+from sunfish.hardware import device as devices
+from sunfish.hardware.cpu import cores, hardware_threads
+from sunfish.hardware.device import choose_device, choose_precision
 
 
 def test_auto_and_cpu() -> None:
@@ -59,7 +59,7 @@ def test_emulated_bfloat16_is_measured_once(monkeypatch) -> None:
 
 BLOCKS = """
 import ctypes, sys
-from sunfish.cores import keep_memory
+from sunfish.hardware.cpu import keep_memory
 print(keep_memory() if sys.argv[1:] else False)
 names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
 libc = ctypes.CDLL(None)

@@ -10,12 +10,12 @@ import torch
 
 from sunfish.cli import main
 from sunfish.config import Config
-from sunfish.distillation import Distillation, divergence
-from sunfish.guidance import Guided, OnePass
-from sunfish.model.denoiser import Transformer
-from sunfish.pipeline import Pipeline
-from sunfish.sampling import SamplingSettings
+from sunfish.config.sampling import SamplingSettings
+from sunfish.model.transformer import Transformer
+from sunfish.sampling.guidance import Guided, OnePass
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.tokenizers import build_tokenizer
+from sunfish.training.distillation import Distillation, divergence
 from tests.conftest import Workplace
 from tests.helpers import CONFIG, batch, model
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sunfish.cli import COMMANDS, main
-from sunfish.presets import PRESETS
+from sunfish.config.presets import PRESETS
 from tests.conftest import ROOT, Workplace
 
 PAGES = (

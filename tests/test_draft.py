@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from sunfish.config import ProcessConfig, TrainingConfig
+from sunfish.model.kernels.autograd import normalise
 from sunfish.model.masks import ahead_mask, behind_each
-from sunfish.model.written import normalise
-from sunfish.objective import draft_loss, objective, places
 from sunfish.processes import build_process
-from sunfish.randomness import Streams, generator_of
+from sunfish.rng import Streams, generator_of
+from sunfish.training.loss import draft_loss, objective, places
 from tests.helpers import CONFIG, batch, config_of, model
 
 

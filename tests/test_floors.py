@@ -9,19 +9,15 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "src" / "sunfish"
-# From the ground up; a module may import from lower floors, and inside its own folder.
+# From the ground up; a package imports from lower floors, and inside itself.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("config", "cores", "schedules", "randomness", "extras"),
-    ("presets",),
-    ("devices",),
+    ("rng", "utils"),
+    ("config", "hardware", "tokenizers"),
     ("types",),
-    ("samplers", "revision"),
-    ("processes", "model", "tokenizers", "trackers"),
-    ("data", "guidance", "vocabulary", "objective", "sampling", "optim", "card", "monitor", "sizes"),
-    ("checkpoint", "evaluate", "machine", "verified", "generation", "windows"),
-    ("pipeline", "distillation", "meter"),
-    ("infill", "frontier"),
-    ("train",),
+    ("data", "model", "processes"),
+    ("checkpoint",),
+    ("sampling",),
+    ("training",),
     ("commands",),
     ("cli",),
     ("__main__",),
@@ -88,7 +84,7 @@ def test_kinds_do_not_know_each_other() -> None:
         for name, path in known.items()
         for target in imports(path, known)
         if "." in name and name.split(".")[0] in SIBLINGS_APART
-        and target.split(".")[0] == name.split(".")[0] and target.split(".")[-1] != "base"
+        and target.split(".")[0] == name.split(".")[0] and target.split(".")[-1] not in ("base", "schedules")
     ]  # fmt: skip
     assert not wrong, "\n".join(wrong)
 

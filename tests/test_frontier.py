@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from sunfish import frontier as module
 from sunfish.cli import main
+from sunfish.config.sampling import SamplingSettings
 from sunfish.data.stories import story
-from sunfish.frontier import Point, by_likelihood, by_oracle, candidates, frontier, recommend
-from sunfish.generation import Generation, read_generation, write_generation
-from sunfish.pipeline import Generated, Pipeline
-from sunfish.sampling import SamplingSettings
+from sunfish.sampling import autotune as module
+from sunfish.sampling.autotune import Point, by_likelihood, by_oracle, candidates, frontier, recommend
+from sunfish.sampling.generation_config import Generation, read_generation, write_generation
+from sunfish.sampling.pipeline import Generated, Pipeline
 from tests.conftest import Workplace
 
 

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from sunfish.config import ProcessConfig, TrainingConfig
-from sunfish.model import attention, pointer
+from sunfish.model import copy_head as pointer
+from sunfish.model import layers as attention
 from sunfish.model.side_by_side import Visible
-from sunfish.objective import objective
 from sunfish.processes import build_process
-from sunfish.randomness import generator_of
+from sunfish.rng import generator_of
+from sunfish.training.loss import objective
 from tests.helpers import batch, model
 
 # Of PyTorch's list of operations that autocast to float32 on a GPU, those that a pass meets in bfloat16. A number

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sunfish.guidance import Guided
-from sunfish.sampling import SamplingSettings, sharpen
+from sunfish.config.sampling import SamplingSettings
+from sunfish.sampling.guidance import Guided
+from sunfish.sampling.logits import sharpen
 from tests.helpers import CONFIG, batch, model
 
 

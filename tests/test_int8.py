@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from sunfish import pipeline as pipeline_module
 from sunfish.config import ProcessConfig
-from sunfish.model.int8 import Int8Linear, in_int8
-from sunfish.pipeline import Pipeline
+from sunfish.config.sampling import SamplingSettings
+from sunfish.model.kernels.int8 import Int8Linear, in_int8
 from sunfish.processes import build_process
-from sunfish.randomness import Streams, generator_of
-from sunfish.sampling import SamplingSettings
+from sunfish.rng import Streams, generator_of
+from sunfish.sampling import pipeline as pipeline_module
+from sunfish.sampling.pipeline import Pipeline
 from tests.conftest import Workplace
 from tests.helpers import batch, config_of, model
 

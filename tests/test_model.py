@@ -7,16 +7,17 @@ import torch
 import torch.nn.functional as F
 
 from sunfish.config import ProcessConfig, TrainingConfig
-from sunfish.guidance import Guided
-from sunfish.model.attention import attend, merge_heads
-from sunfish.model.cross_entropy import linear_cross_entropy
-from sunfish.model.denoiser import Transformer
+from sunfish.config.sampling import SamplingSettings
+from sunfish.model.kernels.autograd import gated, normalise
+from sunfish.model.kernels.cross_entropy import linear_cross_entropy
+from sunfish.model.layers import attend, merge_heads
 from sunfish.model.masks import canvas_mask
-from sunfish.model.written import gated, normalise
-from sunfish.objective import block_times, losses_at, objective
+from sunfish.model.transformer import Transformer
 from sunfish.processes import build_process
-from sunfish.randomness import Streams, generator_of
-from sunfish.sampling import SamplingSettings, generate
+from sunfish.rng import Streams, generator_of
+from sunfish.sampling.block_diffusion import generate
+from sunfish.sampling.guidance import Guided
+from sunfish.training.loss import block_times, losses_at, objective
 from tests.helpers import CONFIG, END, batch, model, trained_and_cached
 
 

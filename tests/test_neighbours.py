@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sunfish.checkpoint import read_about
+from sunfish.checkpoint.folder import read_about
 from sunfish.config import Config
 from sunfish.model.neighbours import Neighbours, edge_of
-from sunfish.randomness import generator_of
+from sunfish.rng import generator_of
 from tests.conftest import Workplace
 from tests.helpers import CONFIG, batch, model
 

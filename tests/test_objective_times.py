@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from sunfish.config import Config, ProcessConfig, TrainingConfig
-from sunfish.objective import training_times
-from sunfish.presets import preset
+from sunfish.config.presets import preset
 from sunfish.processes import PROCESSES, build_process
-from sunfish.randomness import generator_of
+from sunfish.rng import generator_of
+from sunfish.training.loss import training_times
 from tests.helpers import batch
 
 

@@ -7,7 +7,7 @@ import copy
 import pytest
 import torch
 
-from sunfish.optim import Muon, orthogonalise
+from sunfish.training.optimizer import Muon, orthogonalise
 
 
 def test_orthogonalise_flattens_the_singular_values() -> None:
@@ -39,7 +39,7 @@ def test_muon_in_parts_is_muon_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Large networks go through the iteration in parts, and a tall matrix as its transpose would."""
     moved = []
     for together in (10**6, 100):
-        monkeypatch.setattr("sunfish.optim.TOGETHER", together)
+        monkeypatch.setattr("sunfish.training.optimizer.TOGETHER", together)
         generator = torch.Generator().manual_seed(2)
         parameters = [torch.nn.Parameter(torch.randn(8, 8, generator=generator)) for _ in range(5)]
         for parameter in parameters:
@@ -54,7 +54,7 @@ def test_muon_in_parts_is_muon_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_muon_takes_turns_with_as_many_times_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of three matrices moves in every third step, as its momentum of then says; before a row has a history."""
-    monkeypatch.setattr("sunfish.optim.TOGETHER", 64)  # one matrix a stack
+    monkeypatch.setattr("sunfish.training.optimizer.TOGETHER", 64)  # one matrix a stack
     generator = torch.Generator().manual_seed(4)
     parameters = [torch.nn.Parameter(torch.zeros(8, 8)) for _ in range(3)]
     muon = Muon(dict.fromkeys(parameters, 1), 0.1, 0.0, torch.float32, turns=3)

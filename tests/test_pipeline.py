@@ -13,14 +13,13 @@ import torch.nn.functional as F
 from rich.console import Console
 
 from sunfish.cli import main
-from sunfish.commands.show import watch
-from sunfish.infill import infill, parse
-from sunfish.model.denoiser import Transformer
-from sunfish.pipeline import Generated, Pipeline
+from sunfish.commands.display import watch
+from sunfish.config.sampling import VERIFIED, SamplingSettings
+from sunfish.model.transformer import Transformer
 from sunfish.processes.masked import MaskedProcess
-from sunfish.randomness import generator_of
-from sunfish.samplers import VERIFIED
-from sunfish.sampling import SamplingSettings
+from sunfish.rng import generator_of
+from sunfish.sampling.infilling import infill, parse
+from sunfish.sampling.pipeline import Generated, Pipeline
 from tests.conftest import Workplace
 
 PROMPT = "Write a story about a robot"

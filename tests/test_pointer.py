@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from sunfish.config import ModelConfig
-from sunfish.model.attention import split_heads
-from sunfish.model.pointer import Pointer
-from sunfish.model.written import normalise
+from sunfish.model.copy_head import Pointer
+from sunfish.model.kernels.autograd import normalise
+from sunfish.model.layers import split_heads
 
 CONFIG = ModelConfig(vocab_size=11, n_layer=1, n_head=2, n_embd=8, context_length=16, prompt_length=4)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from sunfish.config.presets import preset
 from sunfish.model.pretrained_prompts import load_pretrained_prompts
-from sunfish.pipeline import Pipeline
-from sunfish.presets import preset
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.tokenizers import build_tokenizer
-from sunfish.train import train
+from sunfish.training.trainer import train
 
 transformers = pytest.importorskip("transformers", reason="the hf extra is not installed")
 

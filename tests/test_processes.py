@@ -8,9 +8,9 @@ import pytest
 
 from sunfish.cli import main
 from sunfish.config import ProcessConfig
-from sunfish.presets import preset
+from sunfish.config.presets import preset
 from sunfish.processes import PROCESSES, build_process
-from sunfish.samplers import SAMPLERS
+from sunfish.sampling.unmasking import SAMPLERS
 from sunfish.types import Process
 from tests.conftest import TINY
 

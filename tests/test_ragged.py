@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from sunfish.config import Config, ModelConfig, ProcessConfig
-from sunfish.guidance import Guided
+from sunfish.config.sampling import SamplingSettings
 from sunfish.model.masks import ragged_mask
 from sunfish.processes import build_process
-from sunfish.randomness import Streams, generator_of
-from sunfish.sampling import SamplingSettings
+from sunfish.rng import Streams, generator_of
+from sunfish.sampling.guidance import Guided
+from sunfish.sampling.speculative import verified_snapshots
 from sunfish.types import Condition
-from sunfish.verified import verified_snapshots
 from tests.helpers import CONFIG, END, batch, model
 
 

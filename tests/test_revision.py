@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from sunfish.config import ProcessConfig
-from sunfish.guidance import Guided
+from sunfish.config.sampling import SamplingSettings
 from sunfish.processes import build_process
-from sunfish.randomness import Streams
-from sunfish.revision import Reader, revised
-from sunfish.sampling import SamplingSettings, generate, sharpen
+from sunfish.rng import Streams
+from sunfish.sampling.block_diffusion import generate
+from sunfish.sampling.guidance import Guided
+from sunfish.sampling.logits import sharpen
+from sunfish.sampling.remasking import Reader, revised
 from tests.helpers import CONFIG, batch, model
 
 SHARP = partial(sharpen, settings=SamplingSettings(temperature=0.5))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sunfish.checkpoint import load_checkpoint, load_trainer, read_about
-from sunfish.train import train
+from sunfish.checkpoint.folder import load_checkpoint, load_trainer, read_about
+from sunfish.training.trainer import train
 from tests.runs import config
 
 

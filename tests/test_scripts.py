@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sunfish.cores import SPINS
+from sunfish.hardware.cpu import SPINS
 from tests.conftest import ROOT, TINY, Workplace, python
 
 SCRIPTS = ("run.sh", "start_training.sh", "run_tests.sh", ".ci/run")
@@ -99,7 +99,7 @@ def test_guidance_checks_pass() -> None:
 def test_guidance_checks_can_fail() -> None:
     """A guidance that forgets the null prompt is caught."""
     code = (
-        "import sys, test_cfg\nfrom sunfish.guidance import Guided\n"
+        "import sys, test_cfg\nfrom sunfish.sampling.guidance import Guided\n"
         "both = lambda c: c.with_null()._replace(mask=__import__('torch').cat([c.mask, c.mask]))\n"
         "Guided._condition = lambda self, c, guides: both(c) if self._copies(guides) > 1 else c\n"
         "sys.exit(test_cfg.main())"

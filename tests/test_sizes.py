@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sunfish import machine
-from sunfish.machine import available_memory, free_disk, furthest, preflight
-from sunfish.model.denoiser import Transformer, count_parameters
-from sunfish.presets import PRESETS, preset
-from sunfish.sizes import disk_needed, flops_per_token, readable, sampling_memory, training_memory
+from sunfish.config.presets import PRESETS, preset
+from sunfish.hardware.resources import available_memory, free_disk
+from sunfish.model.cost import disk_needed, flops_per_token, sampling_memory, training_memory
+from sunfish.model.transformer import Transformer, count_parameters
+from sunfish.training import preflight as machine
+from sunfish.training.preflight import furthest, preflight
+from sunfish.utils import format_bytes
 
 PROMISED = {  # parameters, and the share by which they may differ
     "nano": (0.30e6, 0.10),
@@ -51,7 +53,7 @@ def test_costs_grow_with_the_size() -> None:
     assert fixed < again < half < whole
     assert again - fixed < (whole - fixed) / 2
     assert disk_needed(10**9) > 20e9
-    assert readable(2**20 * 300) == "300 MiB" and readable(2**30 * 1.5) == "1.5 GiB"
+    assert format_bytes(2**20 * 300) == "300 MiB" and format_bytes(2**30 * 1.5) == "1.5 GiB"
 
 
 def test_the_largest_size_that_sees_enough_is_advised() -> None:

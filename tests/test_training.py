@@ -15,18 +15,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from sunfish.checkpoint import load_checkpoint, load_trainer, read_about
+from sunfish.checkpoint.folder import load_checkpoint, load_trainer, read_about
 from sunfish.config import Config
-from sunfish.objective import Losses
-from sunfish.optim import learning_rate_factor, update_average
-from sunfish.train import NotFinite, Trainer, train
+from sunfish.training.loss import Losses
+from sunfish.training.optimizer import learning_rate_factor, update_average
+from sunfish.training.trainer import NotFinite, Trainer, train
 from sunfish.types import Batch
 from tests.runs import config, losses
 
 
 def run_script(settings: Config, resume: bool) -> subprocess.Popen[bytes]:
     code = (
-        "import json, sys; from pathlib import Path; from sunfish.config import Config; from sunfish.train import train\n"
+        "import json, sys; from pathlib import Path; from sunfish.config import Config"
+        "; from sunfish.training.trainer import train\n"
         f"c = Config.from_dict(json.loads({json.dumps(json.dumps(settings.to_dict()))}))\n"
         f"last = Path(c.training.checkpoints) / 'last.ckpt'\n"
         f"train(c, last if {resume} and last.exists() else None)"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sunfish.model.attention import Layer
-from sunfish.presets import preset
-from sunfish.train import Trainer, train
+from sunfish.config.presets import preset
+from sunfish.model.layers import Layer
+from sunfish.training.trainer import Trainer, train
 from tests.runs import config, losses
 
 

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from sunfish.config import ProcessConfig
+from sunfish.config.sampling import SamplingSettings
 from sunfish.processes import build_process
-from sunfish.randomness import Streams
-from sunfish.sampling import SamplingSettings, Snapshot, snapshots
+from sunfish.rng import Streams
+from sunfish.sampling.block_diffusion import Snapshot, snapshots
+from sunfish.sampling.logits import Writable
+from sunfish.sampling.sliding_window import windows
+from sunfish.sampling.speculative import verified_snapshots
 from sunfish.types import Condition
-from sunfish.verified import verified_snapshots
-from sunfish.vocabulary import Writable
-from sunfish.windows import windows
 from tests.helpers import CONFIG, END, batch, model
 
 CONTEXT, LENGTH, KEPT = CONFIG.context_length, 61, CONFIG.context_length // 2 - 1

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from sunfish.config import Config, ModelConfig, ProcessConfig
-from sunfish.data.prepared import report
-from sunfish.distillation import Distillation
-from sunfish.model.denoiser import count_parameters
-from sunfish.pipeline import Pipeline
-from sunfish.presets import preset
+from sunfish.config.presets import preset
+from sunfish.data.dataset import report
+from sunfish.model.transformer import count_parameters
 from sunfish.processes import build_process
-from sunfish.train import Trainer
+from sunfish.sampling.pipeline import Pipeline
+from sunfish.training.distillation import Distillation
+from sunfish.training.trainer import Trainer
 from tests.helpers import CONFIG, batch, model, trained_and_cached
 
 ALONE = replace(CONFIG, prompt_length=0)

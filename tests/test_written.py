@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sunfish.model.attention import _fused, merge_heads, rotary_angles, split_heads
+from sunfish.model.kernels.autograd import attention, queries_keys_values
+from sunfish.model.layers import _fused, merge_heads, rotary_angles, split_heads
 from sunfish.model.side_by_side import behind, parts_of
-from sunfish.model.written import attention, queries_keys_values
 
 
 def drawn(*shape: int) -> Tensor:

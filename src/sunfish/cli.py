@@ -16,8 +16,8 @@ from contextlib import contextmanager
 
 from sunfish.commands import bench, data, distill_guidance, doctor, infill, sample, sizes, tokenizer, train
 from sunfish.commands.flags import BaseConfig, Parser, WrongUse, kebab
-from sunfish.cores import share_cores
-from sunfish.presets import preset
+from sunfish.config.presets import preset
+from sunfish.hardware.cpu import share_cores
 
 COMMANDS = {
     "train": train,

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sunfish.randomness import Streams
+from sunfish.rng import Streams
 
 State = Tensor  # [B, N] token ids of the discrete processes, [B, N, 2E] vectors and their estimates of the continuous
 Past = Tensor  # [L+1, 2, B, H, M, D/H]: keys and values of the M remembered tokens, of every layer and the pointer
@@ -195,7 +195,7 @@ class Process(Protocol):
         s: float,
         table: Tensor,
         rng: Streams,
-        sampler: Sampler = ...,
+        sampler: Sampler,
         belief: Tensor | None = None,
     ) -> State:
         """One reverse step from scalar time ``t`` to ``s < t``; every position is treated as free.

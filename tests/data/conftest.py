@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sunfish.data.open import open_source
-from sunfish.data.prepare import Prepared, prepare
+from sunfish.data.prepare.prepare import Prepared, prepare
+from sunfish.data.sources.open import open_source
 from tests.data.corpora import quiet, small
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sunfish.config import Config
-from sunfish.presets import preset
+from sunfish.config.presets import preset
 
 NOUNS = "harbour keeper lamp storm violin garden robot market winter letter bridge clock"
 WORDS = NOUNS.split()

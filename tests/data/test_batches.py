@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from sunfish.data.batches import Batches
-from sunfish.data.builtin import StoriesSource
-from sunfish.data.prepare import prepare
-from sunfish.presets import preset
+from sunfish.config.presets import preset
+from sunfish.data.dataloader import Batches
+from sunfish.data.prepare.prepare import prepare
+from sunfish.data.sources.stories import StoriesSource
 
 END, CONTEXT = 0, 60
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sunfish.data.batches import Batches
-from sunfish.data.open import open_source
-from sunfish.data.prepare import prepare, report
-from sunfish.data.rows import windows
+from sunfish.data.dataloader import Batches
+from sunfish.data.prepare.encode import windows
+from sunfish.data.prepare.prepare import prepare, report
+from sunfish.data.sources.open import open_source
 from tests.data.corpora import quiet, records, small, text_of
 
 

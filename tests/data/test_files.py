@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sunfish.config import DataConfig
-from sunfish.data.files import FileSource
-from sunfish.data.open import open_source
-from sunfish.data.readers import read_delimited, read_long
+from sunfish.data.sources.files import FileSource
+from sunfish.data.sources.open import open_source
+from sunfish.data.sources.readers import read_delimited, read_long
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -64,7 +64,7 @@ def test_one_long_text_is_cut_once_by_characters(tmp_path: Path) -> None:
 
 
 def test_a_long_text_in_parts_reassembles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sunfish.data.readers.PART", 100)
+    monkeypatch.setattr("sunfish.data.sources.readers.PART", 100)
     content = "some words that go on " * 200
     parts = [text for _, text in read_long(write(tmp_path / "a.txt", content), 10, 4000)]
     assert "".join(parts) == content[10:4000]

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sunfish.data.builtin import StoriesSource
-from sunfish.data.derive import PHRASINGS, Statistics
-from sunfish.data.open import open_source
-from sunfish.data.prepare import open_prepared, prepare, report
+from sunfish.data.prepare.derived_prompts import PHRASINGS, Statistics
+from sunfish.data.prepare.prepare import open_prepared, prepare, report
+from sunfish.data.sources.open import open_source
+from sunfish.data.sources.stories import StoriesSource
 from tests.data.corpora import WORDS, quiet, records, small, text_of
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sunfish.data.workers import in_order
+from sunfish.data.prepare.ordered_map import in_order
 
 
 def square(number: int) -> int:

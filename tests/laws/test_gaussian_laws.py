@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from sunfish.presets import preset
+from sunfish.config.presets import preset
+from sunfish.config.sampling import SamplingSettings
 from sunfish.processes.gaussian import GaussianProcess, embeddings
-from sunfish.randomness import Streams, generator_of
-from sunfish.samplers import get_sampler
-from sunfish.sampling import SamplingSettings, generate
-from sunfish.schedules import SCHEDULES, get_schedule
-from sunfish.train import Trainer
+from sunfish.processes.schedules import SCHEDULES, get_schedule
+from sunfish.rng import Streams, generator_of
+from sunfish.sampling.block_diffusion import generate
+from sunfish.sampling.unmasking import get_sampler
+from sunfish.training.trainer import Trainer
 from sunfish.types import Condition
 
 V, N, E = 3, 2, 4

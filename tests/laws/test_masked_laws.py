@@ -8,12 +8,13 @@ import math
 import pytest
 import torch
 
-from sunfish.objective import exact_counts
+from sunfish.config.sampling import SamplingSettings
 from sunfish.processes.masked import MaskedProcess
-from sunfish.randomness import Streams, draw_categorical, generator_of
-from sunfish.samplers import get_sampler
-from sunfish.sampling import SamplingSettings, generate
-from sunfish.schedules import SCHEDULES, get_schedule, stratified_times, time_grid
+from sunfish.processes.schedules import SCHEDULES, get_schedule, stratified_times, time_grid
+from sunfish.rng import Streams, draw_categorical, generator_of
+from sunfish.sampling.block_diffusion import generate
+from sunfish.sampling.unmasking import get_sampler
+from sunfish.training.loss import exact_counts
 from sunfish.types import Condition, Proposal
 
 V, N = 3, 4
@@ -228,7 +229,7 @@ def test_what_each_sampler_commits(sampler: str, expected: list[int]) -> None:
 )
 def test_wrong_samplers_are_named(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SamplingSettings(sampler=name)
+        get_sampler(name)
 
 
 @pytest.mark.parametrize("sampler", MaskedProcess.samplers)

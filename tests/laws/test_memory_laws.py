@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from sunfish.model.denoiser import Transformer
+from sunfish.model.transformer import Transformer
 from tests.helpers import batch, model
 
 

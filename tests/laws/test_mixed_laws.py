@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from sunfish.config import ProcessConfig
+from sunfish.config.sampling import SamplingSettings
 from sunfish.processes.masked import MaskedProcess
 from sunfish.processes.mixed import MixedProcess
-from sunfish.randomness import Streams, generator_of
-from sunfish.sampling import SamplingSettings, generate
-from sunfish.schedules import SCHEDULES, get_schedule
+from sunfish.processes.schedules import SCHEDULES, get_schedule
+from sunfish.rng import Streams, generator_of
+from sunfish.sampling.block_diffusion import generate
+from sunfish.sampling.unmasking import EXACT
 from sunfish.types import Condition
 
 V, N = 3, 3
@@ -170,7 +172,7 @@ def test_the_reverse_step_is_bayes_rule(share: float) -> None:
         expected = marginal * onward[:, x_t]
         expected = rows * expected / expected.sum()
         state = torch.full((1, rows), x_t)
-        x_s = p.step(prior.log().expand(1, rows, V), state, t, s, TABLE, streams("step", x_t))
+        x_s = p.step(prior.log().expand(1, rows, V), state, t, s, TABLE, streams("step", x_t), EXACT)
         counts = torch.bincount(x_s[0], minlength=V + 1).double()
         possible = expected > 0
         assert not counts[~possible].any()

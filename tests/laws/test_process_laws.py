@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from sunfish.config import Config, ProcessConfig
-from sunfish.objective import block_times, losses_at
+from sunfish.config.sampling import SamplingSettings
 from sunfish.processes import PROCESSES, build_process
-from sunfish.randomness import Streams, generator_of
-from sunfish.sampling import SamplingSettings, generate
-from sunfish.schedules import SCHEDULES
+from sunfish.processes.schedules import SCHEDULES
+from sunfish.rng import Streams, generator_of
+from sunfish.sampling.block_diffusion import generate
+from sunfish.training.loss import block_times, losses_at
 from sunfish.types import Process
 from tests.helpers import CONFIG, batch, model, trained_and_cached
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sunfish.data.builtin import StoriesSource
-from sunfish.data.files import FileSource
+from sunfish.data.sources.files import FileSource
+from sunfish.data.sources.stories import StoriesSource
 from sunfish.types import Source
 
 SPLITS = ("train", "validation")

@@ -8,14 +8,15 @@ import math
 import pytest
 import torch
 
-from sunfish import verified
-from sunfish.guidance import Guided
+from sunfish.config.sampling import SamplingSettings
 from sunfish.processes.masked import MaskedProcess
-from sunfish.randomness import Streams, draw, generator_of, softmax
-from sunfish.sampling import SamplingSettings, sharpen
-from sunfish.schedules import get_schedule
+from sunfish.processes.schedules import get_schedule
+from sunfish.rng import Streams, draw, generator_of, softmax
+from sunfish.sampling import speculative as verified
+from sunfish.sampling.guidance import Guided
+from sunfish.sampling.logits import sharpen
+from sunfish.sampling.speculative import judge, verified_snapshots
 from sunfish.types import Condition, Draft
-from sunfish.verified import judge, verified_snapshots
 
 V, N = 3, 5  # the first position is the start mark
 PROCESS = MaskedProcess(get_schedule("log-linear"))

@@ -6,14 +6,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sunfish.commands.flags import WrongUse, note, print_json
+from sunfish.commands.flags import WrongUse, print_json
 from sunfish.commands.sample import read_prompts
-from sunfish.commands.settings import CHECKPOINT, GUIDANCE, add_speed
+from sunfish.commands.sampling_flags import CHECKPOINT, GUIDANCE, add_speed
 from sunfish.config import Config
+from sunfish.utils import log
 
 if TYPE_CHECKING:
-    from sunfish.frontier import Point
-    from sunfish.generation import Generation
+    from sunfish.sampling.autotune import Point
+    from sunfish.sampling.generation_config import Generation
 
 ROW = "{:<52} {:>8} {:>8} {:>8}  {}"
 
@@ -48,7 +49,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, recommend, keep."""
-    from sunfish.checkpoint import read_about
+    from sunfish.checkpoint.folder import read_about
 
     if arguments.texts < 1:
         raise WrongUse(f"texts is {arguments.texts}, but at least 1 has to be written")
@@ -58,10 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
     if not stories and not arguments.prompt_file:
         raise WrongUse(f"{path} was trained on {config.corpus.data}; give prompts for it with --prompt-file")
     from sunfish.data.stories import story
-    from sunfish.devices import choose_device, set_threads
-    from sunfish.frontier import by_likelihood, by_oracle, candidates, frontier, measure, recommend
-    from sunfish.generation import write_generation
-    from sunfish.pipeline import Pipeline
+    from sunfish.hardware.device import choose_device, set_threads
+    from sunfish.sampling.autotune import by_likelihood, by_oracle, candidates, frontier, measure, recommend
+    from sunfish.sampling.generation_config import write_generation
+    from sunfish.sampling.pipeline import Pipeline
 
     set_threads(arguments.threads)
     pipeline = Pipeline.from_checkpoint(
@@ -77,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     points = []
     for number, point in enumerate(measure(pipeline, prompts, ways, judge, arguments.seed), start=1):
         points.append(point)
-        note(
+        log(
             f"{number} of {len(ways)}: {_label(point.generation)} {point.seconds:.2f} s, quality {point.quality:.3f}"
         )
     kept, found = frontier(points), recommend(points)
@@ -100,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         for name, way in found.items():
             print(f"{name}: {_label(way)}")
     if arguments.write:
-        note(f"wrote {write_generation(path.resolve(), found)}; --fast chooses the faster one")
+        log(f"wrote {write_generation(path.resolve(), found)}; --fast chooses the faster one")
     return 0
 
 

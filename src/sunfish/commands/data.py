@@ -31,8 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         print_config(config)
         return 0
-    from sunfish.data.open import open_source
-    from sunfish.data.prepare import prepare, report
+    from sunfish.data.prepare.prepare import prepare, report
+    from sunfish.data.sources.open import open_source
 
     prepared = prepare(open_source(config.corpus, config.training.seed), config)
     split = prepared.split("train")

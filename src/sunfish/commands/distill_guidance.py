@@ -29,14 +29,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Configure the copy after its teacher, and train it."""
-    from sunfish.checkpoint import read_about
+    from sunfish.checkpoint.folder import read_about
 
     path = Path(arguments.teacher_checkpoint)
     config = student_config(Config.from_dict(read_about(path)["config"]), path, arguments)
     if arguments.print_config:
         print_config(config)
         return 0
-    from sunfish.train import train
+    from sunfish.training.trainer import train
 
     print(train(config))
     return 0

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sunfish.commands.flags import print_json
-from sunfish.extras import how_to_install
+from sunfish.utils import how_to_install
 
 EXTRAS = {  # extra -> what it is for, and the modules that show that it is there
     "hf": ("prompt encoders of Hugging Face models", ("transformers", "datasets")),
@@ -92,10 +92,10 @@ def machine() -> Iterator[Check]:
     """Processor, memory, GPU, number formats."""
     import torch
 
-    from sunfish.cores import cores, hardware_threads
-    from sunfish.devices import choose_precision, matmul_rate, set_threads
-    from sunfish.machine import available_memory, processor
-    from sunfish.sizes import GIB, readable
+    from sunfish.hardware.cpu import cores, hardware_threads
+    from sunfish.hardware.device import choose_precision, matmul_rate, set_threads
+    from sunfish.hardware.resources import available_memory, processor
+    from sunfish.utils import GIB, format_bytes
 
     yield Check("PyTorch", "ok", torch.__version__)
     count, threads = cores(), hardware_threads()
@@ -103,13 +103,13 @@ def machine() -> Iterator[Check]:
     yield Check("processor", "ok", f"{processor()}, {count} cores for this process{twins}")
     memory = available_memory()
     little = memory < GIB
-    yield Check("memory", "problem" if little else "ok", f"{readable(memory)} available",
+    yield Check("memory", "problem" if little else "ok", f"{format_bytes(memory)} available",
                 "close other programs: even nano needs 1 GiB" if little else "")  # fmt: skip
     if torch.cuda.is_available():
         yield Check(
             "GPU",
             "ok",
-            f"{torch.cuda.get_device_name()}, {readable(available_memory(torch.device('cuda')))} free",
+            f"{torch.cuda.get_device_name()}, {format_bytes(available_memory(torch.device('cuda')))} free",
         )
     else:
         yield Check("GPU", "ok", "none: runs use the processor")
@@ -140,7 +140,7 @@ def writable(folder: Path) -> Check:
 
 def checkpoint(folder: Path) -> Check:
     """Whether there is a model to sample from."""
-    from sunfish.checkpoint import LAST, read_about
+    from sunfish.checkpoint.folder import LAST, read_about
 
     link = folder / LAST
     if not os.path.lexists(link):

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any, NoReturn
 
 from sunfish.config import Config
-from sunfish.presets import PRESETS, preset
+from sunfish.config.presets import PRESETS, preset
 
 BaseConfig = Callable[[str], Config]
 DEFAULT = "micro"

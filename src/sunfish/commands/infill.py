@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sunfish.commands.flags import WrongUse
 from sunfish.commands.sample import run_infill
-from sunfish.commands.settings import CHECKPOINT, add_common
+from sunfish.commands.sampling_flags import CHECKPOINT, add_common
 
 
 def add(parser: argparse.ArgumentParser) -> None:

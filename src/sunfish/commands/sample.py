@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sunfish.commands.flags import WrongUse, note
-from sunfish.commands.settings import add_common, open_pipeline, stepped_sampler
-from sunfish.commands.show import save_gif, show, watch
+from sunfish.commands.display import save_gif, show, watch
+from sunfish.commands.flags import WrongUse
+from sunfish.commands.sampling_flags import add_common, open_pipeline, stepped_sampler
+from sunfish.utils import log
 
 if TYPE_CHECKING:
-    from sunfish.pipeline import Generated
+    from sunfish.sampling.pipeline import Generated
 
 TERMINAL_MASK, GIF_MASK = "▒", " __"  # the picture's font has no shades
 
@@ -85,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.gif:
             states = list(states)
             save_gif(states, Path(arguments.gif))
-            note(f"wrote {arguments.gif}")
+            log(f"wrote {arguments.gif}")
         texts = [watch(states) if arguments.watch else list(states)[-1]]
     else:
         texts = pipeline.generate(
@@ -99,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"allow more with --seq_len ({limit} is the model's context; above that it forgets the beginning)"
             if length <= limit else "allow more with --seq_len, or try another --seed"
         )  # fmt: skip
-        note(f"note: {cut} of {len(texts)} texts did not finish within {length} positions; {more}")
+        log(f"note: {cut} of {len(texts)} texts did not finish within {length} positions; {more}")
     return 0
 
 
@@ -123,7 +124,7 @@ def run_infill(arguments: argparse.Namespace, text: str, prompt: str) -> int:
     pipeline, settings, scale = open_pipeline(arguments, bool(prompt))
     if pipeline is None:
         return 0
-    from sunfish.infill import infill, parse
+    from sunfish.sampling.infilling import infill, parse
 
     try:
         parse(text)

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from sunfish.commands.flags import print_json
-from sunfish.presets import PRESETS, preset
+from sunfish.config.presets import PRESETS, preset
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -22,10 +22,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table."""
-    from sunfish.devices import choose_device, choose_precision, set_threads
-    from sunfish.machine import available_memory, measure_speed, speeds
-    from sunfish.model.denoiser import count_parameters
-    from sunfish.sizes import flops_per_token, readable, sampling_memory, training_memory
+    from sunfish.hardware.device import choose_device, choose_precision, set_threads
+    from sunfish.hardware.resources import available_memory
+    from sunfish.model.cost import flops_per_token, sampling_memory, training_memory
+    from sunfish.model.transformer import count_parameters
+    from sunfish.training.preflight import measure_speed, speeds
+    from sunfish.utils import format_bytes
 
     device = choose_device(arguments.device)
     set_threads(0)
@@ -61,8 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         speed = row["tokens_per_second"]
         shown = "-" if speed is None else f"{'' if row['measured'] else '~'}{speed:,.0f}"
         print(
-            f"{row['name']:<6} {row['parameters']:>14,} {readable(row['training_bytes']):>10} "
-            f"{readable(row['sampling_bytes']):>10} {shown:>10}"
+            f"{row['name']:<6} {row['parameters']:>14,} {format_bytes(row['training_bytes']):>10} "
+            f"{format_bytes(row['sampling_bytes']):>10} {shown:>10}"
         )
     print(
         "Memory is estimated at the preset's batch size and full context; "

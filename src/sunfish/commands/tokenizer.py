@@ -6,7 +6,8 @@ import argparse
 from itertools import islice
 from pathlib import Path
 
-from sunfish.commands.flags import WrongUse, add_config_flags, config_of, note, print_json
+from sunfish.commands.flags import WrongUse, add_config_flags, config_of, print_json
+from sunfish.utils import log
 
 FIELDS = (
     "data", "stories", "tokenizer", "text_field", "prompt_field", "prompt_template", "delimiter",
@@ -41,9 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.out:
             Path(arguments.out).expanduser().absolute().parent.mkdir(parents=True, exist_ok=True)
             tokenizer.save(Path(arguments.out).expanduser())
-            note(f"written: {arguments.out}")
+            log(f"written: {arguments.out}")
         elif arguments.encode is None:
-            note("note: nothing was written; give --out tokenizer.json to keep it")
+            log("note: nothing was written; give --out tokenizer.json to keep it")
     result = {"size": tokenizer.size, "end": tokenizer.end, **result}
     if arguments.encode is not None:
         ids = tokenizer.encode(arguments.encode)
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
     """The trained tokenizer, and its bytes per token on held-out texts."""
-    from sunfish.data.open import open_source
+    from sunfish.data.sources.open import open_source
     from sunfish.tokenizers import build_tokenizer, whole_corpus
 
     config = config_of(arguments)

@@ -6,15 +6,9 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from sunfish.commands.flags import (
-    WrongUse,
-    add_config_flags,
-    config_of,
-    given_fields,
-    note,
-    print_config,
-)
+from sunfish.commands.flags import WrongUse, add_config_flags, config_of, given_fields, print_config
 from sunfish.config import Config
+from sunfish.utils import log
 
 # Of a resumed run these may change: how long, how fast, how reported. The rest is what was trained.
 FIXED_GROUPS = ("model", "process", "corpus")
@@ -48,10 +42,10 @@ def run(arguments: argparse.Namespace) -> int:
         print_config(config)
         return 0
     if arguments.preflight if arguments.preflight is not None else resume is None:
-        from sunfish.machine import preflight
+        from sunfish.training.preflight import preflight
 
         preflight(config)
-    from sunfish.train import train
+    from sunfish.training.trainer import train
 
     print(train(config, resume))
     return 0
@@ -59,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def resumed_config(arguments: argparse.Namespace, resume: Path) -> Config:
     """The configuration of the checkpoint, with the given flags changed; the model itself cannot change."""
-    from sunfish.checkpoint import read_about
+    from sunfish.checkpoint.folder import read_about
 
     saved = Config.from_dict(read_about(resume)["config"])
     given = given_fields(arguments)
@@ -77,7 +71,7 @@ def resumed_config(arguments: argparse.Namespace, resume: Path) -> Config:
             "data and their order depend; leave --seed out, or train a new run: --name, without --resume"
         )
     if arguments.config and arguments.base(arguments.config).model != saved.model:
-        note(
+        log(
             f"note: {resume} is not of the shape of --config {arguments.config}; its own is used "
             f"({saved.model.n_layer} layers, width {saved.model.n_embd})"
         )
@@ -89,7 +83,7 @@ def resumed_config(arguments: argparse.Namespace, resume: Path) -> Config:
 
 def find_run(config: Config, named: bool) -> Path | None:
     """For ``--resume auto``: the last checkpoint if it is of this shape, else the run of this name."""
-    from sunfish.checkpoint import LAST, read_about
+    from sunfish.checkpoint.folder import LAST, read_about
 
     folder = Path(config.training.checkpoints)
     last, own = folder / LAST, folder / config.training.name / LAST
@@ -101,13 +95,13 @@ def find_run(config: Config, named: bool) -> Path | None:
     if last.exists():
         saved = Config.from_dict(read_about(last)["config"])
         if saved.model == config.model and (not named or saved.training.name == config.training.name):
-            note(f"going on with {last} ({saved.training.name})")
+            log(f"going on with {last} ({saved.training.name})")
             return last
-        note(
+        log(
             f"{last} belongs to the run {saved.training.name} ({saved.model.n_layer} layers, width "
             f"{saved.model.n_embd}), not to this one; it is kept; this run is named {config.training.name}"
         )
     if own.exists():
-        note(f"going on with {own}")
+        log(f"going on with {own}")
         return own
     return None

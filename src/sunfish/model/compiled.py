@@ -13,7 +13,7 @@ import torch
 import torch.fx.experimental._config as shapes
 from torch import Tensor
 
-from sunfish.model.denoiser import Begun, Transformer, drafted, drafted_behind
+from sunfish.model.transformer import Begun, Transformer, drafted, drafted_behind
 from sunfish.types import Condition, Draft, Drafts, Past, Start, State
 
 PROGRAMS = 64  # of each pass, one for every kind of its arguments; PyTorch's own limit is 8

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from sunfish.model.attention import CrossAttention
-from sunfish.model.prompt import PromptEncoder
+from sunfish.model.layers import CrossAttention
+from sunfish.model.prompt_encoder import PromptEncoder
 from sunfish.model.trunk import Trunk
 
 COPY = 1.0  # how much of the prompt's mean token each layer adds at the start

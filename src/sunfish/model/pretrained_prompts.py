@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from sunfish.extras import how_to_install
+from sunfish.utils import how_to_install
 
 
 class PretrainedPrompts(NamedTuple):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
+from sunfish.model.kernels.autograd import Part
 from sunfish.model.masks import canvas_mask, causal_mask, without_self
-from sunfish.model.written import Part
 
 Parts = tuple[Part, ...]  # together they have every position once, in order
 # One mask for a pass (None: everything is visible); or the parts or tiles of one over a text and canvases beside it.

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from sunfish.config import ModelConfig
-from sunfish.model.attention import Layer, rotary_angles
-from sunfish.model.draft import DraftHead
+from sunfish.model.copy_head import Pointer
+from sunfish.model.draft_head import DraftHead
+from sunfish.model.kernels.autograd import normalise
+from sunfish.model.layers import Layer, rotary_angles
 from sunfish.model.neighbours import Neighbours
-from sunfish.model.pointer import Pointer
-from sunfish.model.prompt import NoPrompts, PromptEncoder
+from sunfish.model.prompt_encoder import NoPrompts, PromptEncoder
 from sunfish.model.side_by_side import Parts, Visible
-from sunfish.model.written import normalise
 from sunfish.types import Condition, Past, Start
 
 TIME_FREQUENCIES = (1.5, 3.0, 6.0, 12.0)  # radians from no noise to nothing but noise
@@ -24,7 +24,7 @@ SCALE_FREQUENCIES = (0.25, 0.5, 1.0, 2.0)  # radians for each unit of guidance s
 
 
 class Trunk(nn.Module):
-    """The weights of a denoiser, and the way of a pass through them; ``sunfish.model.denoiser`` has the passes."""
+    """The weights of a denoiser, and the way of a pass through them; ``sunfish.model.transformer`` has the passes."""
 
     cos: Tensor
     sin: Tensor
@@ -59,7 +59,7 @@ class Trunk(nn.Module):
         # A gain on the output: tied embeddings are small, and logits must be able to become sharp.
         self.output_gain = nn.Parameter(torch.ones(config.n_embd))
         self.draft_head = DraftHead(config) if config.draft_head else None
-        self.int8_head: nn.Module | None = None  # the output layer of sunfish.model.int8
+        self.int8_head: nn.Module | None = None  # the output layer of sunfish.model.kernels.int8
         cos, sin = rotary_angles(config.context_length, config.n_embd // config.n_head)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)

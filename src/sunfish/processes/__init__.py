@@ -8,7 +8,7 @@ from sunfish.config import ProcessConfig
 from sunfish.processes.gaussian import GaussianProcess
 from sunfish.processes.masked import MaskedProcess
 from sunfish.processes.mixed import MixedProcess
-from sunfish.schedules import get_schedule
+from sunfish.processes.schedules import get_schedule
 from sunfish.types import Process
 
 PROCESSES: dict[str, Callable[[ProcessConfig], Process]] = {

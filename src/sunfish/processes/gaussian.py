@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sunfish.randomness import Streams, draw_categorical
-from sunfish.samplers import EXACT
-from sunfish.schedules import Schedule
+from sunfish.processes.schedules import Schedule
+from sunfish.rng import Streams, draw_categorical
 from sunfish.types import Sampler
 
 # sigma = SPREAD * sqrt(E * (1 - alpha) / alpha). A token among thousands is recognisable by itself below a noise of about
@@ -107,7 +106,7 @@ class GaussianProcess:
         s: float,
         table: Tensor,
         rng: Streams,
-        sampler: Sampler = EXACT,
+        sampler: Sampler,
         belief: Tensor | None = None,
     ) -> Tensor:
         """x_s from ``x_t [B, N, 2E]`` and ``logits [B, N, <= V]``: DDIM (Song et al. 2021, eq. 12) at the sampler's eta.

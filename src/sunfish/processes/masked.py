@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sunfish.randomness import Streams, draw_categorical
-from sunfish.samplers import EXACT
-from sunfish.schedules import Schedule
+from sunfish.processes.schedules import Schedule
+from sunfish.rng import Streams, draw_categorical
 from sunfish.types import Proposal, Sampler
 
 
@@ -76,7 +75,7 @@ class MaskedProcess:
         s: float,
         table: Tensor,
         rng: Streams,
-        sampler: Sampler = EXACT,
+        sampler: Sampler,
         belief: Tensor | None = None,
     ) -> Tensor:
         """x_s ~ p(x_s | x_t), MDLM eq. 6 with x_0 drawn from the model: ``logits [B, N, V]``, ``x_t [B, N]``.

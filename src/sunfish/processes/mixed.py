@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sunfish.randomness import Streams, draw_categorical
-from sunfish.samplers import EXACT
-from sunfish.schedules import Schedule
+from sunfish.processes.schedules import Schedule
+from sunfish.rng import Streams, draw_categorical
 from sunfish.types import Sampler
 
 
@@ -133,7 +132,7 @@ class MixedProcess:
         s: float,
         table: Tensor,
         rng: Streams,
-        sampler: Sampler = EXACT,
+        sampler: Sampler,
         belief: Tensor | None = None,
     ) -> Tensor:
         """x_s ~ q(x_s | x_t, x_0 = x_theta), see :meth:`posterior`: ``logits [B, N, <= V]``, ``x_t [B, N]``."""

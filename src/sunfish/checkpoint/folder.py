@@ -1,0 +1,198 @@
+"""A checkpoint folder: written whole or not at all, read without unpickling, refused in plain words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from sunfish.config import Config
+from sunfish.model.transformer import Transformer
+from sunfish.processes import build_process
+from sunfish.tokenizers.base import TextTokenizer
+from sunfish.types import Process
+
+FORMAT = "sunfish-checkpoint-1"
+LAST, BEST = "last.ckpt", "best.ckpt"
+TRAIN_AFRESH = "Move it to checkpoints_old_architecture/ and train afresh with ./start_training.sh."
+
+
+class Loaded(NamedTuple):
+    """What inference needs."""
+
+    config: Config
+    model: Transformer  # averaged weights, evaluation mode
+    process: Process
+    tokenizer: TextTokenizer
+    prompt_tokenizer: TextTokenizer
+    step: int
+    path: Path
+
+
+def save_checkpoint(
+    folder: Path,
+    config: Config,
+    model: Transformer,
+    tokenizer: TextTokenizer,
+    prompt_tokenizer: TextTokenizer | None,
+    trainer: dict[str, Any],
+    card: str,
+) -> Path:
+    """Write ``folder``: ``model`` holds the weights for inference, ``trainer`` all that resuming needs.
+
+    Everything goes to a temporary name, is hashed and flushed to disk, then renamed; a crash leaves either the
+    whole folder or none.
+    """
+    temporary = folder.with_name(folder.name + ".writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    (temporary / "trainer").mkdir(parents=True)
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, temporary / "model.safetensors", metadata={"format": "pt"})
+    tokenizer.save(temporary / "tokenizer.json")
+    if prompt_tokenizer is not None:
+        prompt_tokenizer.save(temporary / "prompt_tokenizer.json")
+    (temporary / "README.md").write_text(card, encoding="utf-8")
+    torch.save(trainer, temporary / "trainer" / "state.pt")
+    files = sorted(p for p in temporary.rglob("*") if p.is_file())
+    about = {
+        "format": FORMAT,
+        "step": trainer["step"],
+        "config": config.to_dict(),
+        "files": {str(p.relative_to(temporary)): _hash(p) for p in files},
+    }
+    (temporary / "config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    for path in [*files, temporary / "config.json", temporary]:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    if folder.exists():
+        shutil.rmtree(folder)
+    temporary.rename(folder)
+    return folder
+
+
+def point(link: Path, folder: Path) -> None:
+    """Let the symbolic link ``link`` name ``folder``, in one step."""
+    temporary = link.with_name(link.name + ".new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(folder, link.parent), target_is_directory=True)
+    temporary.replace(link)
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """The contents of ``config.json`` of a checkpoint folder, after checking that it is one.
+
+    Raises ``ValueError`` that says what was found, what was expected and what to do.
+    """
+    if not path.exists():
+        raise ValueError(f"there is no checkpoint at {path}. Train one first: ./start_training.sh")
+    expected = "a SunFish checkpoint is a folder with config.json and model.safetensors"
+    if path.is_file():
+        kind = _kind_of_file(path)
+        raise ValueError(f"{path} is {kind}, but {expected}. It is left as it is. {TRAIN_AFRESH}")
+    if not (path / "config.json").is_file():
+        if (path / LAST).exists():
+            raise ValueError(
+                f"{path} is the folder of a run; its last checkpoint is {path / LAST}: name that one"
+            )
+        names = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
+        raise ValueError(f"{path} is a folder that holds {names}, but {expected}. {TRAIN_AFRESH}")
+    try:
+        about = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as why:
+        raise ValueError(f"{path / 'config.json'} is damaged ({why}); use an earlier checkpoint") from why
+    found = about.get("format") if isinstance(about, dict) else None
+    if found != FORMAT:
+        raise ValueError(
+            f"{path} has the format {found!r}, but this version of SunFish reads {FORMAT!r}. {TRAIN_AFRESH}"
+        )
+    missing = [key for key in ("step", "config", "files") if key not in about]
+    if missing:
+        raise ValueError(f"{path / 'config.json'} is damaged (no {missing[0]!r}); use an earlier checkpoint")
+    for part in ("draft_head", "neighbours"):  # older checkpoints have none
+        about["config"].get("model", {}).setdefault(part, False)
+    return about
+
+
+def load_checkpoint(path: Path, device: str | torch.device = "cpu", verify: bool = True) -> Loaded:
+    """Read a checkpoint for inference: nothing is unpickled; with ``verify`` the hashes are checked first."""
+    about = read_about(path)
+    if verify:
+        optional = {"prompt_tokenizer.json"} & about["files"].keys()
+        for name in ("model.safetensors", "tokenizer.json", *optional):
+            if not (path / name).is_file() or _hash(path / name) != about["files"].get(name):
+                raise ValueError(f"{path / name} is missing or damaged; use an earlier checkpoint")
+    config = Config.from_dict(about["config"])
+    try:
+        weights = load_file(path / "model.safetensors")
+    except SafetensorError as why:
+        raise ValueError(f"{path / 'model.safetensors'} cannot be read: {why}") from why
+    model = Transformer(config.model, weights.get("prompt_encoder.frozen_table"))
+    try:
+        wrong = model.load_state_dict(weights, strict=False)
+    except RuntimeError as why:  # the same names with other shapes
+        raise ValueError(f"{path}: its weights do not fit its config.json: {why}. {TRAIN_AFRESH}") from why
+    if wrong.missing_keys or wrong.unexpected_keys:
+        raise ValueError(
+            f"{path} holds the weights of another architecture: missing {wrong.missing_keys[:3]}, "
+            f"unknown {wrong.unexpected_keys[:3]}. {TRAIN_AFRESH}"
+        )
+    tokenizer = TextTokenizer.load(path / "tokenizer.json")
+    prompt_file = path / "prompt_tokenizer.json"
+    prompt_tokenizer = TextTokenizer.load(prompt_file) if prompt_file.is_file() else tokenizer
+    return Loaded(
+        config,
+        model.to(device).eval(),
+        build_process(config.process),
+        tokenizer,
+        prompt_tokenizer,
+        about["step"],
+        path,
+    )
+
+
+def load_trainer(path: Path) -> dict[str, Any]:
+    """What :func:`save_checkpoint` kept for resuming; only tensors and plain values are unpickled."""
+    about = read_about(path)
+    state = path / "trainer" / "state.pt"
+    if not state.is_file():
+        raise ValueError(
+            f"{path} can be sampled but not resumed: its trainer/state.pt was thinned out; use {LAST}"
+        )
+    if _hash(state) != about["files"].get("trainer/state.pt"):
+        raise ValueError(f"{state} is damaged (its hash differs); use an earlier checkpoint")
+    return torch.load(state, map_location="cpu", weights_only=True)
+
+
+def thin(folder: Path, keep: set[Path], every: int) -> None:
+    """Delete checkpoints of a run but for those to keep; steps that are ``every`` times a power of two stay,
+    without what only resuming needs."""
+    for path in folder.glob("step-*"):
+        if path in keep or not path.is_dir() or path.is_symlink():
+            continue
+        step = path.name.removeprefix("step-")
+        milestone = step.isdigit() and int(step) % every == 0 and (int(step) // every).bit_count() == 1
+        if milestone:
+            shutil.rmtree(path / "trainer", ignore_errors=True)
+        else:
+            shutil.rmtree(path)
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _kind_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):
+        return "a pickled PyTorch file, as older programs of this name wrote them (another architecture)"
+    return "an empty file" if not head else "a file of another kind"

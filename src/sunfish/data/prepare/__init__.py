@@ -1,0 +1,1 @@
+"""Prepares a corpus once: tokenizer, ids, memory-mapped folder."""

@@ -1,0 +1,1 @@
+"""Where documents come from: the built-in stories, and a user's own files."""

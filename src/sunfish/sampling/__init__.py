@@ -1,0 +1,1 @@
+"""From a prompt to a text: the pipeline, the denoising loops, guidance, unmasking policies."""

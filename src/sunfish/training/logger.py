@@ -1,0 +1,84 @@
+"""What a person sees of a training run: progress, metrics as JSON lines, samples on file."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from sunfish.training.trackers import EXTRA, open_tracker
+
+
+class Monitor:
+    """Writes everything of one run; to a terminal with a live line, else as plain lines, always to stderr."""
+
+    def __init__(self, folder: Path, trackers: Sequence[str], config: dict[str, Any]) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.console = Console(stderr=True, soft_wrap=True, highlight=False)
+        self._metrics: TextIO = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._trackers = []
+        for name in trackers:
+            tracker = open_tracker(name, folder, config)
+            if tracker is None:
+                self.say(f"{name} curves are off; to have them: {EXTRA}")
+            else:
+                self._trackers.append(tracker)
+        self._live: Progress | None = None
+        if self.console.is_terminal:
+            self._live = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeElapsedColumn(),
+                console=self.console,
+            )
+            self._task = self._live.add_task("starting", total=1.0)
+            self._live.start()
+
+    def say(self, text: str) -> None:
+        """One line (or more) for the person in front of the screen."""
+        self.console.print(text, markup=False)
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Append one JSON line, and tell the trackers."""
+        self._metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
+        self._metrics.flush()
+        for tracker in self._trackers:
+            tracker.log(step, values)
+
+    def progress(self, step: int, share: float, values: dict[str, float], left: str) -> None:
+        """The live line on a terminal, a plain line elsewhere."""
+        canvas = f"train_loss {values['train_loss']:.3f}" if "train_loss" in values else "only reads"
+        line = (
+            f"step {step}  {canvas}  next_token {values['next_token']:.3f}  "
+            f"{values['tokens_per_second']:,.0f} tokens/s  {left} left"
+        )
+        if self._live is not None:
+            self._live.update(self._task, completed=share, description=line)
+        else:
+            self.say(line)
+
+    def samples(self, step: int, texts: list[tuple[str, str]]) -> None:
+        """Show (prompt, text) pairs and keep them in the run's ``samples.md``."""
+        lines = [f"## step {step}", ""]
+        for prompt, text in texts:
+            lines += [f"**{prompt or '(no prompt)'}**", "", text or "(an empty text)", ""]
+        with (self.folder / "samples.md").open("a", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        for prompt, text in texts:
+            self.say(f"  > {prompt or '(no prompt)'}\n    {text}")
+
+    def close(self) -> None:
+        """Flush and close everything."""
+        if self._live is not None:
+            self._live.stop()
+        self._metrics.close()
+        for tracker in self._trackers:
+            tracker.close()

@@ -1,0 +1,32 @@
+"""Small things that every floor uses: words for bytes and seconds, a line on stderr, how to install an extra."""
+
+from __future__ import annotations
+
+import sys
+
+GIB = 2**30
+
+
+def format_bytes(size: float) -> str:
+    """Bytes in words."""
+    return f"{size / 2**20:,.0f} MiB" if size < GIB else f"{size / GIB:,.1f} GiB"
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds in words: 45 s, 12 min, 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def log(text: str) -> None:
+    """Print one line for the person in front of the screen, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def how_to_install(extra: str) -> str:
+    """The command that adds ``extra`` of pyproject.toml, in the project's folder.
+
+    By its folder and not by its name: the package index has another project of this name.
+    """
+    return f"./run.sh -m pip install -e '.[{extra}]'"
