@@ -1,10 +1,14 @@
-"""Small things that every floor uses: words for bytes and seconds, a line on stderr, how to install an extra."""
+"""Small things that every floor uses: wrong use, words for bytes and seconds, a line on stderr, extras."""
 
 from __future__ import annotations
 
 import sys
 
 GIB = 2**30
+
+
+class UsageError(ValueError):
+    """A value that cannot be right, whatever the machine and the files; the command line exits with 2."""
 
 
 def format_bytes(size: float) -> str:

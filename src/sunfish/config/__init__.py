@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from sunfish.config.data import DataConfig
+from sunfish.config.generation import GenerationConfig
 from sunfish.config.model import ModelConfig
 from sunfish.config.process import ProcessConfig
 from sunfish.config.training import TrainingConfig
 
-__all__ = ["Config", "DataConfig", "ModelConfig", "ProcessConfig", "TrainingConfig"]
+__all__ = ["Config", "DataConfig", "GenerationConfig", "ModelConfig", "ProcessConfig", "TrainingConfig"]
 
 
 @dataclass(frozen=True)

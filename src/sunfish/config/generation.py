@@ -1,0 +1,95 @@
+"""How a text is drawn: the settings of sampling, their defaults, help and rules."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sunfish.utils import UsageError
+
+VERIFIED = "verified"  # speculative decoding: a loop of its own, not an unmasking policy
+DEFAULT_PASSES = 2  # of a verified round: the canvas drafts, the causal pass checks; verified:1 has both in one
+
+
+@dataclass(frozen=True)
+class GenerationConfig:
+    """Everything that decides how a text is drawn, less its prompt, length and seed."""
+
+    sampler: str = VERIFIED
+    """verified (the canvas drafts, the causal mode checks; verified:1: both in one pass), or an unmasking policy:
+    leftmost, prefix:0.5, threshold:0.9, entropy:0.1, confidence, remask:0.05, first-hitting, ancestral (exact); for
+    gaussian models ddpm, ddim:0."""
+    num_steps: int = 20
+    """Denoising steps of each block, at most one token each; verified needs none."""
+    block_length: int = 8
+    """Positions that are denoised together; 0: the whole text is one block."""
+    temperature: float = 0.5
+    """Below 1 sharpens each token's distribution; 0 takes the likeliest token."""
+    top_p: float = 1.0
+    """Draw only among the likeliest tokens that together have this probability; 1: among all."""
+    lenience: float = 1.0
+    """verified: 1 is exact; 0.5 accepts drafted tokens up to twice as often as the model would, and is faster."""
+    guidance_scale: float = 3.0
+    """0 ignores the prompt, 1 follows it, above 1 insists."""
+    plausibility: float = 0.3
+    """With guidance above 1, drop tokens below this share of the likeliest token's conditional probability; 0: none."""
+    negative_prompt: str = ""
+    """What guidance above 1 leads away from, in place of no prompt."""
+
+    def __post_init__(self) -> None:
+        if self.num_steps < 1:
+            raise UsageError(f"num_steps is {self.num_steps}, but denoising needs at least 1 step")
+        if self.block_length < 0:
+            raise UsageError(f"block_length is {self.block_length}: give 1 or more, or 0 for the whole text")
+        if self.is_verified and self.block_length == 0:
+            raise UsageError(
+                "block_length is 0, but verified drafts a block at a time; give 4 to 16, or 1 for no draft"
+            )
+        if not 0 <= self.temperature < math.inf:
+            raise UsageError(f"temperature is {self.temperature}: give 0 (greedy) or more")
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"top_p is {self.top_p}: give a probability above 0, up to 1")
+        if not 0 < self.lenience <= 1:
+            raise UsageError(f"lenience is {self.lenience}: give 1 (exact), or less, such as 0.5, to be faster")
+        if self.lenience < 1 and not self.is_verified:
+            raise UsageError(
+                f"lenience is {self.lenience}, but sampler is {self.sampler}, which verifies nothing; leave it out"
+            )
+        if not 0 <= self.guidance_scale < math.inf:
+            raise UsageError(
+                f"guidance_scale is {self.guidance_scale}: give 0 (ignore the prompt), 1 (follow it) or more"
+            )
+        if not 0 <= self.plausibility <= 1:
+            raise UsageError(f"plausibility is {self.plausibility}: give a share from 0 (plain guidance) to 1")
+        if self.negative_prompt and self.guidance_scale <= 1:
+            raise UsageError(
+                f"negative_prompt is {self.negative_prompt[:40]!r}, but guidance_scale is {self.guidance_scale:g}, "
+                "where it would not lead away from it; give a scale above 1"
+            )
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the causal mode checks what the canvas drafts, so that there are no denoising steps."""
+        return self.passes_per_round > 0
+
+    @property
+    def passes_per_round(self) -> int:
+        """Passes in a round of ``verified``; 0 for every other sampler."""
+        kind, colon, number = self.sampler.partition(":")
+        if kind != VERIFIED:
+            return 0
+        if colon and number not in ("1", "2"):
+            raise UsageError(
+                f"sampler is {self.sampler!r}: give {VERIFIED}:1, one pass a round, or {VERIFIED}:2, the usual two"
+            )
+        return int(number) if colon else DEFAULT_PASSES
+
+    def changed(self, **given: Any) -> GenerationConfig:
+        """These settings with ``given`` in their place, for settings that a checkpoint came with.
+
+        ``lenience``, which only ``verified`` has, is not carried over to another sampler.
+        """
+        kind = str(given.get("sampler", self.sampler)).partition(":")[0]
+        kept = {} if kind == VERIFIED else {"lenience": 1.0}
+        return replace(self, **{**kept, **given})
