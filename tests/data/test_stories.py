@@ -13,8 +13,9 @@ from sunfish.data.stories import lexicon as lx
 from sunfish.data.stories.chances import held_out
 from sunfish.data.stories.grammar import SLOTS
 from sunfish.data.stories.oracle import demands
-from sunfish.data.stories.plots import ENDING_LINES, MOOD_LINES, OPENINGS, PLOTS
+from sunfish.data.stories.plots import PLOTS
 from sunfish.data.stories.prompts import PHRASINGS
+from sunfish.data.stories.shared import ENDING_LINES, MOOD_LINES, OPENINGS
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +82,13 @@ def test_variety(corpus: list[Story]) -> None:
 def test_more_than_a_billion_distinct_stories() -> None:
     # One plot is enough for the bound. Each of its steps is a free choice, and under the third opening and
     # the plot's first introduction of the friend, each of these values is written out in the text.
-    steps = [len(step.choices) for step in PLOTS["lost_thing"] if step.choices and not step.optional]
+    steps = [len(step.choices) for step in PLOTS["lost_thing"].steps if step.choices and not step.optional]
     assert math.prod(steps) > 100
     neutral = len(lx.KINDS) - len(lx.FEMALE_KINDS) - len(lx.MALE_KINDS)
     shown = neutral * len(lx.NAMES) * len(lx.THINGS) * len(lx.PLACES) * (neutral - 1) * (len(lx.NAMES) - 1)
     assert shown > 10**9
     assert len(OPENINGS) >= 15 and min(map(len, ENDING_LINES.values())) >= 4
-    assert len(MOOD_LINES["m1"]) >= 6 and 15 <= len(ENDING_LINES) <= 20
+    assert len(MOOD_LINES["mood_first"]) >= 6 and 15 <= len(ENDING_LINES) <= 20
 
 
 def test_the_prompts_that_people_type_are_produced() -> None:

@@ -11,7 +11,7 @@ from sunfish.data.stories import SPLITS, Story, story
 from sunfish.data.stories import lexicon as lx
 from sunfish.data.stories.grammar import SLOTS, sentences
 from sunfish.data.stories.oracle import check, demands, grammatical
-from sunfish.data.stories.plots import sentence_templates
+from sunfish.data.stories.templates import sentence_templates
 
 
 @pytest.fixture(scope="module")

@@ -25,13 +25,11 @@ class StoriesSource:
         self.counts = {"train": train_count, "validation": validation_count}
 
     def fingerprint(self) -> dict[str, Any]:
-        """All that determines the stories: seed, counts, and the grammar itself."""
+        """All that determines the stories: seed, counts, and the grammar: its code and its texts."""
         from sunfish.data import stories
 
-        grammar = hashlib.sha256()
-        for file in sorted(Path(stories.__file__).parent.rglob("*.py")):
-            grammar.update(file.name.encode() + b"\0" + file.read_bytes())
-        return {"source": "stories", "seed": self.seed, **self.counts, "grammar": grammar.hexdigest()}
+        grammar = hash_grammar(Path(stories.__file__).parent)
+        return {"source": "stories", "seed": self.seed, **self.counts, "grammar": grammar}
 
     def examples(self, split: str, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Example]:
         """Every ``world``-th story of ``split`` from ``start + rank`` on."""
@@ -60,3 +58,12 @@ class StoriesSource:
         if split not in self.counts:
             raise ValueError(f"split is {split!r}; the splits are: {', '.join(self.counts)}")
         return self.counts[split]
+
+
+def hash_grammar(folder: Path) -> str:
+    """The SHA-256 hash of the code and the texts under `folder`, names included."""
+    grammar = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in (".py", ".txt"):
+            grammar.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return grammar.hexdigest()

@@ -9,9 +9,11 @@ from typing import NamedTuple, TypeVar
 
 from sunfish.data.stories import chances, facts, prompts
 from sunfish.data.stories import lexicon as lx
+from sunfish.data.stories.choices import Choice
 from sunfish.data.stories.grammar import DOMAIN, SLOTS, render
-from sunfish.data.stories.plots import ENDING_LINES, MOOD_LINES, OPENINGS, PLOTS, Choice, choice
+from sunfish.data.stories.plots import PLOTS
 from sunfish.data.stories.reading import Reading
+from sunfish.data.stories.shared import ENDING_LINES, FACT_LINES, MOOD_LINES, MOOD_MARKERS, OPENINGS
 
 T = TypeVar("T")
 
@@ -34,10 +36,6 @@ _SHARES = {
 SPLITS: tuple[str, ...] = tuple(_SHARES)
 _MIN_WORDS, _SHORT, _MAX_WORDS = 40, 70, 150
 
-_FACTS = {
-    marker: [[choice(line) for line in subject.lines] for subject in subjects]
-    for marker, subjects in (("description", facts.SUBJECTS), ("explanation", facts.QUESTIONS))
-}
 # the slots whose words a prompt may require
 _WORD_SLOTS = ("thing", "thing2", "food", "color", "tree", "flower", "critter", "instrument")
 _MENTIONED = {thing: SLOTS[thing].texts for thing in _WORD_SLOTS}
@@ -49,6 +47,7 @@ class _Draft:
     def __init__(self, rng: Random, compositional: bool) -> None:
         self._random = rng.random
         self.plot = self.pick(chances.PLOT_NAMES)
+        self._settings, self._steps = PLOTS[self.plot]
         self.mood = self.pick(chances.MOODS)
         self.ending = self.pick(chances.ENDINGS)
         while self.ending in chances.UNFIT.get(self.mood, ()):
@@ -56,27 +55,29 @@ class _Draft:
         self.state: dict[str, int] = {}
         self._spoken_of: set[str] = set()
         hero = self._character("hero", -1, -1)
-        if self.plot == "robot_learns" and self._random() < 0.7:
-            self.state["hero.kind"] = lx.KINDS.index("robot")
-            hero = "robot"
+        kind = self._settings.hero_kind
+        if kind and self._random() < self._settings.hero_share:
+            self.state["hero.kind"] = lx.KINDS.index(kind)
+            hero = kind
         friend = self._character("friend", self.state["hero.name"], self.state["hero.kind"])
         thing = self._draw("thing")
         self.subject = ""
-        if self.plot == "description":
+        about = self.about = self._settings.about
+        if about == "subject":
             self.state["subject"] = self.pick(chances.SUBJECTS)
             self.subject = facts.SUBJECTS[self.state["subject"]].lemma
-        elif self.plot == "explanation":
+        elif about == "question":
             self.subject = facts.QUESTIONS[self._draw("question")].lemma
         mentioned = [hero, friend, lx.THINGS[thing], lx.THINGS[self._draw("thing2")]]
         if self.subject:
             mentioned.append(self.subject)
         self.topics = [self.subject] if self.subject else [hero, lx.THINGS[thing]]
-        if self.plot == "place_description":
+        if about == "place":
             self.topics = []
         self.main = ""
         self.patience = self._random()
         self._place(mentioned, compositional)
-        if self.plot == "place_description":
+        if about == "place":
             self.topics = [lx.PLACE_WORDS[self.state["place"]], hero]
 
     def pick(self, items: list[T] | tuple[T, ...]) -> T:
@@ -106,7 +107,7 @@ class _Draft:
         return word
 
     def _draw(self, component: str) -> int:
-        fits = chances.FITS.get((self.plot, component))
+        fits = self._settings.fits.get(component)
         value = self.pick(fits) if fits else int(self._random() * DOMAIN[component])
         twin = {"thing2": "thing", "color2": "color"}.get(component)
         while twin and value == self.state.get(twin):
@@ -136,26 +137,26 @@ class _Draft:
         said: list[str] = []
         lines: list[Choice] = []
         if self.subject:
-            told = _FACTS[self.plot][self.state["subject" if self.plot == "description" else "question"]]
-            keep = 2 + int(self._random() * 4) if self.plot == "description" else len(told)
+            told = FACT_LINES[self.about][self.state[self.about]]
+            keep = 2 + int(self._random() * 4) if self.about == "subject" else len(told)
             chosen = sorted(range(len(told)), key=lambda _: self._random())[:keep]
             lines = [told[n] for n in sorted(chosen)]
         brevity = self._random() ** 0.5
-        for marker, choices, optional in PLOTS[self.plot]:
+        for marker, choices, optional in self._steps:
             if choices:
                 if not optional or self._random() > brevity:
                     said.append(self._say(self._fitting(choices)))
-            elif marker == "open":
+            elif marker == "opening":
                 said.append(self._say(self.pick(OPENINGS)))
-            elif marker == "m1" or (
-                marker in ("m2", "m3") and self._random() > brevity * (0.5 if marker == "m3" else 1)
+            elif marker == "mood_first" or (
+                marker in MOOD_MARKERS and self._random() > brevity * (0.5 if marker == "mood_last" else 1)
             ):
                 said.append(self._say(self.pick(MOOD_LINES[marker][self.mood])))
             elif marker == "facts":
-                said.extend(map(self._say, lines[:3] if self.plot == "description" else lines))
-            elif marker == "more":
+                said.extend(map(self._say, lines[:3] if self.about == "subject" else lines))
+            elif marker == "more_facts":
                 said.extend(map(self._say, lines[3:]))
-            elif marker == "end":
+            elif marker == "ending":
                 said.append(self._say(self.pick(ENDING_LINES[self.ending])))
         return " ".join(filter(None, said))
 
@@ -189,8 +190,8 @@ class _Draft:
                 wanted["word"] = words[start : start + 1 + int(self._random() * 3)]
         if not wanted:
             wanted["topic"] = [topic]
-        question = facts.QUESTIONS[self.state["question"]].phrase if self.plot == "explanation" else ""
-        describing = self.plot in ("description", "place_description") and topic == self.topics[0]
+        question = facts.QUESTIONS[self.state["question"]].phrase if self.about == "question" else ""
+        describing = self.about in ("subject", "place") and topic == self.topics[0]
         return prompts.write(wanted, self.pick, question, describing)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import NamedTuple
 
 from sunfish.data.stories import facts
@@ -88,14 +89,23 @@ def sentences(text: str) -> list[str]:
 
 
 def pieces(template: str) -> list[tuple[str, bool]]:
-    """A template as (text, False) and (slot name, True) pieces; ValueError for an unknown slot."""
-    found: list[tuple[str, bool]] = []
+    """A template as (text, False) and (slot name, True) pieces.
+
+    Raises:
+        ValueError: a slot is unknown, or a brace has no partner.
+    """
+    parts: list[tuple[str, bool]] = []
     for number, part in enumerate(_PIECE.split(template)):
-        if number % 2 and part not in SLOTS:
-            raise ValueError(f"slot {part!r} of template {template!r} is unknown; use one of grammar.SLOTS")
+        is_slot = bool(number % 2)
+        if is_slot and part not in SLOTS:
+            near = get_close_matches(part, SLOTS, 1)
+            remedy = f"did you mean {{{near[0]}}}? " if near else ""
+            raise ValueError(f"slot {{{part}}} is unknown; {remedy}text/README.md lists the slots")
+        if not is_slot and ("{" in part or "}" in part):
+            raise ValueError("a brace has no partner; write a slot as {name}")
         if part:
-            found.append((part, bool(number % 2)))
-    return found
+            parts.append((part, is_slot))
+    return parts
 
 
 def render(template: Iterable[tuple[str, bool]], state: dict[str, int]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sunfish.data.stories.text_files import FOLDER, read_pairs
+
 
 def words(text: str) -> tuple[str, ...]:
     """The words of `text`."""
@@ -152,28 +154,18 @@ ENDINGS: dict[str, tuple[str, tuple[str, ...]]] = {
     "picnic": ("a picnic", ("picnic",)),
 }
 
-_PLURALS = {
-    "mouse": "mice",
-    "wolf": "wolves",
-    "scarf": "scarves",
-    "elf": "elves",
-    "sheep": "sheep",
-    "snow": "snow",
-    "rain": "rain",
-    "fish": "fish",
-}
+# Nouns whose plural follows no rule -> their plural.
+_PLURALS = read_pairs(FOLDER / "plurals.txt")
 
 
 def plural(noun: str) -> str:
-    """The plural of a noun of this lexicon."""
+    """The plural of `noun`."""
     if noun in _PLURALS:
         return _PLURALS[noun]
     if noun.endswith(("s", "x", "ch", "sh")):
         return noun + "es"
     if noun.endswith("y") and noun[-2] not in "aeiou":
         return noun[:-1] + "ies"
-    if noun in ("volcano", "potato", "echo"):
-        return noun + "es"
     return noun + "s"
 
 

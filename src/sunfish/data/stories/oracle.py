@@ -9,8 +9,8 @@ from functools import lru_cache
 
 from sunfish.data.stories import prompts
 from sunfish.data.stories.grammar import Recogniser, sentences
-from sunfish.data.stories.plots import sentence_templates
 from sunfish.data.stories.reading import Reading
+from sunfish.data.stories.templates import sentence_templates
 
 
 @lru_cache(maxsize=1)
