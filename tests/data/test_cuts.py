@@ -72,9 +72,13 @@ def test_one_long_text_is_cut_at_another_place_in_each_epoch(tmp_path: Path, len
     text = "".join(chr(0x4E00 + i) for i in range(length))
     (tmp_path / "long.txt").write_text(text + text[: length // 4], encoding="utf-8")
     config = small(
-        tmp_path, data=str(tmp_path / "long.txt"), delimiter="none", tokenizer="characters", prompt_length=0,
+        tmp_path,
+        data=str(tmp_path / "long.txt"),
+        delimiter="none",
+        tokenizer="characters",
+        prompt_length=0,
         vocab_size=500,
-    )  # fmt: skip
+    )
     prepared = prepare(open_source(config.corpus, 0), config, quiet, 1)
     split, end = prepared.split("train"), prepared.tokenizer.end
     assert split.one_text

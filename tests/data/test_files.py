@@ -49,9 +49,8 @@ def test_a_delimiter_across_reads_is_found(tmp_path: Path) -> None:
     size = (1 << 20) - 3
     path = write(tmp_path / "a.txt", "a" * size + "<|end|>" + "b\n" * size + "<|end|>\n\nc")
     found = list(read_delimited(path, "<|end|>"))
-    assert [(line, document[0], len(document)) for line, document in found] == [
-        (1, "a", size), (1, "b", 2 * size), (size + 3, "\n", 3),
-    ]  # fmt: skip
+    documents = [(line, document[0], len(document)) for line, document in found]
+    assert documents == [(1, "a", size), (1, "b", 2 * size), (size + 3, "\n", 3)]
 
 
 def test_one_long_text_is_cut_once_by_characters(tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from sunfish.data.stories import SPLITS, Story, story
 from sunfish.data.stories import lexicon as lx
-from sunfish.data.stories.chances import held_out
+from sunfish.data.stories.constraints import parse_constraints
 from sunfish.data.stories.grammar import SLOTS
-from sunfish.data.stories.oracle import demands
+from sunfish.data.stories.held_out import is_held_out
+from sunfish.data.stories.phrasings import PHRASINGS
 from sunfish.data.stories.plots import PLOTS
-from sunfish.data.stories.prompts import PHRASINGS
 from sunfish.data.stories.shared import ENDING_LINES, MOOD_LINES, OPENINGS
 
 
@@ -45,19 +45,19 @@ def test_no_text_is_in_two_splits() -> None:
 
 def test_held_out_pairs_occur_in_the_compositional_split_only(corpus: list[Story]) -> None:
     def pairs(stories: list[Story]) -> list[tuple[str, str]]:
-        found = []
+        asked_pairs = []
         for one in stories:
-            asked = dict(key.split(":") for key in demands(one.prompt))
+            asked = dict(key.split(":") for key in parse_constraints(one.prompt))
             if "topic" in asked and "place" in asked:
-                found.append((asked["topic"], asked["place"]))
-        return found
+                asked_pairs.append((asked["topic"], asked["place"]))
+        return asked_pairs
 
     others = corpus + [story(0, split, index) for split in ("validation", "test") for index in range(500)]
     assert len(pairs(others)) > 3_000
-    assert not any(held_out(*pair) for pair in pairs(others))
+    assert not any(is_held_out(*pair) for pair in pairs(others))
     held = pairs([story(0, "compositional", index) for index in range(400)])
-    assert len(held) >= 360 and all(held_out(*pair) for pair in held)
-    share = sum(held_out(kind, place) for kind in lx.KINDS for place in lx.PLACE_WORDS)
+    assert len(held) >= 360 and all(is_held_out(*pair) for pair in held)
+    share = sum(is_held_out(kind, place) for kind in lx.KINDS for place in lx.PLACE_WORDS)
     assert 0.03 < share / (len(lx.KINDS) * len(lx.PLACE_WORDS)) < 0.07
 
 
@@ -101,7 +101,7 @@ def test_the_prompts_that_people_type_are_produced() -> None:
 
 
 def test_moods_endings_and_names_are_spread_evenly(corpus: list[Story]) -> None:
-    asked = Counter(key for one in corpus for key in demands(one.prompt))
+    asked = Counter(key for one in corpus for key in parse_constraints(one.prompt))
     for kind, values, most in (("mood", lx.MOODS, 1.5), ("ending", lx.ENDINGS, 1.6)):
         counts = [asked[f"{kind}:{value}"] for value in values]
         assert max(counts) < most * min(counts), (kind, counts)
@@ -118,9 +118,9 @@ def test_what_is_lost_is_what_is_found(corpus: list[Story]) -> None:
     checked = 0
     for one in corpus:
         if one.plot in ("lost_thing", "found_thing", "promise_kept"):
-            found = tracked.findall(one.text)
-            assert len(set(found)) <= 1, one.text
-            checked += len(found) > 1
+            things_named = tracked.findall(one.text)
+            assert len(set(things_named)) <= 1, one.text
+            checked += len(things_named) > 1
     assert checked > 500
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from sunfish.data.stories import SPLITS, Story, story
 from sunfish.data.stories import lexicon as lx
+from sunfish.data.stories.constraints import parse_constraints
 from sunfish.data.stories.grammar import SLOTS, sentences
-from sunfish.data.stories.oracle import check, demands, grammatical
+from sunfish.data.stories.oracle import check, grammatical
 from sunfish.data.stories.templates import sentence_templates
 
 
@@ -27,7 +28,7 @@ def _sentences(corpus: list[Story]) -> list[str]:
     return [sentence for one in corpus[:600] for sentence in sentences(one.text)]
 
 
-def test_every_story_is_accepted_and_meets_its_prompt(corpus: list[Story]) -> None:
+def test_every_story_is_accepted_and_satisfies_its_prompt(corpus: list[Story]) -> None:
     for one in corpus:
         assert all(ok for _, ok in grammatical(one.text)), [s for s, ok in grammatical(one.text) if not ok]
         judged = check(one.prompt, one.text)
@@ -134,7 +135,7 @@ def test_dialogue_is_one_sentence() -> None:
 def test_the_wrong_topic_name_mood_or_ending_is_caught(corpus: list[Story]) -> None:
     rng = random.Random(0)
     for one in corpus:
-        for key in demands(one.prompt):
+        for key in parse_constraints(one.prompt):
             kind, value = key.split(":")
             if kind in ("mood", "ending"):
                 texts = lx.MOODS[value] if kind == "mood" else lx.ENDINGS[value][1]
@@ -146,18 +147,22 @@ def test_the_wrong_topic_name_mood_or_ending_is_caught(corpus: list[Story]) -> N
             assert not check(one.prompt, text)[key], (one.prompt, key)
 
 
-def test_demands_of_prompts_as_people_type_them() -> None:
-    assert set(demands("Write about dogs")) == {"topic:dog"}
-    assert set(demands("Write a story about a robot")) == {"topic:robot"}
-    assert set(demands("Describe the ocean")) == {"topic:ocean"}
-    assert set(demands("Tell a happy story about a girl named Mia and a kite that ends with rain")) == {
+def test_constraints_of_prompts_as_people_type_them() -> None:
+    assert set(parse_constraints("Write about dogs")) == {"topic:dog"}
+    assert set(parse_constraints("Write a story about a robot")) == {"topic:robot"}
+    assert set(parse_constraints("Describe the ocean")) == {"topic:ocean"}
+    assert set(
+        parse_constraints("Tell a happy story about a girl named Mia and a kite that ends with rain")
+    ) == {
         "mood:happy",
         "topic:girl",
         "name:Mia",
         "word:kite",
         "ending:rain",
     }
-    assert set(demands("a scary tale about a wolf in the forest, using the words lamp and red.")) == {
+    assert set(
+        parse_constraints("a scary tale about a wolf in the forest, using the words lamp and red.")
+    ) == {
         "mood:scary",
         "topic:wolf",
         "place:forest",
@@ -165,14 +170,15 @@ def test_demands_of_prompts_as_people_type_them() -> None:
         "word:red",
     }
     for unknown in ("", "asdf", "Hello?", "Write a haiku", "\n", "ends with", "Use the words"):
-        assert demands(unknown) == {}
+        assert parse_constraints(unknown) == {}
 
 
-def test_exchanged_prompts_are_seldom_met(corpus: list[Story]) -> None:
+def test_exchanged_prompts_are_seldom_satisfied(corpus: list[Story]) -> None:
     prompts = [one.prompt for one in corpus]
     random.Random(0).shuffle(prompts)
-    met = [ok for prompt, one in zip(prompts, corpus, strict=True) for ok in check(prompt, one.text).values()]
-    assert sum(met) / len(met) <= 0.30
+    pairs = zip(prompts, corpus, strict=True)
+    satisfied = [ok for prompt, one in pairs for ok in check(prompt, one.text).values()]
+    assert sum(satisfied) / len(satisfied) <= 0.30
 
 
 def test_every_slot_has_a_text_for_each_value() -> None:

@@ -1,16 +1,13 @@
-"""Owns the template language: slots, rendering from a story's state, and recognition of a sentence.
+"""Owns the template language: slots, sentences, and rendering from a story's state.
 
 A template is text with slots in braces, each one a form of one component of a story's state: `{N}` is the
-hero's name, `{he}` its pronoun, `{a.thing}` the thing behind its article. Writing fills slots from a state;
-reading walks a trie of all templates and narrows, per component, the set of values the sentence allows,
-so agreement inside a sentence needs no rule of its own.
+hero's name, `{he}` the hero's pronoun, `{a.thing}` the thing with its article.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import NamedTuple
 
@@ -76,7 +73,6 @@ SLOTS: dict[str, Slot] = _slots()
 DOMAIN: dict[str, int] = {slot.component: len(slot.texts) for slot in SLOTS.values()}
 
 _PIECE = re.compile(r"\{([^}]*)\}")
-_TOKEN = re.compile(r"[A-Za-z]+|[^A-Za-z]")
 # A sentence ends at its mark and, where there is one, the closing quotation mark, when what follows begins
 # another; a lower-case word after it (`"Why?" asked Mia.`) continues the sentence.
 _BREAK = re.compile(r"""([.!?]+"?)\s+(?=["A-Z{])""")
@@ -85,7 +81,7 @@ _BREAK = re.compile(r"""([.!?]+"?)\s+(?=["A-Z{])""")
 def sentences(text: str) -> list[str]:
     """`text` cut into sentences; whatever has no end mark is the last one."""
     text = text.strip()
-    return _BREAK.sub(lambda found: found.group(1) + "\n", text).split("\n") if text else []
+    return _BREAK.sub(lambda match: match.group(1) + "\n", text).split("\n") if text else []
 
 
 def pieces(template: str) -> list[tuple[str, bool]]:
@@ -110,98 +106,10 @@ def pieces(template: str) -> list[tuple[str, bool]]:
 
 def render(template: Iterable[tuple[str, bool]], state: dict[str, int]) -> str:
     """A template with its slots filled from `state` (component -> number of the value)."""
-    out = []
+    texts = []
     for part, is_slot in template:
         if is_slot:
             slot = SLOTS[part]
             part = slot.texts[state[slot.component]]
-        out.append(part)
-    return "".join(out)
-
-
-@dataclass(slots=True)
-class _Node:
-    words: dict[str, _Node] = field(default_factory=dict)
-    slots: dict[str, _Node] = field(default_factory=dict)
-    final: bool = False
-
-
-class _Reader(NamedTuple):
-    """A slot seen from the reading side: text -> bit mask of the values written so."""
-
-    component: str
-    masks: dict[str, int]
-    lengths: tuple[int, ...]
-
-
-def _reader(slot: Slot) -> _Reader:
-    masks: dict[str, int] = {}
-    for number, text in enumerate(slot.texts):
-        masks[text] = masks.get(text, 0) | 1 << number
-    return _Reader(slot.component, masks, tuple(sorted({len(_TOKEN.findall(text)) for text in masks})))
-
-
-def _mask(words: tuple[str, ...], chosen: set[str]) -> int:
-    return sum(1 << number for number, word in enumerate(words) if word in chosen)
-
-
-# For each sex: the names that have it and the kinds it may be.
-_SEXES = tuple(
-    (_mask(lx.NAMES, set(names)), _mask(lx.KINDS, set(lx.KINDS) - set(other)))
-    for names, other in ((lx.FEMALE_NAMES, lx.MALE_KINDS), (lx.MALE_NAMES, lx.FEMALE_KINDS))
-)
-
-
-def _agrees(env: dict[str, int]) -> bool:
-    for who in ("hero", "friend"):
-        names, kinds = env.get(who + ".name", -1), env.get(who + ".kind", -1)
-        if not any(names & has and kinds & may for has, may in _SEXES):
-            return False
-    for hero, friend in (
-        ("hero.name", "friend.name"),
-        ("hero.kind", "friend.kind"),
-        ("thing", "thing2"),
-        ("color", "color2"),
-    ):
-        if hero in env and friend in env and env[hero] == env[friend] and env[hero].bit_count() == 1:
-            return False
-    return True
-
-
-class Recogniser:
-    """Says whether a sentence is one that a set of templates can produce."""
-
-    def __init__(self, templates: list[str]) -> None:
-        self._root = _Node()
-        self._readers: dict[str, _Reader] = {}
-        for template in templates:
-            node = self._root
-            for part, is_slot in pieces(template):
-                if is_slot:
-                    self._readers.setdefault(part, _reader(SLOTS[part]))
-                    node = node.slots.setdefault(part, _Node())
-                    continue
-                for token in _TOKEN.findall(part):
-                    node = node.words.setdefault(token, _Node())
-            node.final = True
-
-    def accepts(self, sentence: str) -> bool:
-        """Whether some template, with agreeing values in its slots, reads exactly `sentence`."""
-        return self._walk(self._root, _TOKEN.findall(sentence), 0, {})
-
-    def _walk(self, node: _Node, tokens: list[str], at: int, env: dict[str, int]) -> bool:
-        if at == len(tokens):
-            return node.final and _agrees(env)
-        following = node.words.get(tokens[at])
-        if following is not None and self._walk(following, tokens, at + 1, env):
-            return True
-        for name, after in node.slots.items():
-            component, masks, lengths = self._readers[name]
-            for length in lengths:
-                found = masks.get("".join(tokens[at : at + length])) if at + length <= len(tokens) else None
-                if found is None:
-                    continue
-                found &= env.get(component, -1)
-                if found and self._walk(after, tokens, at + length, env | {component: found}):
-                    return True
-        return False
+        texts.append(part)
+    return "".join(texts)

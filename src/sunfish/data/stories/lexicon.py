@@ -119,7 +119,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "virtue": words("patience kindness courage honesty sharing friendship practice trust"),
 }
 
-# mood: words that only its own sentences use; the mood check counts them.
+# Mood -> words that only the sentences of that mood use; the mood check counts them.
 MOODS: dict[str, tuple[str, ...]] = {
     "happy": ("happy", "happily", "glad", "joy", "joyful", "cheerful", "delighted"),
     "sad": ("sad", "sadly", "sadness", "tears", "sorrow", "lonely", "wept"),
@@ -170,7 +170,7 @@ def plural(noun: str) -> str:
 
 
 def with_article(phrase: str) -> str:
-    """`phrase` behind "a" or "an", by how its first word sounds."""
+    """`phrase` after "a" or "an", by how its first word sounds."""
     first = phrase.split()[0].lower()
     vowel = first[0] in "aeiou" and not first.startswith(("uni", "use", "one"))
     return ("an " if vowel or first in ("honest", "hour") else "a ") + phrase

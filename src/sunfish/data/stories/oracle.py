@@ -1,4 +1,4 @@
-"""Owns the judgement of a text: which demands of a prompt it meets, and which sentences are grammatical.
+"""Owns the judgment of a text: which constraints of a prompt it satisfies, which sentences are grammatical.
 
 The oracle reads strings only; it knows nothing of how a text was made.
 """
@@ -7,29 +7,25 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from sunfish.data.stories import prompts
-from sunfish.data.stories.grammar import Recogniser, sentences
-from sunfish.data.stories.reading import Reading
+from sunfish.data.stories.constraints import parse_constraints
+from sunfish.data.stories.features import StoryFeatures
+from sunfish.data.stories.grammar import sentences
+from sunfish.data.stories.recognizer import Recognizer
 from sunfish.data.stories.templates import sentence_templates
 
 
 @lru_cache(maxsize=1)
-def _recogniser() -> Recogniser:
-    return Recogniser(sentence_templates())
-
-
-def demands(prompt: str) -> dict[str, str]:
-    """What `prompt` demands, as key -> value ("name:Mia" -> "Mia"); empty where it states nothing known."""
-    return prompts.read(prompt)
+def _recognizer() -> Recognizer:
+    return Recognizer(sentence_templates())
 
 
 def check(prompt: str, text: str) -> dict[str, bool]:
-    """For each demand of `prompt`, whether `text` meets it."""
-    reading = Reading(text)
-    return {key: reading.meets(key) for key in demands(prompt)}
+    """For each constraint that `prompt` states, whether `text` satisfies it."""
+    features = StoryFeatures(text)
+    return {constraint: features.satisfies(constraint) for constraint in parse_constraints(prompt)}
 
 
 def grammatical(text: str) -> list[tuple[str, bool]]:
     """The sentences of `text`, each with whether the grammar of the stories can produce it."""
-    recogniser = _recogniser()
-    return [(sentence, recogniser.accepts(sentence)) for sentence in sentences(text)]
+    recognizer = _recognizer()
+    return [(sentence, recognizer.accepts(sentence)) for sentence in sentences(text)]
