@@ -59,8 +59,8 @@ def test_every_file_is_read_by_its_parser() -> None:
         ("{thing}.", "{zzzz}.", 6, "slot {zzzz} is unknown; text/README.md lists the slots"),
         ("{thing}.", "{thing.", 6, "a brace has no partner; write a slot as {name}"),
         ("{thing}.", "{thing}", 6, "has no end mark; end it with"),
-        ("{N} could", "he could", 6, "begins in lower case; write a capital letter"),
-        ("{N} could", "{he} could", 6, "begins in lower case; write a capital letter"),
+        ("{N} could", "he could", 6, "begins with no capital letter; write one"),
+        ("{N} could", "{he} could", 6, "begins with no capital letter; write one"),
         ('"Who', "Who", 7, "a quotation mark has no partner; open and close"),
         ('"Who', "\u201cWho", 7, "'\u201c' is not ASCII; write straight quotes"),
         ("could not", "could  not", 6, "two spaces or a tab between words; write one space"),
@@ -125,7 +125,7 @@ def test_a_damaged_fact_is_named(
     [
         ("moods.txt", "== happy", "== hapy", 4, "mood 'hapy' is unknown; use one of happy, sad"),
         ("moods.txt", "== sad", "== happy", 27, "mood 'happy' occurs twice; put its lines under one head"),
-        ("moods.txt", "@mood_first", "@mood_frist", 5, "'@mood_frist' is unknown or there twice; write each"),
+        ("moods.txt", "@mood_first", "@mood_frist", 5, "'@mood_frist' is unknown or repeated; write each"),
         ("moods.txt", "@mood_first\n", "", 5, "stands under no marker; write one of @mood_first"),
         ("moods.txt", "@mood_middle\n", "", 4, "mood 'happy' has no lines under @mood_middle; write some"),
         ("moods.txt", "smiled a cheerful smile", "smiled", 16, "does not show mood 'happy'; use one of"),
@@ -142,6 +142,20 @@ def test_a_damaged_shared_file_is_named(
     file = texts / name
     file.write_text(damaged(file.read_text(), old, new))
     assert message in error_of(PARSERS[name], file, f"{file}:{line}")
+
+
+def test_an_empty_file_of_openings_is_named(texts: Path) -> None:
+    file = texts / "openings.txt"
+    file.write_text("# none yet\n")
+    assert error_of(parse_openings, file, f"{file}:1") == "no opening; write one line or more"
+
+
+def test_silence_is_for_plots_alone(texts: Path) -> None:
+    file = texts / "openings.txt"
+    file.write_text("~\n")
+    assert error_of(parse_openings, file, f"{file}:1").startswith(
+        "sentence '~' begins with no capital letter"
+    )
 
 
 def test_a_missing_ending_is_named(texts: Path) -> None:

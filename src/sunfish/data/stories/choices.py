@@ -15,8 +15,6 @@ _FRIEND_FORMS = ("F", "fhe", "fhim", "fhis", "fHe", "fHis")
 _CAPITAL_SLOTS = [name for name, slot in SLOTS.items() if all(text[0].isupper() for text in slot.texts)]
 _BEGIN = re.compile(rf'"?(?:[A-Z]|\{{(?:{"|".join(map(re.escape, _CAPITAL_SLOTS))})\}})')
 _END = re.compile(r'[.!?]"?$')
-# The line that says nothing.
-SILENCE = "~"
 
 
 class Choice(NamedTuple):
@@ -27,6 +25,10 @@ class Choice(NamedTuple):
     needs: frozenset[str]
     introduces: frozenset[str]
     mentions: frozenset[str]
+
+
+# The choice that says nothing.
+SILENT = Choice("", (), frozenset(), frozenset(), frozenset())
 
 
 def parse_choices(lines: Iterable[Line]) -> tuple[Choice, ...]:
@@ -40,8 +42,7 @@ def parse_choice(line: Line) -> Choice:
     Raises:
         ValueError: the line is not made of whole sentences, or it has a slot that does not exist.
     """
-    text = "" if line.text == SILENCE else line.text
-    parts = _checked_pieces(line) if text else ()
+    parts = _checked_pieces(line)
     needs: set[str] = set()
     introduces: set[str] = set()
     mentions: set[str] = set()
@@ -52,7 +53,7 @@ def parse_choice(line: Line) -> Choice:
             continue
         form, _, name = part.rpartition(".")
         if part in _FRIEND_FORMS:
-            if "a.friend" not in text.lower():
+            if "a.friend" not in line.text.lower():
                 needs.add("friend")
         elif name in _TRACKED:
             brought = form in ("a", "A") or (article == "a" and before == " ")
@@ -62,7 +63,7 @@ def parse_choice(line: Line) -> Choice:
                 needs.add(name)
             mentions.add(name)
         article, before = form.lower(), ""
-    return Choice(text, parts, frozenset(needs), frozenset(introduces), frozenset(mentions))
+    return Choice(line.text, parts, frozenset(needs), frozenset(introduces), frozenset(mentions))
 
 
 def _checked_pieces(line: Line) -> tuple[tuple[str, bool], ...]:
@@ -80,7 +81,7 @@ def _checked_pieces(line: Line) -> tuple[tuple[str, bool], ...]:
         raise line.error(str(error)) from None
     for sentence in sentences(text):
         if not _BEGIN.match(sentence):
-            raise line.error(f"sentence {sentence!r} begins in lower case; write a capital letter or slot")
+            raise line.error(f"sentence {sentence!r} begins with no capital letter; write one")
         if not _END.search(sentence):
             raise line.error(f"sentence {sentence!r} has no end mark; end it with . or ! or ?")
     return parts

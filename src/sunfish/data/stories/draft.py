@@ -1,4 +1,4 @@
-"""Owns one candidate for a story: its state, drawn at random as its sentences ask for it, its text and its prompt."""
+"""Owns one candidate for a story: its state, drawn as its sentences ask for it, its text and its prompt."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Draft:
         return ""
 
     def _draw_place(self, topics: list[str]) -> None:
-        """A place that is held out for one of the draft's topics if it is compositional, else for none of `topics`."""
+        """A place that is held out for a topic of a compositional draft, else for none of `topics`."""
         candidates = [topic for topic in self._topics if held_out_places(topic)]
         if self._compositional and candidates:
             self._held_out_topic = self._pick(candidates)
@@ -161,7 +161,7 @@ class Draft:
         return render(choice.parts, self._state)
 
     def _suitable(self, choices: tuple[Choice, ...]) -> Choice:
-        """A choice that takes nothing unknown for granted and introduces nothing twice, where there is one."""
+        """A choice that takes nothing unknown for granted and introduces nothing twice, if there is one."""
         known = self._mentioned
         suitable = [
             choice for choice in choices if choice.needs <= known and known.isdisjoint(choice.introduces)

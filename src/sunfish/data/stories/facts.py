@@ -22,7 +22,7 @@ class Subject(NamedTuple):
 
 
 class Question(NamedTuple):
-    """What is explained: the word of its topic, the question as a clause, and the sentences that answer it."""
+    """What is explained: the word of its topic, the question as a clause, and the sentences of the answer."""
 
     lemma: str
     phrase: str

@@ -1,4 +1,4 @@
-"""Owns the making of stories: a story is a function of seed, split and index, and no text is in two splits."""
+"""Owns the making of stories: each a function of seed, split and index, and no text in two splits."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def parse_settings(lines: list[Line]) -> Settings:
     """The settings that `lines` write down, "name: value" each.
 
     Raises:
-        ValueError: a setting is unknown or there twice, or its value is none that it can have.
+        ValueError: a setting is unknown or repeated, or its value is none that it can have.
     """
     weight, about, hero_kind, hero_share = 1, "hero", "", 0.0
     fits: dict[str, tuple[int, ...]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
-from sunfish.data.stories.choices import Choice, parse_choices
+from sunfish.data.stories.choices import SILENT, Choice, parse_choice
 from sunfish.data.stories.plot_settings import Settings, is_setting, parse_settings
 from sunfish.data.stories.shared import FACT_LINES, MOOD_MARKERS
 from sunfish.data.stories.text_files import FOLDER, Block, Line, read_blocks
@@ -70,7 +70,8 @@ def _steps(paragraph: list[Line]) -> list[Step]:
             raise line.error(f"marker {line.text!r} stands among sentences; put a blank line before it")
         if line.text.startswith("?"):
             raise line.error("'?' stands among sentences; write it alone, as the first line of a step")
-    return [Step("", parse_choices(lines), optional)]
+    choices = tuple(SILENT if line.text == "~" else parse_choice(line) for line in lines)
+    return [Step("", choices, optional)]
 
 
 def _marker(line: Line) -> str:

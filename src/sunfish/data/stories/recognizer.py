@@ -1,7 +1,7 @@
 """Owns the recognition of sentences: whether some template can produce one.
 
-Recognition walks a trie of all templates and narrows, for each component of a story's state, the set of values
-that the sentence allows. So agreement within a sentence needs no rule of its own.
+Recognition walks a trie of all templates and narrows, for each component of a story's state, the set of
+values that the sentence allows. So agreement within a sentence needs no rule of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Node:
 
 
 class _SlotMatcher(NamedTuple):
-    """How a slot matches tokens: text -> bit mask of the values written so, and how many tokens texts have."""
+    """How a slot matches tokens: text -> bit mask of the values written so, and the lengths of texts."""
 
     component: str
     masks: dict[str, int]

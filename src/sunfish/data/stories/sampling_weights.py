@@ -1,4 +1,4 @@
-"""Owns how often each plot, kind of character, subject, mood and ending is drawn, and which do not go together."""
+"""Owns how often each plot, kind of character and subject is drawn, and which endings mock a mood."""
 
 from __future__ import annotations
 

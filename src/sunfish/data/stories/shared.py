@@ -16,15 +16,22 @@ _WORD = re.compile(r"[a-z]+")
 
 
 def parse_openings(file: Traversable) -> tuple[Choice, ...]:
-    """The openings of `file`, one a line."""
-    return parse_choices(line for line in read_lines(file) if line.text)
+    """The openings of `file`, one a line.
+
+    Raises:
+        ValueError: there is none.
+    """
+    lines = [line for line in read_lines(file) if line.text]
+    if not lines:
+        raise Line("", str(file), 1).error("no opening; write one line or more")
+    return parse_choices(lines)
 
 
 def parse_moods(file: Traversable) -> dict[str, dict[str, tuple[Choice, ...]]]:
     """The sentences of `file` that carry a mood: marker -> mood -> choices.
 
     Raises:
-        ValueError: a mood or one of its markers is missing, unknown or there twice, or a line uses none of
+        ValueError: a mood or one of its markers is missing, unknown or repeated, or a line uses none of
             the mood's words.
     """
     table: dict[str, dict[str, tuple[Choice, ...]]] = {marker: {} for marker in MOOD_MARKERS}
@@ -38,7 +45,7 @@ def parse_endings(file: Traversable) -> dict[str, tuple[Choice, ...]]:
     """The last sentences of `file`: ending -> choices.
 
     Raises:
-        ValueError: an ending is missing, unknown or there twice, or a line uses none of the ending's words.
+        ValueError: an ending is missing, unknown or repeated, or a line uses none of the ending's words.
     """
     return {
         ending: _showing(
@@ -73,7 +80,7 @@ def _sections(block: Block) -> dict[str, list[Line]]:
     for line in (line for paragraph in block.paragraphs for line in paragraph):
         if line.text.startswith("@"):
             if line.text[1:] not in MOOD_MARKERS or line.text[1:] in sections:
-                raise line.error(f"{line.text!r} is unknown or there twice; write each of {expected} once")
+                raise line.error(f"{line.text!r} is unknown or repeated; write each of {expected} once")
             sections[line.text[1:]] = []
         elif not sections:
             raise line.error(f"{line.text!r} stands under no marker; write one of {expected} above it")
