@@ -2,7 +2,8 @@
 # Run SunFish's Python with the given arguments, from the project's folder:
 #   ./run.sh train.py --config micro          ./run.sh -c "import sunfish"
 # The first call makes the environment (.venv) and installs what pyproject.toml asks for; later calls find
-# pyproject.toml unchanged and need no network. SUNFISH_EXTRAS=test also installs an extra.
+# pyproject.toml unchanged and need no network. SUNFISH_EXTRAS=test also installs an extra. The versions are those of
+# constraints.txt; SUNFISH_CONSTRAINTS=/dev/null takes the newest that pyproject.toml allows.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" # for config/, wherever the script lies
@@ -45,6 +46,7 @@ PYTHON
 
 make_environment() {
     local python="$PWD/.venv/bin/python" interpreter wanted extra="${SUNFISH_EXTRAS:-}" stamp
+    local constraints="${SUNFISH_CONSTRAINTS:-constraints.txt}"
     if [ ! -x "$python" ] || ! "$python" -c '' >/dev/null 2>&1; then # absent, or moved with its folder
         interpreter="$(find_python)" || return 1
         echo "making the environment .venv with $("$interpreter" --version)" >&2
@@ -52,7 +54,7 @@ make_environment() {
     fi
     stamp=".venv/sunfish-installed${extra:+-$extra}"
     # The folder is part of the stamp: an editable installation names it.
-    wanted="$( (pwd; cat pyproject.toml) | "$python" -c \
+    wanted="$( (pwd; cat pyproject.toml "$constraints") | "$python" -c \
         'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')"
     if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
         return 0
@@ -62,8 +64,10 @@ make_environment() {
         return 0
     fi
     echo "installing SunFish into .venv (the first time this takes some minutes) …" >&2
-    if ! "$python" -m pip install --disable-pip-version-check --quiet --editable ".${extra:+[$extra]}" >&2; then
+    if ! "$python" -m pip install --disable-pip-version-check --quiet --constraint "$constraints" \
+        --editable ".${extra:+[$extra]}" >&2; then
         echo "error: the installation failed. Is there a network, and room on the disk? Then call this again." >&2
+        echo "  If this Python has no package of a version in constraints.txt: SUNFISH_CONSTRAINTS=/dev/null $0" >&2
         return 1
     fi
     echo "$wanted" >"$stamp"

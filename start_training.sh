@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# From a fresh clone to a trained model: ./start_training.sh [nano|tiny|small|micro|base|full] [flags of train.py]
-# Installs, measures this machine, trains micro on the built-in stories, and goes on by itself with
-# checkpoints/last.ckpt when that is a run of the same size. Ctrl-C saves; call it again to go on.
+# From a fresh clone to a trained model:
+#   ./start_training.sh [nano|tiny|small|micro|base|full] [flags of train.py]
+# Installs, measures this machine, and trains micro on the built-in stories. Resumes checkpoints/last.ckpt
+# when that is a run of the same size. Ctrl-C saves; run it again to resume.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import torch
 
-from sunfish.config import ProcessConfig
+from sunfish.config import ProcessConfig, TrainingConfig
 from sunfish.config.presets import preset
 from sunfish.model.transformer import Transformer
 from sunfish.processes import build_process
-from sunfish.sampling.guidance import Guided
-from sunfish.training.loss import losses_at
+from sunfish.sampling.guidance import ClassifierFreeGuidance
+from sunfish.training.loss import losses_at, training_loss
 from sunfish.types import Batch, Condition
 
 ROWS, LENGTH, PROMPT, VOCABULARY = 6, 24, 5, 40
@@ -38,8 +38,9 @@ class Setting:
             context_length=LENGTH,
             prompt_length=8,
         )
-        self.model = Transformer(self.config.model).initialise(rng).eval().double()
-        with torch.no_grad():  # as initialised, layers return what they get; a trained model does not
+        self.model = Transformer(self.config.model).init_weights(rng).eval().double()
+        self.process = build_process(ProcessConfig(), VOCABULARY)
+        with torch.no_grad():  # with its first weights, a block returns what it gets; a trained one does not
             for parameter in self.model.parameters():
                 parameter.add_(0.3 * torch.randn(parameter.shape, generator=rng, dtype=torch.float64))
         self.x0 = torch.randint(VOCABULARY, (ROWS, LENGTH), generator=rng)
@@ -48,16 +49,17 @@ class Setting:
         self.t = hidden.double() * 0.5
         self.prompt = torch.randint(VOCABULARY, (ROWS, PROMPT), generator=rng)
         self.mask = torch.ones(ROWS, PROMPT, dtype=torch.bool)
-        self.cond = self.model.encode(self.prompt, self.mask)
-        self.null = self.cond.drop(torch.ones(ROWS, dtype=torch.bool))
+        self.condition = self.model.encode(self.prompt, self.mask)
+        self.null = self.condition.without_prompts()
 
     def plain(self, condition: Condition) -> torch.Tensor:
         """Log-probabilities without guidance."""
-        return torch.log_softmax(self.model(self.x, self.t, condition), -1)
+        return torch.log_softmax(self.model.denoise(self.x, self.t, condition), -1)
 
     def guided(self, scale: float, condition: Condition | None = None) -> torch.Tensor:
-        """Log-probabilities guided by ``scale``."""
-        return Guided(self.model, scale)(self.x, self.t, self.cond if condition is None else condition)
+        """Logits guided by ``scale``; normalized but for scales 0 and 1, where nothing is combined."""
+        guided = ClassifierFreeGuidance(self.model, scale)
+        return guided.denoise(self.x, self.t, self.condition if condition is None else condition)
 
 
 def checks() -> Iterator[Check]:
@@ -71,10 +73,10 @@ def checks() -> Iterator[Check]:
 
 def limits(on: Setting) -> Iterator[Check]:
     """Scales 0 and 1, and which of the two the prompt moves."""
-    conditional, unconditional = on.plain(on.cond), on.plain(on.null)
-    difference = largest(on.guided(0.0), unconditional)
+    conditional, unconditional = on.plain(on.condition), on.plain(on.null)
+    difference = largest(torch.log_softmax(on.guided(0.0), -1), unconditional)
     yield "scale 0 is the unconditional model", f"difference {difference:.1e}", difference == 0
-    difference = largest(on.guided(1.0), conditional)
+    difference = largest(torch.log_softmax(on.guided(1.0), -1), conditional)
     yield "scale 1 is the conditional model", f"difference {difference:.1e}", difference == 0
     difference = largest(on.guided(1 + 1e-9), conditional)
     yield "the limit from above agrees", f"difference {difference:.1e}", difference < 1e-6
@@ -82,9 +84,9 @@ def limits(on: Setting) -> Iterator[Check]:
     difference = largest(conditional, unconditional)
     yield "the prompt changes the conditional model", f"difference {difference:.2f}", difference > 1e-3
     swapped = on.model.encode(on.prompt.roll(1, 0), on.mask)
-    moved = largest(on.guided(1.0, swapped), conditional)
+    moved = largest(torch.log_softmax(on.guided(1.0, swapped), -1), conditional)
     yield "another prompt, other conditional logits", f"difference {moved:.2f}", moved > 1e-3
-    moved = largest(on.guided(0.0, swapped), unconditional)
+    moved = largest(torch.log_softmax(on.guided(0.0, swapped), -1), unconditional)
     yield "another prompt, the same unconditional ones", f"difference {moved:.1e}", moved == 0
 
 
@@ -105,16 +107,16 @@ def null_prompt(on: Setting) -> Iterator[Check]:
     """What training shows a text whose prompt was dropped, and what sampling shows one without a prompt."""
     nothing = torch.zeros(ROWS, 1, dtype=torch.long)
     empty = on.model.encode(nothing, torch.zeros(ROWS, 1, dtype=torch.bool))
-    difference = largest(on.model(on.x, on.t, on.null), on.model(on.x, on.t, empty))
+    difference = largest(on.plain(on.null), on.plain(empty))
     yield (
         "dropped prompt (training) = no prompt (sampling)",
         f"difference {difference:.1e}",
         difference < 1e-12,
     )
-    process = build_process(ProcessConfig())
     batch = Batch(on.x0, torch.full((ROWS,), LENGTH), on.prompt, on.mask)
     trained, sampled = (
-        losses_at(on.model, process, batch, cond, on.x, on.t, 0, 0.5).total for cond in (on.null, empty)
+        losses_at(on.model, on.process, batch, condition, on.x, on.t, LENGTH, 0.5).total
+        for condition in (on.null, empty)
     )
     difference = largest(trained, sampled)
     yield "the loss sees the same null prompt", f"difference {difference:.1e}", difference < 1e-12
@@ -125,48 +127,47 @@ def null_prompt(on: Setting) -> Iterator[Check]:
 
 
 def shapes_and_numbers(on: Setting) -> Iterator[Check]:
-    """The shapes of guided logits, condition and memory, and that all is finite."""
-    both = on.cond.with_null()
-    shapes = (tuple(on.guided(2.0).shape), tuple(both.mask.shape))
-    right = ((ROWS, LENGTH, VOCABULARY), (2 * ROWS, 1 + PROMPT))
-    yield "shapes: logits [B, N, V], condition [2B, 1+P]", f"{shapes[0]}, {shapes[1]}", shapes == right
-    past, logits = Guided(on.model, 2.0).remember(on.x0[:, :8], on.cond)
-    after = Guided(on.model, 2.0)(on.x[:, 8:], on.t[:, 8:], on.cond, past, 8)
-    shapes = (tuple(past.shape), tuple(after.shape))
-    right = ((3, 2, 2 * ROWS, 2, 8, 16), (ROWS, LENGTH - 8, VOCABULARY))
+    """The shapes of guided logits, condition and cache, and that all is finite."""
+    doubled = on.condition.with_null()
+    shapes = (tuple(on.guided(2.0).shape), tuple(doubled.mask.shape))
+    expected = ((ROWS, LENGTH, VOCABULARY), (2 * ROWS, 1 + PROMPT))
+    yield "shapes: logits [B, N, V], condition [2B, 1+P]", f"{shapes[0]}, {shapes[1]}", shapes == expected
+    guided = ClassifierFreeGuidance(on.model, 2.0)
+    logits, cache = guided.prefill(on.x0[:, :8], on.condition)
+    after = guided.denoise(on.x[:, 8:], on.t[:, 8:], on.condition, cache, 8)
+    shapes = (tuple(cache.keys_values.shape), tuple(after.shape))
+    expected = ((3, 2, 2 * ROWS, 2, 8, 16), (ROWS, LENGTH - 8, VOCABULARY))
     yield (
-        "shapes: memory [L+1, 2, 2B, H, M, D/H], a later block",
+        "shapes: cache [L+1, 2, 2B, H, C, D/H], a later block",
         f"{shapes[0]}, {shapes[1]}",
-        shapes == right,
+        shapes == expected,
     )
-    good = bool(after.isfinite().all() and logits.isfinite().all())
-    yield "all guided logits are finite", str(good).lower(), good
+    finite = bool(after.isfinite().all() and logits.isfinite().all())
+    yield "all guided logits are finite", str(finite).lower(), finite
 
 
 def dropped_share(dropout: float, rows: int = 4000) -> float:
-    """The share of rows whose prompt the training objective itself drops, watched from outside."""
-    from sunfish.config import TrainingConfig
-    from sunfish.training.loss import objective
+    """The share of rows whose prompt the training loss itself drops, as the network sees them."""
+    seen: list[Condition] = []
+
+    class Watched(Transformer):
+        """Keeps the condition of each pass."""
+
+        def joint_pass(
+            self, ids: torch.Tensor, x: torch.Tensor, t: torch.Tensor, condition: Condition, block_length: int
+        ) -> tuple[torch.Tensor, torch.Tensor]:
+            seen.append(condition)
+            return super().joint_pass(ids, x, t, condition, block_length)
 
     config = preset(
         "nano", vocab_size=8, n_layer=1, n_head=1, n_embd=4, context_length=4, prompt_length=1
     ).model
-    model = Transformer(config).initialise(torch.Generator().manual_seed(0))
-    seen: list[Condition] = []
-    both = model.both
-
-    def watched(
-        ids: torch.Tensor, x: torch.Tensor, t: torch.Tensor, cond: Condition, block_length: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        seen.append(cond)
-        return both(ids, x, t, cond, block_length)
-
-    model.both = watched
+    model = Watched(config).init_weights(torch.Generator().manual_seed(0))
     ids = torch.ones(rows, 4, dtype=torch.long)
     batch = Batch(ids, torch.full((rows,), 4), ids[:, :1], torch.ones(rows, 1, dtype=torch.bool))
-    training = TrainingConfig(prompt_dropout=dropout)
+    training, generator = TrainingConfig(prompt_dropout=dropout), torch.Generator().manual_seed(1)
     with torch.no_grad():
-        objective(model, build_process(ProcessConfig()), batch, torch.Generator().manual_seed(1), 0, training)
+        training_loss(model, build_process(ProcessConfig(), 8), batch, generator, 4, training)
     return 1 - float(seen[0].mask[:, 1].float().mean())
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
-from sunfish.config import Config
+from sunfish.config import FIELD_GROUPS, Config
 from sunfish.config.presets import preset
+from sunfish.utils import UsageError
 
 FILES = {"full": "model_config"}
 
@@ -20,22 +20,29 @@ def get_config(name: str) -> Config:
 
 
 def build(name: str, values: Mapping[str, Any], show: bool) -> Config:
-    """Preset ``name`` with the fields that a file of this folder sets; ``show`` prints size and shape.
+    """Preset ``name`` with the fields that a file of this folder sets.
 
-    ``values`` are the file's globals. A number or text among them that is no field is a ``ValueError``.
+    Args:
+        name: the preset.
+        values: the globals of the file.
+        show: whether to print the size and the shape of the model.
+
+    Raises:
+        UsageError: for a number or text among ``values`` that is no field, and for a wrong value.
     """
-    groups = (getattr(Config(), group.name) for group in fields(Config))
-    known = {field.name for group in groups for field in fields(group)}
     mistyped = [
         field
         for field, value in values.items()
-        if isinstance(value, (int, float, str, tuple)) and field not in known and not field.startswith("_")
+        if isinstance(value, (int, float, str, tuple))
+        and field not in FIELD_GROUPS
+        and not field.startswith("_")
     ]
     if mistyped:
-        raise ValueError(
-            f"the file of config {name} sets {', '.join(mistyped)}, which is no field; see sunfish train --help"
+        raise UsageError(
+            f"the file of config {name} sets {', '.join(mistyped)}, which is no field; "
+            "see sunfish train --help-all"
         )
-    config = preset(name, **{field: value for field, value in values.items() if field in known})
+    config = preset(name, **{field: value for field, value in values.items() if field in FIELD_GROUPS})
     if show:
         from sunfish.model.cost import describe
 

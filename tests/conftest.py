@@ -14,10 +14,19 @@ from sunfish.cli import main
 ROOT = Path(__file__).resolve().parents[1]
 # Small enough to train in a second, and yet every part of a run takes place.
 TINY = [
-    "--config", "nano", "--vocab_size", "400", "--n_layer", "1", "--n_head", "1", "--n_embd", "16",
-    "--context_length", "96", "--stories", "200", "--batch_size", "4", "--eval_texts", "4",
-    "--threads", "1", "--cpu", "--no-preflight", "--precision", "float32",
-]  # fmt: skip
+    *("--config", "nano", "--vocab_size", "400", "--n_layer", "1", "--n_head", "1", "--n_embd", "16"),
+    *("--context_length", "96", "--batch_size", "4", "--set", "corpus.stories=200"),
+    *(
+        "--set",
+        "training.eval_texts=4",
+        "--threads",
+        "1",
+        "--cpu",
+        "--no-preflight",
+        "--precision",
+        "float32",
+    ),
+]
 
 
 class Workplace(NamedTuple):
@@ -31,10 +40,8 @@ class Workplace(NamedTuple):
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     """A run of three steps; not to be changed by a test."""
     folder = tmp_path_factory.mktemp("trained")
-    code = main(
-        ["train", *TINY, "--name", "trained", "--max_steps", "3", "--sample_every", "100",
-         "--checkpoints", str(folder / "checkpoints"), "--data_folder", str(folder / "data")]
-    )  # fmt: skip
+    places = ["--checkpoints", str(folder / "checkpoints"), "--data_folder", str(folder / "data")]
+    code = main(["train", *TINY, "--name", "trained", "--max_steps", "3", *places])
     assert code == 0
     return Workplace(folder, folder / "checkpoints" / "last.ckpt")
 

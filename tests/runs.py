@@ -9,22 +9,33 @@ from sunfish.config import Config
 from sunfish.config.presets import preset
 
 SHAPE = dict(
-    n_layer=1, n_head=1, n_embd=16, vocab_size=320, context_length=256, stories=120, batch_size=4, threads=1,
-    precision="float32", max_minutes=0.0, log_every=1, eval_every=1000, sample_every=1000, save_every=3, eval_texts=8,
-)  # fmt: skip
+    n_layer=1,
+    n_head=1,
+    n_embd=16,
+    vocab_size=320,
+    context_length=256,
+    stories=120,
+    batch_size=4,
+    threads=1,
+    precision="float32",
+    max_minutes=0.0,
+    log_every=1,
+    eval_every=1000,
+    eval_texts=8,
+)
+SHORT = dict(context_length=64, stories=200)  # texts that are validated and sampled in no time
 
 
 def config(folder: Path, **values: object) -> Config:
-    return preset(
-        "nano", **{**SHAPE, "checkpoints": str(folder / "ck"), "data_folder": str(folder / "data"), **values}
-    )
+    folders = {"checkpoints": str(folder / "ck"), "data_folder": str(folder / "data")}
+    return preset("nano", **SHAPE).with_fields(**{**folders, **values})
 
 
 def losses(folder: Path) -> dict[int, set[float]]:
     """Every loss that was ever logged for each step."""
-    found: dict[int, set[float]] = {}
+    logged: dict[int, set[float]] = {}
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         record = json.loads(line)
         if "loss" in record:
-            found.setdefault(record["step"], set()).add(record["loss"])
-    return found
+            logged.setdefault(record["step"], set()).add(record["loss"])
+    return logged

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from sunfish.cli import COMMANDS, build_parser, main
-from sunfish.commands.flags import field_help, given_fields, kebab
-from sunfish.commands.sampling_flags import DEFAULTS, GUIDANCE
-from sunfish.config import Config
-from sunfish.config.presets import preset
-from sunfish.config.sampling import GUIDANCE_SCALE, SamplingSettings
+from sunfish.cli import COMMANDS, main
+from sunfish.config import Config, GenerationConfig
+from sunfish.config.presets import PRESETS, preset
 from tests.conftest import TINY, Workplace, python
 
 
-@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS)])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help-all"], *([name, "--help"] for name in COMMANDS)]
+)
 def test_help_imports_no_torch(words: list[str]) -> None:
     code = (
         "import sys\nfrom sunfish.cli import main\n"
@@ -42,19 +41,6 @@ def test_without_a_command_it_is_wrong_use(capsys: pytest.CaptureFixture[str]) -
     assert captured.out == "" and "usage" in captured.err
 
 
-def test_every_field_is_a_flag_with_help() -> None:
-    parser = build_parser()
-    helps = field_help()
-    for group in dataclasses.fields(Config):
-        for field in dataclasses.fields(getattr(Config(), group.name)):
-            value = field.default
-            words = [str(part) for part in value] if isinstance(value, tuple) else [str(value)]
-            flag = [f"--{field.name}"] if isinstance(value, bool) else [f"--{field.name}", *words]
-            arguments = parser.parse_args(kebab(["train", *flag]))
-            assert given_fields(arguments)[field.name] == (True if isinstance(value, bool) else value)
-            assert helps[field.name]
-
-
 def test_the_defaults_that_help_shows_are_those_of_a_run_without_flags(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -62,59 +48,75 @@ def test_the_defaults_that_help_shows_are_those_of_a_run_without_flags(
     shown = " ".join(capsys.readouterr().out.split())
     config = preset("micro")
     for field, default in (
-        ("mlp-ratio", config.model.mlp_ratio),
+        ("learning-rate", config.training.learning_rate),
         ("max-minutes", config.training.max_minutes),
     ):
         helped = shown.split(f" --{field} FLOAT ")[1]
         assert helped[: helped.index(" --")].endswith(f"({default})")
 
 
-def test_underscores_and_hyphens_are_one_flag_and_values_stay() -> None:
-    assert kebab(["--n_layer", "a_b", "--data=a_b", "x_y"]) == ["--n-layer", "a_b", "--data=a_b", "x_y"]
-    assert kebab(["--", "--n_layer"]) == ["--", "--n_layer"]
-
-
-def test_sampling_flags_have_the_defaults_of_the_sampler() -> None:
-    assert dataclasses.asdict(SamplingSettings()) == DEFAULTS
-    assert GUIDANCE_SCALE == GUIDANCE
-
-
 def test_print_config_resolves_flags(capsys: pytest.CaptureFixture[str]) -> None:
-    flags = [
-        "--config",
-        "tiny",
-        "--n_layer",
-        "3",
-        "--block-lengths",
-        "4",
-        "0",
-        "--cpu",
-        "--compile",
-        "--name",
-        "mine",
-    ]
-    assert main(["train", *flags, "--print-config"]) == 0
+    words = "--config tiny --n_layer 3 --block-lengths 4 0 --cpu --compile --name mine"
+    assert main(["train", *words.split(), "--print-config"]) == 0
     wanted = preset("tiny", n_layer=3, block_lengths=(4, 0), device="cpu", compile=True, name="mine")
     assert Config.from_dict(json.loads(capsys.readouterr().out)) == wanted
+
+
+def test_a_folder_may_begin_with_the_home_of_the_user(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    words = ["train", "--checkpoints=~/runs", "--data_folder", "~/corpora", "--print-config"]
+    assert main(words) == 0
+    config = Config.from_dict(json.loads(capsys.readouterr().out))
+    assert config.training.checkpoints == "/home/someone/runs"
+    assert config.corpus.data_folder == "/home/someone/corpora"
 
 
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
         (["train", "--n_layrs", "3"], "--n-layer"),
+        (["train", "--mlp_ratio", "3"], "--set model.mlp_ratio=VALUE"),
         (["train", "--n_layer", "0"], "n_layer is 0"),
         (["train", "--n_layer", "three"], "--n-layer"),
         (["train", "--config", "huge"], "micro"),
+        (["train", "--seed", "-1"], "seed is -1, but it must be at least 0"),
+        (["train", "--name", ".."], "name is '..'"),
+        (["train", "--name", "--cpu"], "name is '--cpu'"),
+        (["train", "--text_field", "body"], "which has no effect where data is stories"),
+        (["data", "--show", "-1"], "show is -1"),
+        (["tokenizer", "--load", "a.json", "--out", "b.json"], "give one of the two"),
         (["sample", "--num_steps", "0"], "num_steps is 0"),
-        (["sample", "--sampler", "best"], "confidence"),
         (["sample", "--num_samples", "0"], "num_samples is 0"),
+        (["sample", "--seed", "-1"], "seed is -1"),
+        (["sample", "--watch", "--num_samples", "2"], "--watch shows one text, but 2"),
         (["sample", "--prompt", "x", "--guidance_scale", "-1"], "guidance_scale is -1"),
+        (
+            ["sample", "--prompt", "x", "--guidance_scale", "1", "--plausibility", "0.1"],
+            "plausibility is 0.1",
+        ),
+        (["sample", "--sampler", "best"], "sampler is 'best'; the samplers are: "),
+        (["infill", "--text", "A [MASK].", "--sampler", "prefix:2"], "give prefix a number from 0 to 1"),
+        (["sample", "--sampler", "verified", "--num_steps", "20"], "which has no denoising steps"),
+        (["sample", "--scheduler", "ddim", "--sampler", "ddpm"], "give one of the two"),
+        (["sample", "--lenience", "0.5", "--num_steps", "4"], "lenience is 0.5"),
+        (["sample", "--block_length", "0", "--num_steps", "4", "--compile"], "block_length is 0"),
+        (["sample", "--also", "y", "0.5"], "give one with --prompt"),
+        (["sample", "--prompt", "x", "--also", "y", "much"], "has weight 'much'"),
+        (["sample", "--prompt", "x", "--also", "y", "-1"], "is -1"),
         (["sample", "--mode", "infill"], "--text"),
         (["sample", "--text", "x"], "--mode infill"),
-        (["sample", "--mode", "infill", "--text", "A [MASK].", "--compile"], "leave out --compile"),
+        (["sample", "--mode", "infill", "--text", "A [MASK].", "--compile"], "--compile has no part"),
+        (
+            ["sample", "--mode", "infill", "--text", "A [MASK].", "--block_length", "4"],
+            "leave out block_length",
+        ),
+        (["infill", "--text", "A [MASK].", "--seed", "-1"], "seed is -1"),
         (["infill", "--text", "no gap"], "[MASK]"),
         (["infill"], "--file"),
         (["dance"], "train"),
+        (["sizes", "--quick", "--device", "tpu"], "device is 'tpu'"),
     ],
 )
 def test_wrong_use_is_2_and_says_what_to_do(
@@ -157,6 +159,51 @@ def test_debug_keeps_the_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         main(["sample", str(tmp_path / "none")])
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["sample", "--best_of", "0"], "best_of is 0"),
+        (["sample", "--best_of", "2"], "best_of is 2"),
+        (["sample", "--seq_len", "1"], "seq_len is 1, but a text has at least 2 positions"),
+        (["infill", "--text", "A [MASK].", "--sampler", "verified"], "verified"),
+    ],
+)
+def test_wrong_use_of_a_checkpoint_is_2(
+    trained: Workplace, words: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([words[0], str(trained.checkpoint), *words[1:], "--cpu"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("error: ") and hint in captured.err
+
+
+def test_the_settings_of_sampling_reach_the_pipeline(
+    trained: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt is guided, no prompt is not; steps alone choose the process's own sampler."""
+    from sunfish.sampling.pipeline import Pipeline
+
+    seen: list[GenerationConfig] = []
+    monkeypatch.setattr(Pipeline, "generate", lambda self, rows, config, **_: seen.append(config) or [])
+    for words in (
+        ["--prompt", "x"],
+        [],
+        ["--num_steps", "3"],
+        ["--scheduler", "ddim"],
+        ["--negative_prompt", "cats"],
+        ["--set", "generation.lenience=0.5", "--prompt", "x"],
+        ["--prompt", "x", "--also", "y z", "0.5", "--also", "w", "2"],
+    ):
+        assert main(["sample", str(trained.checkpoint), "--cpu", *words]) == 0
+    default = GenerationConfig()
+    assert seen[0] == default
+    assert seen[1] == replace(default, guidance_scale=0.0)
+    assert (seen[2].num_steps, seen[2].is_verified, seen[2].guidance_scale) == (3, False, 0.0)
+    assert seen[3].sampler == "ddim"
+    assert (seen[4].negative_prompt, seen[4].guidance_scale) == ("cats", default.guidance_scale)
+    assert seen[5] == replace(default, lenience=0.5)
+    assert seen[6] == replace(default, composed_prompts=(("y z", 0.5), ("w", 2.0)))
+
+
 def test_sample_without_and_with_prompts(trained: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["sample", str(trained.checkpoint), "--seq_len", "12", "--num_steps", "2", "--cpu"]
     assert main([*common, "--num_samples", "2"]) == 0
@@ -180,8 +227,8 @@ def test_sample_without_and_with_prompts(trained: Workplace, capsys: pytest.Capt
         p for p in ("Write a story about a robot", "Write about dogs", "Describe the ocean") for _ in range(2)
     ]
     assert all(text["tokens"] <= 11 for text in texts)
-    assert main([*common, "--seq_len", "1"]) == 2
-    assert "seq_len is 1, but a text has at least 2 positions" in capsys.readouterr().err
+    assert main([*common, "--guidance_scale", "7"]) == 0
+    assert "guidance needs a prompt" in capsys.readouterr().err
 
 
 def test_the_same_seed_writes_the_same(trained: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,16 +265,8 @@ def test_data_and_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         for pet in ("cat", "dog")
     ]
     file.write_text("\n".join(json.dumps(row) for row in rows))
-    source = [
-        "--data",
-        str(file),
-        "--text-field",
-        "body",
-        "--prompt-template",
-        "Write about a {kind}",
-        "--vocab-size",
-        "300",
-    ]
+    source = ["--data", str(file), "--text-field", "body", "--prompt-template", "Write about a {kind}"]
+    source += ["--vocab-size", "300"]
     words = ["data", *source, "--data_folder", str(tmp_path / "data"), "--show", "2"]
     assert main(words) == 0
     captured = capsys.readouterr()
@@ -244,18 +283,12 @@ def test_data_and_tokenizer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "absent.jsonl" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_sizes_and_doctor(trained: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sizes", "--quick"]) == 0
     assert "micro" in capsys.readouterr().out
     assert main(["sizes", "--quick", "--json"]) == 0
-    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == [
-        "nano",
-        "tiny",
-        "small",
-        "micro",
-        "base",
-        "full",
-    ]
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(PRESETS)
     folders = ["--checkpoints", str(trained.checkpoint.parent), "--data-folder", str(trained.folder / "data")]
     assert main(["doctor", "--json", *folders]) == 0
     checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)}
@@ -263,7 +296,7 @@ def test_sizes_and_doctor(trained: Workplace, capsys: pytest.CaptureFixture[str]
     assert all(check["remedy"] for check in checks.values() if check["state"] == "problem")
 
 
-def test_resume_goes_on_and_refuses_another_shape(
+def test_resume_continues_and_refuses_another_shape(
     trained: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     resume = ["train", "--config", "micro", "--cpu", "--resume", str(trained.checkpoint)]
@@ -279,8 +312,8 @@ def test_resume_goes_on_and_refuses_another_shape(
     captured = capsys.readouterr()
     config = Config.from_dict(json.loads(captured.out))
     assert (config.training.max_steps, config.model.n_embd, config.training.name) == (4, 16, "trained")
-    assert "not of the shape of --config micro" in captured.err
-    assert main([*resume, "--max_steps", "5", "--checkpoints", str(tmp_path), "--sample_every", "100"]) == 0
+    assert "does not have the shape of --config micro" in captured.err
+    assert main([*resume, "--max_steps", "5", "--checkpoints", str(tmp_path)]) == 0
     captured = capsys.readouterr()
     assert captured.out.strip().endswith("step-0000005")
     assert "from step 3" in captured.err
@@ -292,7 +325,7 @@ def test_resume_auto_takes_the_run_of_this_size(
     words = ["train", *TINY, "--resume", "auto", "--print-config", "--checkpoints"]
     folder = str(trained.checkpoint.parent)
     for flags, name, said in (
-        ([folder], "trained", "going on with"),
+        ([folder], "trained", "resuming"),
         ([folder, "--n_layer", "2"], "nano", "it is kept"),
         ([folder, "--name", "mine"], "mine", "it is kept"),
         ([str(tmp_path)], "nano", ""),
@@ -303,25 +336,19 @@ def test_resume_auto_takes_the_run_of_this_size(
         assert said in captured.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_gives_its_exit_code(
     trained: Workplace, tmp_path: Path, signum: signal.Signals
 ) -> None:
-    flags = [
-        *TINY,
-        "--max_steps",
-        "1000000",
-        "--log_every",
-        "1",
-        "--name",
-        "long",
-        "--checkpoints",
-        str(tmp_path),
-    ]
+    flags = [*TINY, "--max_steps", "1000000", "--set", "training.log_every=1", "--name", "long"]
+    flags += ["--checkpoints", str(tmp_path)]
     process = subprocess.Popen(
         [sys.executable, "-m", "sunfish", "train", *flags, "--data_folder", str(trained.folder / "data")],
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert process.stderr is not None
     begin = time.monotonic()
     for line in process.stderr:

@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sunfish.checkpoint.folder import load_checkpoint
-    from sunfish.config import Config
+    from sunfish.config import Config, GenerationConfig
     from sunfish.config.presets import preset
     from sunfish.sampling.pipeline import Generated, Pipeline
     from sunfish.training.trainer import train
 
 _HOMES = {
     "Config": "sunfish.config",
+    "GenerationConfig": "sunfish.config",
     "Generated": "sunfish.sampling.pipeline",
     "Pipeline": "sunfish.sampling.pipeline",
     "load_checkpoint": "sunfish.checkpoint.folder",
     "preset": "sunfish.config.presets",
     "train": "sunfish.training.trainer",
 }
-__all__ = ["Config", "Generated", "Pipeline", "load_checkpoint", "preset", "train"]
+__all__ = ["Config", "Generated", "GenerationConfig", "Pipeline", "load_checkpoint", "preset", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,9 +15,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from sunfish.commands import bench, data, distill_guidance, doctor, infill, sample, sizes, tokenizer, train
-from sunfish.commands.flags import BaseConfig, Parser, WrongUse, kebab
+from sunfish.commands.flags import BaseConfig
+from sunfish.commands.parser import Parser
 from sunfish.config.presets import preset
-from sunfish.hardware.cpu import share_cores
+from sunfish.hardware.cpu import limit_openmp_spin
+from sunfish.utils import UsageError
 
 COMMANDS = {
     "train": train,
@@ -39,11 +41,11 @@ EXAMPLES = """examples:
   sunfish infill --text "The robot went to the [MASK] and fell asleep."
   sunfish doctor
 
-Every flag may be written with - or with _. A subcommand's own flags: sunfish COMMAND --help"""
+Every flag may be written with - or with _. The flags of a subcommand: sunfish COMMAND --help"""
 
 
-def build_parser() -> Parser:
-    """The whole flag surface."""
+def build_parser(base: BaseConfig = preset) -> tuple[Parser, dict[str, Parser]]:
+    """The parser of the program, and those of its subcommands by name; ``base`` as for :func:`main`."""
     parser = Parser(
         prog="sunfish",
         description="Train a small diffusion language model on this computer, and steer it with prompts.",
@@ -51,34 +53,42 @@ def build_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    commands: dict[str, Parser] = {}
     for name, module in COMMANDS.items():
-        first = (module.__doc__ or "").splitlines()[0]
-        command = commands.add_parser(name, help=first, description=first)
+        summary = (module.__doc__ or "").splitlines()[0]
+        commands[name] = command = subparsers.add_parser(name, help=summary, description=summary)
         module.add(command)
-        command.set_defaults(run=module.run, parser=command)
-    return parser
+        command.set_defaults(run=module.run, parser=command, base=base)
+    return parser, commands
+
+
+def parse(words: Sequence[str], base: BaseConfig = preset) -> argparse.Namespace:
+    """The arguments that ``words`` mean; exits with 2 for wrong use, as argparse does."""
+    parser, commands = build_parser(base)
+    place = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
+    if place < len(words) and words[place] in commands:
+        words = [*words[: place + 1], *commands[words[place]].normalized(words[place + 1 :])]
+    arguments, unknown = parser.parse_known_args(words)
+    if unknown:
+        getattr(arguments, "parser", parser).refuse(unknown)
+    if arguments.command is None and not arguments.version:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
+    return arguments
 
 
 def main(argv: Sequence[str] | None = None, base: BaseConfig = preset) -> int:
     """Run one command and return its exit code; ``base`` gives the meaning of ``--config NAME``."""
-    share_cores()
-    words = kebab(sys.argv[1:] if argv is None else argv)
-    parser = build_parser()
+    limit_openmp_spin()
     with _signals():
         try:
-            arguments, unknown = parser.parse_known_args(words)
-            if unknown:
-                getattr(arguments, "parser", parser).unknown(unknown)
+            arguments = parse(sys.argv[1:] if argv is None else argv, base)
             if arguments.version:
                 from importlib.metadata import version
 
                 print(f"sunfish {version('sunfish')}")
                 return 0
-            if arguments.command is None:
-                parser.print_help(sys.stderr)
-                return 2
-            arguments.base = base
             code = arguments.run(arguments)
             sys.stdout.flush()
             return int(code or 0)
@@ -102,14 +112,13 @@ def _report(error: Exception) -> int:
         return 128 + int(signum)
     if os.environ.get("SUNFISH_DEBUG") == "1":
         raise error
-    full = (
-        type(error).__name__ == "OutOfMemoryError"
-    )  # of a GPU; importing torch for its type would take seconds
-    if not full and not isinstance(error, (ValueError, OSError, ImportError, MemoryError)):
+    # A GPU's out-of-memory error; importing torch for its type would take seconds.
+    out_of_memory = type(error).__name__ == "OutOfMemoryError"
+    if not out_of_memory and not isinstance(error, (ValueError, OSError, ImportError, MemoryError)):
         raise error
     text = " ".join(str(error).split()) or type(error).__name__
     print(f"error: {text}", file=sys.stderr)
-    return 2 if isinstance(error, WrongUse) else 1
+    return 2 if isinstance(error, UsageError) else 1
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Where random numbers come from: one stream for a batch, or one for each row, and exact categorical draws."""
+"""Where random numbers come from: one generator a row, and exact categorical draws."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 
 
-def seed_of(*parts: int | str) -> int:
-    """A 63-bit seed from any parts, so that streams named differently never overlap by arithmetic accident."""
+def derive_seed(*parts: int | str) -> int:
+    """A 63-bit seed from any parts, so that streams with different names never overlap by arithmetic accident."""
     digest = hashlib.blake2b("\x1f".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
-def generator_of(*parts: int | str) -> torch.Generator:
-    """A CPU generator seeded by :func:`seed_of`."""
-    return torch.Generator().manual_seed(seed_of(*parts))
+def make_generator(*parts: int | str) -> torch.Generator:
+    """A CPU generator seeded by :func:`derive_seed`."""
+    return torch.Generator().manual_seed(derive_seed(*parts))
 
 
-class Streams:
+class RowGenerators:
     """Random numbers for a batch, drawn on the CPU in float64 so that every device sees the same ones.
 
     With one generator for each row, row b's numbers do not depend on the other rows of the batch.
@@ -30,13 +30,13 @@ class Streams:
         self.generators = list(generators)
 
     @classmethod
-    def for_rows(cls, seed: int, first: int, rows: int) -> Streams:
-        """Streams for the samples ``first .. first + rows - 1`` of the run with this seed."""
-        return cls([generator_of("sample", seed, first + row) for row in range(rows)])
+    def for_rows(cls, seed: int, first: int, rows: int) -> RowGenerators:
+        """Generators for the samples ``first .. first + rows - 1`` of the run with this seed."""
+        return cls([make_generator("sample", seed, first + row) for row in range(rows)])
 
-    def fork(self, *name: int | str) -> Streams:
-        """Streams of the same seeds and another name, at their beginning; these ones do not move."""
-        return Streams([generator_of("fork", g.initial_seed(), *name) for g in self.generators])
+    def fork(self, *name: int | str) -> RowGenerators:
+        """Generators of the same seeds and another name, at their beginning; these ones do not move."""
+        return RowGenerators([make_generator("fork", g.initial_seed(), *name) for g in self.generators])
 
     def uniform(self, rows: int, *shape: int, device: torch.device | str = "cpu") -> Tensor:
         """Uniform float64 numbers ``[rows, *shape]`` in [0, 1)."""
@@ -48,21 +48,10 @@ class Streams:
 
     def _draw(self, source: Callable[..., Tensor], rows: int, shape: tuple[int, ...]) -> Tensor:
         if len(self.generators) == 1:
-            drawn = source(rows, *shape, generator=self.generators[0], dtype=torch.float64)
-        elif len(self.generators) == rows:
-            drawn = torch.stack([source(shape, generator=g, dtype=torch.float64) for g in self.generators])
-        else:
-            raise ValueError(
-                f"{rows} rows were asked of {len(self.generators)} random streams; give one for each"
-            )
-        return drawn
-
-
-def draw_categorical(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Draw ids ``[...]`` from softmax(``logits [..., V]``) with ``uniform [...]``; also their probabilities."""
-    probabilities = softmax(logits)
-    ids = draw(probabilities, uniform)
-    return ids, probabilities.gather(-1, ids[..., None]).squeeze(-1)
+            return source(rows, *shape, generator=self.generators[0], dtype=torch.float64)
+        if len(self.generators) == rows:
+            return torch.stack([source(shape, generator=g, dtype=torch.float64) for g in self.generators])
+        raise ValueError(f"{rows} rows were asked of {len(self.generators)} generators; give one for each")
 
 
 def softmax(logits: Tensor) -> Tensor:
@@ -70,14 +59,21 @@ def softmax(logits: Tensor) -> Tensor:
     return torch.softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
 
 
-def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """Draw ids ``[...]`` with ``probabilities [..., V]``, which need not be normalised, and ``uniform [...]``.
+def sample_categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:
+    """Draw ids ``[...]`` with ``probabilities [..., V]``, which need not be normalized, and ``uniform [...]``.
 
-    By inversion of the cumulative distribution in float64: float32 Gumbel noise truncates the tails and so
-    lowers the temperature without saying so (Zheng et al. 2024, "Masked diffusion models are secretly
-    time-agnostic masked models").
+    By inversion of the cumulative distribution in float64: float32 Gumbel noise truncates the tails and so lowers the
+    temperature without saying so (Zheng et al. 2024, "Masked diffusion models are secretly time-agnostic masked
+    models").
     """
     cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
     threshold = uniform.double().unsqueeze(-1) * cumulative[..., -1:]
     ids = torch.searchsorted(cumulative, threshold, right=True).clamp(max=probabilities.shape[-1] - 1)
     return ids.squeeze(-1)
+
+
+def sample_logits(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw ids ``[...]`` from softmax(``logits [..., V]``) with ``uniform [...]``; also their probabilities."""
+    probabilities = softmax(logits)
+    ids = sample_categorical(probabilities, uniform)
+    return ids, probabilities.gather(-1, ids[..., None]).squeeze(-1)

@@ -1,70 +1,42 @@
-"""The protocols and batch types that every other file speaks; the shape legend.
+"""The values and protocols that every package speaks; the shape legend and the glossary.
 
-Shape legend, used in every docstring and annotation of the project:
-B batch, N positions, P prompt positions, D width, E embedding, V vocabulary, H heads, L layers.
+Shape legend, used in every docstring:
+B batch, N positions, P prompt positions, D width, E embedding, V vocabulary, H heads, L layers, C cached positions.
 Times live in [0, 1]: 0 is clean, 1 is pure noise. A known token is a token whose time is 0.
+
+Glossary:
+    canvas          a block of positions that is denoised together, bidirectionally
+    text            clean tokens, processed causally; their keys and values fill the cache
+    cache           keys and values of the text so far (KVCache)
+    causal pass     a pass over text; predicts each next token
+    canvas pass     a pass over a canvas after the cache; predicts the clean token of each position
+    joint pass      a whole text and canvases over it in one pass; training
+    prefill         a causal pass that appends to the cache
+    layout          which positions a pass has, where they stand, who sees whom
+    block length    positions denoised together; 1 is autoregression, the whole text is full diffusion
+    process         the forward corruption, its loss and its reverse step
+    unmask, remask  commit a drawn token; turn a committed one back into noise
+    policy          which positions a denoising step unmasks and remasks
+    draft, accept   tokens proposed by the canvas; those that verification keeps (speculative decoding)
+    guidance        steering by the difference that a prompt makes (classifier-free guidance)
+    copy head       the last part of the network, which points at tokens of the prompt and the text
+    smear           a part of the neighboring tokens added to each input
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sunfish.rng import Streams
+from sunfish.rng import RowGenerators
 
-State = Tensor  # [B, N] token ids of the discrete processes, [B, N, 2E] vectors and their estimates of the continuous
-Past = Tensor  # [L+1, 2, B, H, M, D/H]: keys and values of the M remembered tokens, of every layer and the pointer
-# Where a pass begins: one position, or one for each row [B], which then sees so many of the remembered tokens.
+State = Tensor  # [B, N] token ids of discrete processes; [B, N, 2E] vectors and their estimates of continuous ones
+# Where a pass begins in the text: one position, or one for each row [B], which then sees so many cached tokens.
 Start = int | Tensor
-
-
-class Draft(NamedTuple):
-    """What a canvas says of its positions 1 to W - 1: logits ``[B, W - 1, V]``."""
-
-    alone: Tensor  # each position as if the others were unknown
-    # Each told the token before it, of ids [B, W - 1]; None: the canvas has no such part.
-    told: Callable[[Tensor], Tensor] | None
-
-    def through(
-        self, change: Callable[[Tensor], Tensor], before: Callable[[Tensor], Tensor] = lambda ids: ids
-    ) -> Draft:
-        """The same draft, its logits sent through ``change``, and the ids that it is told through ``before``."""
-        told = self.told
-        return Draft(change(self.alone), told and (lambda ids: change(told(before(ids)))))
-
-
-# The drafts of canvases behind several tokens: from the one to go on behind, [B], to its draft; None: there are none.
-Drafts = Callable[[Tensor], Draft] | None
-
-
-class Proposal(NamedTuple):
-    """What a sampler sees of one denoising step, from signal alpha_t to alpha_s > alpha_t."""
-
-    logits: Tensor  # [B, N, V] what the model believes, before any temperature
-    confidence: Tensor  # [B, N] the probability of each drawn token in that belief
-    open: Tensor  # [B, N] bool: not committed yet
-    alpha_t: float
-    alpha_s: float
-    rng: Streams
-
-    @property
-    def reveal(self) -> float:
-        """The posterior's rate (alpha_s - alpha_t) / (1 - alpha_t) at which an open position is revealed."""
-        return (self.alpha_s - self.alpha_t) / (1 - self.alpha_t)
-
-
-class Sampler(NamedTuple):
-    """Which open positions a step commits and, if any, which committed ones it reopens: ``[B, N]`` bool each."""
-
-    commit: Callable[[Proposal], Tensor]
-    reopen: Callable[[Proposal], Tensor] | None = None
-    eta: float = 1.0  # for vectors: the share of fresh noise in a step, 0 for none
-    draws: bool = False  # for vectors: whether a step heads for drawn tokens, not for the mean of all
-    extrapolates: bool = False  # for vectors: whether the last two estimates say where the next one will be
 
 
 class Example(NamedTuple):
@@ -88,16 +60,16 @@ class Batch(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """What the denoiser cross-attends to: the encoded prompt as keys and values of every layer and of the pointer.
+    """What the denoiser cross-attends to: the encoded prompt as keys and values of every block and the copy head.
 
-    Slot 0 is a learned null prompt, the same in training and sampling, and it is always visible. Encoding
-    once per text and keeping keys and values means that no denoising step pays for the prompt again.
+    Slot 0 is a learned null prompt, the same in training and sampling, and it is always visible. Encoding once for each
+    text and keeping keys and values means that no denoising step pays for the prompt again.
     """
 
-    keys: Tensor  # [L+1, B, H, 1+P, D/H]; of the pointer alone, [1, ...], in a model without prompts
+    keys: Tensor  # [L+1, B, H, 1+P, D/H]; of the copy head alone, [1, ...], in a model without prompts
     values: Tensor  # the same
     mask: Tensor  # [B, 1+P] bool; slot 0 is always True
-    scale: Tensor | None = None  # [B] guidance scale, for networks that were taught to take it in; None: 1
+    scale: Tensor | None = None  # [B] guidance scale, for networks that take it in; None: 1
 
     def at_scale(self, scale: float) -> Condition:
         """The same prompts, with the guidance scale as an input."""
@@ -108,28 +80,26 @@ class Condition(NamedTuple):
         keep = ~rows[:, None] & self.mask
         return self._replace(mask=torch.cat([self.mask[:, :1], keep[:, 1:]], dim=1))
 
+    def without_prompts(self) -> Condition:
+        """The same rows, every prompt hidden."""
+        return self.drop(torch.ones(self.mask.shape[0], dtype=torch.bool, device=self.mask.device))
+
     def with_null(self) -> Condition:
         """The rows as they are, then the same rows with their prompts dropped: ``[2B, ...]`` for guidance."""
-        return self.beside(
-            self.drop(torch.ones(self.mask.shape[0], dtype=torch.bool, device=self.mask.device))
-        )
+        return self.concat(self.without_prompts())
 
-    def beside(self, other: Condition) -> Condition:
+    def concat(self, other: Condition) -> Condition:
         """The rows of this condition, then those of ``other``; the shorter one gets hidden prompt positions."""
         longest = max(self.mask.shape[1], other.mask.shape[1])
-        one, two = self._padded(longest), other._padded(longest)
+        parts = (self._padded(longest), other._padded(longest))
         scale = None
         if self.scale is not None or other.scale is not None:
-            scale = torch.cat(
-                [
-                    c.mask.new_ones(len(c.mask), dtype=torch.float32) if c.scale is None else c.scale
-                    for c in (self, other)
-                ]
-            )
+            ones = (part.mask.new_ones(len(part.mask), dtype=torch.float32) for part in parts)
+            scale = torch.cat([o if p.scale is None else p.scale for o, p in zip(ones, parts, strict=True)])
         return Condition(
-            torch.cat([one.keys, two.keys], dim=1),
-            torch.cat([one.values, two.values], dim=1),
-            torch.cat([one.mask, two.mask], dim=0),
+            torch.cat([part.keys for part in parts], dim=1),
+            torch.cat([part.values for part in parts], dim=1),
+            torch.cat([part.mask for part in parts], dim=0),
             scale,
         )
 
@@ -141,43 +111,87 @@ class Condition(NamedTuple):
         return Condition(keys, values, F.pad(self.mask, (0, extra), value=False), self.scale)
 
 
+class StepInfo(NamedTuple):
+    """What an unmasking policy sees of one denoising step, from signal alpha_t to alpha_s > alpha_t."""
+
+    logits: Tensor  # [B, N, V] what the model predicts, before any temperature
+    confidence: Tensor  # [B, N] the probability of each drawn token in that prediction
+    masked: Tensor  # [B, N] bool: not committed yet
+    alpha_t: float
+    alpha_s: float
+    rng: RowGenerators
+
+    @property
+    def unmask_rate(self) -> float:
+        """The posterior's rate (alpha_s - alpha_t) / (1 - alpha_t) at which a masked position is unmasked."""
+        return (self.alpha_s - self.alpha_t) / (1 - self.alpha_t)
+
+
+class UnmaskingPolicy(NamedTuple):
+    """Which masked positions a step unmasks and, if any, which committed ones it remasks: ``[B, N]`` bool each."""
+
+    unmask: Callable[[StepInfo], Tensor]
+    remask: Callable[[StepInfo], Tensor] | None = None
+    eta: float = 1.0  # for vectors: the share of fresh noise in a step, 0 for none (DDIM)
+    draws_tokens: bool = False  # for vectors: whether a step heads for drawn tokens, not for the mean of all
+
+
 @runtime_checkable
 class Process(Protocol):
     """A forward corruption q(x_t | x_0) with its loss and its reverse step."""
 
     @property
-    def sees_time(self) -> bool:
+    def state_kind(self) -> str:
+        """What a state holds: ``masks`` (tokens or [MASK], never changed again), ``tokens`` or ``vectors``."""
+        ...
+
+    @property
+    def time_conditioned(self) -> bool:
         """Whether the prediction depends on the time and not only on the state."""
         ...
 
     @property
-    def has_bound(self) -> bool:
+    def self_conditioned(self) -> bool:
+        """Whether the state keeps the last estimate of the clean embeddings."""
+        ...
+
+    @property
+    def is_elbo(self) -> bool:
         """Whether :meth:`loss` is a proven bound of the negative log-likelihood."""
         ...
 
     @property
-    def samplers(self) -> tuple[str, ...]:
-        """The samplers that its steps understand, the usual one first."""
+    def fixed_count(self) -> bool:
+        """Whether training may corrupt exactly the drawn share of a block in place of each token by chance."""
         ...
 
-    def corrupt(self, x0: Tensor, t: Tensor, table: Tensor, rng: Streams) -> State:
-        """Draw x_t ~ q(x_t | x_0). ``x0 [B, N]`` ids, ``t [B, N]`` times, ``table [V+1, E]`` embeddings."""
+    @property
+    def default_sampler(self) -> str:
+        """The unmasking policy for denoising steps where none is named."""
         ...
 
-    def estimated(self, logits: Tensor, x_t: State, t: Tensor, table: Tensor) -> State:
-        """The state that remembers what the denoiser made of it, for processes that keep that; else ``x_t``."""
+    def with_embeddings(self, table: Tensor) -> Process:
+        """The same process over the token embeddings ``table [V+1, E]``; itself for processes over ids."""
         ...
 
-    def scored(self, x_t: State, t: Tensor, table: Tensor) -> Tensor:
+    def corrupt(self, x0: Tensor, t: Tensor, rng: RowGenerators) -> State:
+        """Draw x_t ~ q(x_t | x_0). ``x0 [B, N]`` ids, ``t [B, N]`` times."""
+        ...
+
+    def with_self_conditioning(self, logits: Tensor, x_t: State, t: Tensor) -> State:
+        """The state that remembers the estimate made from ``logits [B, N, V]``; ``x_t`` for processes without one."""
+        ...
+
+    def loss_mask(self, x_t: State, t: Tensor) -> Tensor:
         """``[B, N]`` bool: the positions whose loss can differ from 0; no logits are needed elsewhere."""
         ...
 
-    def weight(self, x_t: State, t: Tensor, table: Tensor) -> Tensor:
+    def weight(self, x_t: State, t: Tensor) -> Tensor:
         """The factor of each token's cross-entropy in training, ``[...]``; 0 where a token is known."""
         ...
 
-    def evidence(self, x_t: State, t: Tensor, table: Tensor) -> Tensor | None:
-        """log q(x_t | x_0 = v) of each token itself ``[..., V]``, up to a constant for each; None where it is constant.
+    def log_likelihood(self, x_t: State, t: Tensor) -> Tensor | None:
+        """log q(x_t | x_0 = v) of each token itself ``[..., V]``, up to a constant for each; None where constant.
 
         Logits are what the *other* positions say of one; with this added they are those of p(x_0 | x_t).
         """
@@ -193,89 +207,23 @@ class Process(Protocol):
         x_t: State,
         t: float,
         s: float,
-        table: Tensor,
-        rng: Streams,
-        sampler: Sampler,
-        belief: Tensor | None = None,
+        rng: RowGenerators,
+        policy: UnmaskingPolicy,
+        model_logits: Tensor | None = None,
     ) -> State:
-        """One reverse step from scalar time ``t`` to ``s < t``; every position is treated as free.
+        """One reverse step from time ``t`` to ``s < t``; every position is treated as free.
 
-        ``sampler`` chooses the positions that the step commits and reopens, judging by ``belief`` (the logits before
-        any temperature; None: ``logits``); at ``s = 0`` all are committed.
+        Args:
+            logits: [B, N, V] what tokens are drawn from, at the temperature asked for.
+            x_t: The state.
+            t: Where the step begins.
+            s: Where it ends; at 0 everything is committed.
+            rng: Random numbers, one generator a row.
+            policy: Which positions the step unmasks and remasks.
+            model_logits: [B, N, V] what the policy judges by, before any temperature; None: ``logits``.
         """
         ...
 
-    def decode(self, x: State, table: Tensor) -> Tensor:
+    def decode(self, x: State) -> Tensor:
         """The token ids ``[B, N]`` of a state at time 0."""
-        ...
-
-
-@runtime_checkable
-class Denoiser(Protocol):
-    """Predicts clean-token logits from a corrupted canvas, a prompt and the remembered earlier tokens."""
-
-    @property
-    def table(self) -> Tensor:
-        """Token embeddings ``[V+1, E]``; the mask is row V."""
-        ...
-
-    def __call__(
-        self,
-        x: State,
-        t: Tensor,
-        cond: Condition,
-        past: Past | None = None,
-        start: Start = 0,
-        block_length: int = 0,
-    ) -> Tensor:
-        """Logits ``[B, N, V]`` for a canvas that begins at position ``start``.
-
-        The canvas falls into blocks of ``block_length`` positions (0: it is one block); each sees itself and
-        the remembered tokens before it.
-        """
-        ...
-
-    def remember(
-        self, ids: Tensor, cond: Condition, past: Past | None = None, start: Start | None = None
-    ) -> tuple[Past, Tensor]:
-        """Causal pass over clean ids ``[B, N]``: grown memory, and next-token logits ``[B, N, V]``.
-
-        The ids begin at ``start``; None: behind all that is remembered.
-        """
-        ...
-
-    def draft(self, x: State, t: Tensor, cond: Condition, past: Past | None, start: Start) -> Draft:
-        """The draft of a canvas ``x [B, W]`` that begins at ``start``."""
-        ...
-
-    def read_and_draft(
-        self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: State, t: Tensor
-    ) -> tuple[Past, Tensor, Drafts]:
-        """:meth:`remember` from ``start`` on, and in the same pass a canvas behind every id of ``ids [B, N]``.
-
-        ``states [B, N W]`` at times ``t [B, N W]`` are N canvases of W positions; number i sees the memory and
-        ``ids[:, : i + 1]``. Its draft is had by the numbers ``[B]``. None in place of that: this denoiser needs a pass
-        of its own for drafts.
-        """
-        ...
-
-
-@runtime_checkable
-class Tokenizer(Protocol):
-    """Text to ids and back. ``end`` is the id that begins and ends every text."""
-
-    size: int
-    end: int
-
-    def encode(self, text: str) -> list[int]: ...
-
-    def decode(self, ids: list[int]) -> str: ...
-
-
-@runtime_checkable
-class Source(Protocol):
-    """One corpus. Resuming is a larger ``start``; ``rank`` of ``world`` reads every world-th example."""
-
-    def examples(self, split: str, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Example]:
-        """The examples of ``split`` in a fixed order."""
         ...

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+from pathlib import Path
 
 GIB = 2**30
 
@@ -26,6 +28,12 @@ def format_duration(seconds: float) -> str:
 def log(text: str) -> None:
     """Print one line for the person in front of the screen, on stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def how_to_install(extra: str) -> str:

@@ -8,12 +8,12 @@ import random
 
 import pytest
 
-from sunfish.tokenizers import END, TextTokenizer, build_tokenizer, tokenizer_kinds
+from sunfish.tokenizers import END_OF_TEXT, TextTokenizer, build_tokenizer, tokenizer_kinds
 
 SAMPLE = [
     "The harbour was quiet, and the keeper lit the lamp.\n\nNobody came.",
     "Größe, naïve, 日本語, e\u0301, \U0001f600 and\ttabs \x00 \r\n  two  spaces ",
-    f"A text that writes {END} itself.",
+    f"A text that writes {END_OF_TEXT} itself.",
     "the cat sat on the mat. " * 20,
 ]
 
@@ -27,7 +27,7 @@ def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     return build_tokenizer(str(path), 400, [])
 
 
-def covered(tokenizer: TextTokenizer, text: str) -> bool:
+def can_encode(tokenizer: TextTokenizer, text: str) -> bool:
     try:
         tokenizer.encode(text)
     except ValueError:
@@ -43,10 +43,9 @@ def test_decoding_returns_exactly_the_text(tokenizer: TextTokenizer) -> None:
 def test_random_unicode_round_trips_or_is_refused(tokenizer: TextTokenizer) -> None:
     rng = random.Random(0)
     for _ in range(200):
-        codes = (rng.choice([rng.randrange(0x80), rng.randrange(0xD800), rng.randrange(0xE000, 0x110000)])
-                 for _ in range(rng.randrange(12)))  # fmt: skip
-        text = "".join(map(chr, codes))
-        if covered(tokenizer, text):
+        ranges = (range(0x80), range(0xD800), range(0xE000, 0x110000))
+        text = "".join(chr(rng.choice(rng.choice(ranges))) for _ in range(rng.randrange(12)))
+        if can_encode(tokenizer, text):
             assert tokenizer.decode(tokenizer.encode(text)) == text
         else:
             assert tokenizer.size < 257, "a byte-level vocabulary covers every text"
@@ -73,8 +72,8 @@ def test_an_id_outside_the_vocabulary_is_an_error(tokenizer: TextTokenizer, offs
 
 
 def test_text_cannot_forge_the_end_mark(tokenizer: TextTokenizer) -> None:
-    assert tokenizer.end not in tokenizer.encode(f"before {END} after")
-    assert tokenizer.decode(tokenizer.encode(END)) == END
+    assert tokenizer.end not in tokenizer.encode(f"before {END_OF_TEXT} after")
+    assert tokenizer.decode(tokenizer.encode(END_OF_TEXT)) == END_OF_TEXT
 
 
 def test_the_end_mark_prints_nothing(tokenizer: TextTokenizer) -> None:
@@ -84,10 +83,10 @@ def test_the_end_mark_prints_nothing(tokenizer: TextTokenizer) -> None:
 
 def test_a_saved_tokenizer_is_the_same(tokenizer: TextTokenizer, tmp_path) -> None:
     tokenizer.save(tmp_path / "tokenizer.json")
-    again = TextTokenizer.load(tmp_path / "tokenizer.json")
-    for other in (again, copy.deepcopy(tokenizer), pickle.loads(pickle.dumps(tokenizer))):
-        assert (other.size, other.end) == (tokenizer.size, tokenizer.end)
-        assert [other.encode(t) for t in SAMPLE] == [tokenizer.encode(t) for t in SAMPLE]
+    loaded = TextTokenizer.load(tmp_path / "tokenizer.json")
+    for restored in (loaded, copy.deepcopy(tokenizer), pickle.loads(pickle.dumps(tokenizer))):
+        assert (restored.size, restored.end) == (tokenizer.size, tokenizer.end)
+        assert [restored.encode(t) for t in SAMPLE] == [tokenizer.encode(t) for t in SAMPLE]
 
 
 def test_batches_encode_like_single_texts(tokenizer: TextTokenizer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,17 +13,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sunfish.config import Config
-from sunfish.model.transformer import Transformer
+from sunfish.model.transformer import Transformer, build_model
 from sunfish.processes import build_process
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.types import Process
+from sunfish.utils import file_sha256
 
-FORMAT = "sunfish-checkpoint-1"
+FORMAT = "sunfish-checkpoint-2"
 LAST, BEST = "last.ckpt", "best.ckpt"
-TRAIN_AFRESH = "Move it to checkpoints_old_architecture/ and train afresh with ./start_training.sh."
+TRAIN_AFRESH = (
+    "Move it to checkpoints_old_architecture/ and train afresh with ./start_training.sh (or: sunfish train)."
+)
+NAME_ONE = f"Give the folder of a checkpoint, such as checkpoints/{LAST}."
 
 
-class Loaded(NamedTuple):
+class Checkpoint(NamedTuple):
     """What inference needs."""
 
     config: Config
@@ -61,13 +64,13 @@ def save_checkpoint(
     (temporary / "README.md").write_text(card, encoding="utf-8")
     torch.save(trainer, temporary / "trainer" / "state.pt")
     files = sorted(p for p in temporary.rglob("*") if p.is_file())
-    about = {
+    metadata = {
         "format": FORMAT,
         "step": trainer["step"],
         "config": config.to_dict(),
-        "files": {str(p.relative_to(temporary)): _hash(p) for p in files},
+        "files": {str(p.relative_to(temporary)): file_sha256(p) for p in files},
     }
-    (temporary / "config.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    (temporary / "config.json").write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
     for path in [*files, temporary / "config.json", temporary]:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
@@ -78,7 +81,7 @@ def save_checkpoint(
     return folder
 
 
-def point(link: Path, folder: Path) -> None:
+def update_symlink(link: Path, folder: Path) -> None:
     """Let the symbolic link ``link`` name ``folder``, in one step."""
     temporary = link.with_name(link.name + ".new")
     temporary.unlink(missing_ok=True)
@@ -86,59 +89,79 @@ def point(link: Path, folder: Path) -> None:
     temporary.replace(link)
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """The contents of ``config.json`` of a checkpoint folder, after checking that it is one.
 
-    Raises ``ValueError`` that says what was found, what was expected and what to do.
+    Raises:
+        ValueError: the path is no checkpoint of this version; says what it is and what to do.
     """
     if not path.exists():
-        raise ValueError(f"there is no checkpoint at {path}. Train one first: ./start_training.sh")
+        raise ValueError(
+            f"there is no checkpoint at {path}. Train one first: ./start_training.sh (or: sunfish train)"
+        )
     expected = "a SunFish checkpoint is a folder with config.json and model.safetensors"
     if path.is_file():
-        kind = _kind_of_file(path)
-        raise ValueError(f"{path} is {kind}, but {expected}. It is left as it is. {TRAIN_AFRESH}")
+        kind, old = _kind_of_file(path)
+        raise ValueError(
+            f"{path} is {kind}, but {expected}. It is left as it is. {TRAIN_AFRESH if old else NAME_ONE}"
+        )
     if not (path / "config.json").is_file():
         if (path / LAST).exists():
             raise ValueError(
                 f"{path} is the folder of a run; its last checkpoint is {path / LAST}: name that one"
             )
         names = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
-        raise ValueError(f"{path} is a folder that holds {names}, but {expected}. {TRAIN_AFRESH}")
+        raise ValueError(f"{path} is a folder that holds {names}, but {expected}. {NAME_ONE}")
     try:
-        about = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        metadata = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as why:
         raise ValueError(f"{path / 'config.json'} is damaged ({why}); use an earlier checkpoint") from why
-    found = about.get("format") if isinstance(about, dict) else None
-    if found != FORMAT:
+    version = metadata.get("format") if isinstance(metadata, dict) else None
+    if version is None:
         raise ValueError(
-            f"{path} has the format {found!r}, but this version of SunFish reads {FORMAT!r}. {TRAIN_AFRESH}"
+            f"{path / 'config.json'} has no format entry, so {path} is no checkpoint. {NAME_ONE}"
         )
-    missing = [key for key in ("step", "config", "files") if key not in about]
+    if version != FORMAT:
+        raise ValueError(
+            f"{path} was written by another version of SunFish (format {version!r}), whose network this one does not "
+            f"have (it reads {FORMAT!r}). {TRAIN_AFRESH}"
+        )
+    missing = [key for key in ("step", "config", "files") if key not in metadata]
     if missing:
         raise ValueError(f"{path / 'config.json'} is damaged (no {missing[0]!r}); use an earlier checkpoint")
-    for part in ("draft_head", "neighbours"):  # older checkpoints have none
-        about["config"].get("model", {}).setdefault(part, False)
-    return about
+    return dict(metadata)
 
 
-def load_checkpoint(path: Path, device: str | torch.device = "cpu", verify: bool = True) -> Loaded:
-    """Read a checkpoint for inference: nothing is unpickled; with ``verify`` the hashes are checked first."""
-    about = read_about(path)
+def load_checkpoint(path: Path, device: str | torch.device = "cpu", verify: bool = True) -> Checkpoint:
+    """Read a checkpoint for inference; nothing is unpickled.
+
+    Args:
+        path: the folder.
+        device: where the model goes.
+        verify: whether to check the hashes of the files first.
+
+    Raises:
+        ValueError: the folder is no checkpoint of this version, or is damaged.
+    """
+    metadata = read_metadata(path)
     if verify:
-        optional = {"prompt_tokenizer.json"} & about["files"].keys()
+        optional = {"prompt_tokenizer.json"} & metadata["files"].keys()
         for name in ("model.safetensors", "tokenizer.json", *optional):
-            if not (path / name).is_file() or _hash(path / name) != about["files"].get(name):
+            if not (path / name).is_file() or file_sha256(path / name) != metadata["files"].get(name):
                 raise ValueError(f"{path / name} is missing or damaged; use an earlier checkpoint")
-    config = Config.from_dict(about["config"])
+    config = Config.from_dict(metadata["config"])
     try:
         weights = load_file(path / "model.safetensors")
     except SafetensorError as why:
         raise ValueError(f"{path / 'model.safetensors'} cannot be read: {why}") from why
-    model = Transformer(config.model, weights.get("prompt_encoder.frozen_table"))
+    process = build_process(config.process, config.model.vocab_size)
+    model = build_model(config, process, weights.get("prompt_encoder.frozen_table"))
     try:
         wrong = model.load_state_dict(weights, strict=False)
     except RuntimeError as why:  # the same names with other shapes
-        raise ValueError(f"{path}: its weights do not fit its config.json: {why}. {TRAIN_AFRESH}") from why
+        raise ValueError(
+            f"{path}: its weights do not fit its config.json: {first_mismatch(why)}. {TRAIN_AFRESH}"
+        ) from why
     if wrong.missing_keys or wrong.unexpected_keys:
         raise ValueError(
             f"{path} holds the weights of another architecture: missing {wrong.missing_keys[:3]}, "
@@ -147,33 +170,47 @@ def load_checkpoint(path: Path, device: str | torch.device = "cpu", verify: bool
     tokenizer = TextTokenizer.load(path / "tokenizer.json")
     prompt_file = path / "prompt_tokenizer.json"
     prompt_tokenizer = TextTokenizer.load(prompt_file) if prompt_file.is_file() else tokenizer
-    return Loaded(
+    return Checkpoint(
         config,
         model.to(device).eval(),
-        build_process(config.process),
+        process.with_embeddings(model.token_embedding),
         tokenizer,
         prompt_tokenizer,
-        about["step"],
+        metadata["step"],
         path,
     )
 
 
+def first_mismatch(error: RuntimeError) -> str:
+    """The first weight that ``load_state_dict`` could not place; PyTorch lists them all, a line each."""
+    return str(error).splitlines()[1].strip().rstrip(".")
+
+
 def load_trainer(path: Path) -> dict[str, Any]:
-    """What :func:`save_checkpoint` kept for resuming; only tensors and plain values are unpickled."""
-    about = read_about(path)
+    """What :func:`save_checkpoint` kept for resuming; only tensors and plain values are unpickled.
+
+    Raises:
+        ValueError: the folder is no checkpoint, is damaged, or has been pruned to its weights.
+    """
+    metadata = read_metadata(path)
     state = path / "trainer" / "state.pt"
     if not state.is_file():
         raise ValueError(
-            f"{path} can be sampled but not resumed: its trainer/state.pt was thinned out; use {LAST}"
+            f"{path} can be sampled but not resumed: its trainer/state.pt was pruned; use {LAST}"
         )
-    if _hash(state) != about["files"].get("trainer/state.pt"):
+    if file_sha256(state) != metadata["files"].get("trainer/state.pt"):
         raise ValueError(f"{state} is damaged (its hash differs); use an earlier checkpoint")
-    return torch.load(state, map_location="cpu", weights_only=True)
+    return dict(torch.load(state, map_location="cpu", weights_only=True))
 
 
-def thin(folder: Path, keep: set[Path], every: int) -> None:
-    """Delete checkpoints of a run but for those to keep; steps that are ``every`` times a power of two stay,
-    without what only resuming needs."""
+def prune_checkpoints(folder: Path, keep: set[Path], every: int) -> None:
+    """Delete the checkpoints of a run.
+
+    Args:
+        folder: that of the run.
+        keep: checkpoints that stay as they are.
+        every: steps that are this times a power of two stay as milestones, less what only resuming needs.
+    """
     for path in folder.glob("step-*"):
         if path in keep or not path.is_dir() or path.is_symlink():
             continue
@@ -185,14 +222,13 @@ def thin(folder: Path, keep: set[Path], every: int) -> None:
             shutil.rmtree(path)
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _kind_of_file(path: Path) -> str:
+def _kind_of_file(path: Path) -> tuple[str, bool]:
+    """What a file is, and whether an older program of this name wrote it."""
     with path.open("rb") as file:
         head = file.read(8)
     if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):
-        return "a pickled PyTorch file, as older programs of this name wrote them (another architecture)"
-    return "an empty file" if not head else "a file of another kind"
+        return (
+            "a pickled PyTorch file, as older programs of this name wrote them (another architecture)",
+            True,
+        )
+    return "an empty file" if not head else "a file of another kind", False

@@ -22,7 +22,7 @@ tags: [diffusion-language-model, text-generation]
 ---
 # {config.training.name}
 
-A SunFish diffusion language model: {config.process.process} process, {config.process.schedule} schedule.
+A SunFish diffusion language model: {config.process.process} process.
 
 - {shape}, context {model.context_length}
 - trained for {step:,} steps ({seconds / 60:.0f} minutes) on {source}: {size}

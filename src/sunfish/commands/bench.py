@@ -1,25 +1,32 @@
-"""Find the settings that suit a checkpoint: time against quality of its texts, measured on this machine."""
+"""Find the settings that suit a checkpoint: speed against quality of its texts, measured on this machine."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sunfish.commands.flags import WrongUse, print_json
-from sunfish.commands.sample import read_prompts
-from sunfish.commands.sampling_flags import CHECKPOINT, GUIDANCE, add_speed
-from sunfish.config import Config
-from sunfish.utils import log
+from sunfish.commands.flags import print_json, user_path
+from sunfish.commands.parser import Parser
+from sunfish.commands.sampling_flags import (
+    CHECKPOINT,
+    add_compile_flag,
+    add_device_flags,
+    load_pipeline,
+    read_prompts,
+)
+from sunfish.config import Config, GenerationConfig
+from sunfish.config.data import STORIES
+from sunfish.config.rules import check_at_least
+from sunfish.utils import UsageError, log
 
 if TYPE_CHECKING:
-    from sunfish.sampling.autotune import Point
-    from sunfish.sampling.generation_config import Generation
+    from sunfish.sampling.autotune import Measurement
 
 ROW = "{:<52} {:>8} {:>8} {:>8}  {}"
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add(parser: Parser) -> None:
     """The flags of ``sunfish bench``."""
     parser.add_argument("what", choices=("sample",), help="what to measure: sampling")
     parser.add_argument("checkpoint", nargs="?", default=CHECKPOINT, help="checkpoint (%(default)s)")
@@ -30,93 +37,122 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--scales",
         type=float,
         nargs="+",
-        default=[1.0, GUIDANCE],
+        default=[1.0, GenerationConfig.guidance_scale],
         metavar="FLOAT",
-        help="guidance scales (1 3)",
+        help=f"guidance scales (1 {GenerationConfig.guidance_scale:g})",
     )
-    parser.add_argument("--prompt-file", metavar="PATH",
-                        help="prompts, one on each line (for models of the built-in stories: held-out ones)")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the texts (%(default)s)")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="threads; 0: all cores")
     parser.add_argument(
-        "--write", action=argparse.BooleanOptionalAction, default=True,
+        "--prompt-file",
+        metavar="PATH",
+        help="prompts, one on each line (for models of the built-in stories: held-out ones)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the texts (%(default)s)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="CPU threads; 0: OMP_NUM_THREADS, else one per core",
+    )
+    parser.add_argument(
+        "--write",
+        action=argparse.BooleanOptionalAction,
+        default=True,
         help="keep the recommended settings in the checkpoint, where sample finds them",
-    )  # fmt: skip
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (%(default)s)")
-    add_speed(parser)
+    )
+    add_device_flags(parser)
+    add_compile_flag(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, recommend, keep."""
-    from sunfish.checkpoint.folder import read_about
-
-    if arguments.texts < 1:
-        raise WrongUse(f"texts is {arguments.texts}, but at least 1 has to be written")
-    path = Path(arguments.checkpoint)
-    config = Config.from_dict(read_about(path)["config"])
-    stories = config.corpus.data == "stories"
-    if not stories and not arguments.prompt_file:
-        raise WrongUse(f"{path} was trained on {config.corpus.data}; give prompts for it with --prompt-file")
-    from sunfish.data.stories import story
-    from sunfish.hardware.device import choose_device, set_threads
-    from sunfish.sampling.autotune import by_likelihood, by_oracle, candidates, frontier, measure, recommend
-    from sunfish.sampling.generation_config import write_generation
-    from sunfish.sampling.pipeline import Pipeline
-
-    set_threads(arguments.threads)
-    pipeline = Pipeline.from_checkpoint(
-        path, choose_device(arguments.device), arguments.precision, arguments.compile
+    from sunfish.hardware.device import set_threads
+    from sunfish.sampling.autotune import (
+        by_likelihood,
+        by_oracle,
+        candidates,
+        measure,
+        pareto_front,
+        recommend,
     )
-    if arguments.prompt_file:
-        given = read_prompts(Path(arguments.prompt_file))
-        prompts = [given[i % len(given)] for i in range(arguments.texts)]
-    else:
-        prompts = [story(1, "test", i).prompt for i in range(arguments.texts)]
-    judge = by_oracle if stories else by_likelihood
-    ways = candidates(arguments.scales)
-    points = []
-    for number, point in enumerate(measure(pipeline, prompts, ways, judge, arguments.seed), start=1):
-        points.append(point)
+    from sunfish.sampling.generation_config import write_generation_config
+
+    check_at_least(arguments, 1, "texts")
+    check_at_least(arguments, 0, "seed", "threads")
+    configs = candidates(arguments.scales)
+    prompts, is_stories = _prompts(arguments)
+    set_threads(arguments.threads)
+    pipeline = load_pipeline(arguments)
+    judge = by_oracle if is_stories else by_likelihood
+    measurements: list[Measurement] = []
+    for measurement in measure(pipeline, prompts, configs, judge, arguments.seed):
+        measurements.append(measurement)
         log(
-            f"{number} of {len(ways)}: {_label(point.generation)} {point.seconds:.2f} s, quality {point.quality:.3f}"
+            f"{len(measurements)} of {len(configs)}: {_label(measurement.config)} {measurement.seconds:.2f} "
+            f"s, quality {measurement.quality:.3f}"
         )
-    kept, found = frontier(points), recommend(points)
+    best, recommended = pareto_front(measurements), recommend(measurements)
     if arguments.json:
-        print_json({
-            "points": [_record(point) | {"frontier": point in kept} for point in points],
-            "recommended": {name: _label(way) for name, way in found.items()},
-        })  # fmt: skip
+        _print_json(measurements, best, recommended)
     else:
-        parts = list(points[0].parts)
-        print(ROW.format("sampler/block, steps, guidance", "s/text", *parts, "quality"))
-        for point in sorted(points, key=lambda p: p.seconds):
-            shown = [f"{point.parts[part]:.3f}" for part in parts]
-            mark = "  on the frontier" if point in kept else ""
-            print(
-                ROW.format(
-                    _label(point.generation), f"{point.seconds:.3f}", *shown, f"{point.quality:.3f}{mark}"
-                )
-            )
-        for name, way in found.items():
-            print(f"{name}: {_label(way)}")
+        _print_table(measurements, best, recommended)
     if arguments.write:
-        log(f"wrote {write_generation(path.resolve(), found)}; --fast chooses the faster one")
+        path = write_generation_config(user_path(arguments.checkpoint).resolve(), recommended)
+        log(f"wrote {path}; --fast chooses the faster one")
     return 0
 
 
-def _label(way: Generation) -> str:
-    settings = way.settings
-    steps = "" if settings.verifies else f", {settings.num_steps} steps"
-    steps += f", {settings.revisions} revisions" if settings.revisions else ""
-    steps += f", lenience {settings.lenience:g}" if settings.lenience < 1 else ""
-    return f"{settings.sampler}/{settings.block_length}{steps}, guidance {way.guidance_scale:g}"
+def _prompts(arguments: argparse.Namespace) -> tuple[list[str], bool]:
+    """A prompt for each text, and whether the model was trained on the built-in stories."""
+    from sunfish.checkpoint.folder import read_metadata
+    from sunfish.data.stories import story
+
+    path = user_path(arguments.checkpoint)
+    data = Config.from_dict(read_metadata(path)["config"]).corpus.data
+    if arguments.prompt_file:
+        prompts = read_prompts(user_path(arguments.prompt_file))
+        return [prompts[i % len(prompts)] for i in range(arguments.texts)], data == STORIES
+    if data != STORIES:
+        raise UsageError(f"{path} was trained on {data}; give prompts for it with --prompt-file")
+    return [story(1, "test", i).prompt for i in range(arguments.texts)], True
 
 
-def _record(point: Point) -> dict[str, object]:
-    return {
-        "setting": _label(point.generation),
-        "seconds": point.seconds,
-        "quality": point.quality,
-        **point.parts,
-    }
+def _print_json(
+    measurements: Sequence[Measurement],
+    best: Sequence[Measurement],
+    recommended: dict[str, GenerationConfig],
+) -> None:
+    points = [
+        {
+            "setting": _label(measurement.config),
+            "seconds": measurement.seconds,
+            "quality": measurement.quality,
+            **measurement.parts,
+            "frontier": measurement in best,
+        }
+        for measurement in measurements
+    ]
+    print_json({"points": points, "recommended": {name: _label(c) for name, c in recommended.items()}})
+
+
+def _print_table(
+    measurements: Sequence[Measurement],
+    best: Sequence[Measurement],
+    recommended: dict[str, GenerationConfig],
+) -> None:
+    parts = list(measurements[0].parts)
+    print(ROW.format("sampler/block, steps, guidance", "s/text", *parts, "quality"))
+    for measurement in sorted(measurements, key=lambda m: m.seconds):
+        figures = [f"{measurement.parts[part]:.3f}" for part in parts]
+        mark = "  on the frontier" if measurement in best else ""
+        quality = f"{measurement.quality:.3f}{mark}"
+        print(ROW.format(_label(measurement.config), f"{measurement.seconds:.3f}", *figures, quality))
+    for name, config in recommended.items():
+        print(f"{name}: {_label(config)}")
+
+
+def _label(config: GenerationConfig) -> str:
+    steps = "" if config.is_verified else f", {config.num_steps} steps"
+    lenience = f", lenience {config.lenience:g}" if config.lenience < 1 else ""
+    return f"{config.sampler}/{config.block_length}{steps}{lenience}, guidance {config.guidance_scale:g}"

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 from dataclasses import fields
 
-from sunfish.commands.flags import WrongUse, add_config_flags, config_of, print_config, print_json
+from sunfish.commands.flags import add_config_flags, print_config, print_json, resolve_config
+from sunfish.commands.parser import Parser
 from sunfish.config import DataConfig
+from sunfish.config.rules import check_at_least
 
 FIELDS = [f.name for f in fields(DataConfig)] + ["vocab_size", "context_length", "prompt_length", "seed"]
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add(parser: Parser) -> None:
     """The flags of ``sunfish data``."""
     parser.add_argument(
-        "--show", type=int, default=0, metavar="N", help="print so many training examples with their prompts"
+        "--show", type=int, default=0, metavar="N", help="print N training examples with their prompts"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -25,14 +27,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Prepare (or open what was prepared) and report."""
-    if arguments.show < 0:
-        raise WrongUse(f"show is {arguments.show}, but it must not be negative")
-    config = config_of(arguments)
+    check_at_least(arguments, 0, "show")
+    config = resolve_config(arguments)
     if arguments.print_config:
         print_config(config)
         return 0
-    from sunfish.data.prepare.prepare import prepare, report
-    from sunfish.data.sources.open import open_source
+    from sunfish.data.dataset import report
+    from sunfish.data.prepare.prepare import prepare
+    from sunfish.data.sources import open_source
 
     prepared = prepare(open_source(config.corpus, config.training.seed), config)
     split = prepared.split("train")

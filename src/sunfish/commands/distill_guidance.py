@@ -1,38 +1,60 @@
-"""Teach a model to guide in one pass: a copy that takes the guidance scale in, taught by a checkpoint."""
+"""Train a copy of a checkpoint that guides in one pass: it takes the guidance scale as an input."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from sunfish.commands.flags import WrongUse, add_config_flags, given_fields, print_config
+from sunfish.commands.flags import (
+    add_config_flags,
+    given_fields,
+    print_config,
+    user_path,
+    with_user_paths,
+)
+from sunfish.commands.parser import Parser
 from sunfish.config import Config
+from sunfish.utils import UsageError
 
 FIELDS = (
-    "name", "max_minutes", "max_steps", "batch_size", "seed", "threads", "data_folder", "checkpoints", "device",
-    "learning_rate", "matrix_learning_rate", "eval_every", "sample_every", "save_every", "save_minutes",
-    "eval_texts",
-)  # fmt: skip
-MINUTES = 10.0
-SLOWER = 0.2  # of the rates the teacher was trained with: it knows the language already
+    *(
+        "name",
+        "max_minutes",
+        "max_steps",
+        "batch_size",
+        "seed",
+        "threads",
+        "data_folder",
+        "checkpoints",
+        "device",
+        "precision",
+    ),
+    *("learning_rate", "matrix_learning_rate", "log_every", "eval_every", "eval_texts", "save_minutes"),
+)
+MAX_MINUTES = 10.0
+LEARNING_RATE_SCALE = 0.2  # of the teacher's rates: the copy knows the language already
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add(parser: Parser) -> None:
     """The flags of ``sunfish distill-guidance``."""
     parser.add_argument("teacher_checkpoint", metavar="CHECKPOINT", help="the checkpoint that teaches")
-    parser.add_argument("--cpu", action="store_true", help="the same as --device cpu")
+    parser.add_argument("--cpu", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
         "--print-config", action="store_true", help="print the resolved configuration and stop"
     )
-    add_config_flags(parser, FIELDS)
+    parser.epilog = (
+        f"Settings that are not given are those of the teacher, but for {MAX_MINUTES:g} minutes and "
+        f"{LEARNING_RATE_SCALE:g} of its learning rates."
+    )
+    add_config_flags(parser, FIELDS, has_presets=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Configure the copy after its teacher, and train it."""
-    from sunfish.checkpoint.folder import read_about
+    """Configure the copy like its teacher, and train it."""
+    from sunfish.checkpoint.folder import read_metadata
 
-    path = Path(arguments.teacher_checkpoint)
-    config = student_config(Config.from_dict(read_about(path)["config"]), path, arguments)
+    path = user_path(arguments.teacher_checkpoint)
+    config = student_config(Config.from_dict(read_metadata(path)["config"]), path, arguments)
     if arguments.print_config:
         print_config(config)
         return 0
@@ -43,25 +65,27 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def student_config(teacher: Config, path: Path, arguments: argparse.Namespace) -> Config:
-    """The teacher's configuration, with the scale as an input, ``MINUTES`` to learn it, and the given flags."""
-    if teacher.model.guidance_input:
-        raise WrongUse(f"{path} has learned one-pass guidance already; sample it as it is")
+    """The configuration of the copy: the teacher's, with the given fields.
+
+    Args:
+        teacher: the configuration of the checkpoint that teaches.
+        path: that checkpoint.
+        arguments: the flags of the command.
+
+    Raises:
+        UsageError: for a teacher that guides in one pass already, and for a wrong value.
+    """
     training = teacher.training
+    if training.distills:
+        raise UsageError(f"{path} guides in one pass already; sample it as it is")
+    given = given_fields(arguments)
     values = {
         "name": f"{training.name}-one-pass",
         "teacher": str(path.resolve()),
-        "guidance_input": True,
-        "max_minutes": MINUTES,
+        "max_minutes": 0.0 if "max_steps" in given else MAX_MINUTES,
         "max_steps": 0,
-        "read_first": 0.0,
         "complementary": False,
-        "learning_rate": SLOWER * training.learning_rate,
-        "matrix_learning_rate": SLOWER * training.matrix_learning_rate,
+        "learning_rate": LEARNING_RATE_SCALE * training.learning_rate,
+        "matrix_learning_rate": LEARNING_RATE_SCALE * training.matrix_learning_rate,
     }
-    given = given_fields(arguments)
-    if "max_steps" in given:
-        values["max_minutes"] = 0.0
-    try:
-        return teacher.with_fields(**{**values, **given})
-    except ValueError as error:
-        raise WrongUse(str(error)) from error
+    return with_user_paths(teacher.with_fields(**{**values, **given}))

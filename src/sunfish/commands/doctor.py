@@ -1,19 +1,19 @@
-"""Check that this machine is ready, and say how to mend what is not."""
+"""Check that this machine is ready, and say how to fix what is not."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sunfish.commands.flags import print_json
-from sunfish.utils import how_to_install
+from sunfish.commands.flags import print_json, user_path
+from sunfish.commands.parser import Parser
+from sunfish.utils import GIB, format_bytes, how_to_install
 
 EXTRAS = {  # extra -> what it is for, and the modules that show that it is there
     "hf": ("prompt encoders of Hugging Face models", ("transformers", "datasets")),
@@ -34,7 +34,7 @@ class Check:
     remedy: str = ""
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add(parser: Parser) -> None:
     """The flags of ``sunfish doctor``."""
     parser.add_argument(
         "--checkpoints", default="checkpoints", metavar="PATH", help="folder of the checkpoints (%(default)s)"
@@ -48,7 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run every check; 1 when something essential is missing."""
     checks = []
-    for check in examine(Path(arguments.checkpoints), Path(arguments.data_folder)):
+    for check in examine(user_path(arguments.checkpoints), user_path(arguments.data_folder)):
         checks.append(check)
         if not arguments.json:
             print(
@@ -80,9 +80,13 @@ def examine(checkpoints: Path, data: Path) -> Iterator[Check]:
     yield from machine()
     for extra, (purpose, modules) in EXTRAS.items():
         lacking = [name for name in modules if importlib.util.find_spec(name) is None]
-        found = f"{purpose}: " + ("present" if not lacking else f"without {', '.join(lacking)}")
-        yield Check(f"extra {extra}", "note" if lacking else "ok", found,
-                    f"if you want it: {how_to_install(extra)}" if lacking else "")  # fmt: skip
+        presence = f"without {', '.join(lacking)}" if lacking else "present"
+        yield Check(
+            f"extra {extra}",
+            "note" if lacking else "ok",
+            f"{purpose}: {presence}",
+            f"if you want it: {how_to_install(extra)}" if lacking else "",
+        )
     for folder in (checkpoints, data):
         yield writable(folder)
     yield checkpoint(checkpoints)
@@ -95,16 +99,19 @@ def machine() -> Iterator[Check]:
     from sunfish.hardware.cpu import cores, hardware_threads
     from sunfish.hardware.device import choose_precision, matmul_rate, set_threads
     from sunfish.hardware.resources import available_memory, processor
-    from sunfish.utils import GIB, format_bytes
 
     yield Check("PyTorch", "ok", torch.__version__)
     count, threads = cores(), hardware_threads()
     twins = f" ({threads} hardware threads)" if threads != count else ""
     yield Check("processor", "ok", f"{processor()}, {count} cores for this process{twins}")
     memory = available_memory()
-    little = memory < GIB
-    yield Check("memory", "problem" if little else "ok", f"{format_bytes(memory)} available",
-                "close other programs: even nano needs 1 GiB" if little else "")  # fmt: skip
+    low = memory < GIB
+    yield Check(
+        "memory",
+        "problem" if low else "ok",
+        f"{format_bytes(memory)} available",
+        "close other programs: even nano needs 1 GiB" if low else "",
+    )
     if torch.cuda.is_available():
         yield Check(
             "GPU",
@@ -123,24 +130,31 @@ def machine() -> Iterator[Check]:
 
 def writable(folder: Path) -> Check:
     """Whether files can be made in ``folder`` (or where it will be), and the room there."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    from sunfish.hardware.resources import existing_parent, free_disk
+
+    parent, free = existing_parent(folder), free_disk(folder)
     try:
-        with tempfile.NamedTemporaryFile(dir=place):
+        with tempfile.NamedTemporaryFile(dir=parent):
             pass
     except OSError as error:
-        return Check(f"folder {folder}", "problem", f"cannot be written: {error.strerror or error}",
-                     f"chmod u+w {place}, or choose another: --checkpoints, --data_folder")  # fmt: skip
-    low = free < 2**30
-    return Check(f"folder {folder}", "note" if low else "ok", f"writable, {free / 2**30:,.1f} GiB free",
-                 "a run of small or larger will not fit: make room" if low else "")  # fmt: skip
+        return Check(
+            f"folder {folder}",
+            "problem",
+            f"cannot be written: {error.strerror or error}",
+            f"chmod u+w {parent}, or choose another: --checkpoints, --data_folder",
+        )
+    low = free < GIB
+    return Check(
+        f"folder {folder}",
+        "note" if low else "ok",
+        f"writable, {format_bytes(free)} free",
+        "a run of small or larger will not fit: make room" if low else "",
+    )
 
 
 def checkpoint(folder: Path) -> Check:
     """Whether there is a model to sample from."""
-    from sunfish.checkpoint.folder import LAST, read_about
+    from sunfish.checkpoint.folder import LAST, read_metadata
 
     link = folder / LAST
     if not os.path.lexists(link):
@@ -148,7 +162,9 @@ def checkpoint(folder: Path) -> Check:
             "checkpoint", "note", f"none at {link} yet", "train one: ./start_training.sh (or: sunfish train)"
         )
     try:
-        about = read_about(link)
+        metadata = read_metadata(link)
     except ValueError as error:
         return Check("checkpoint", "note", str(error))
-    return Check("checkpoint", "ok", f"{link}: {about['config']['training']['name']}, step {about['step']:,}")
+    return Check(
+        "checkpoint", "ok", f"{link}: {metadata['config']['training']['name']}, step {metadata['step']:,}"
+    )

@@ -1,124 +1,145 @@
-"""Flags from the configuration's fields, and back: where words become settings. Imports no torch."""
+"""Which settings are flags of a command, and what a user gave. Imports no torch."""
 
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
 import difflib
-import inspect
 import json
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
-from typing import Any, NoReturn
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
-from sunfish.config import Config
+from sunfish.commands.parser import HelpAll, Parser
+from sunfish.commands.settings import settings_of
+from sunfish.config import Config, GenerationConfig
 from sunfish.config.presets import PRESETS, preset
+from sunfish.utils import UsageError
 
 BaseConfig = Callable[[str], Config]
 DEFAULT = "micro"
 
-
-class WrongUse(ValueError):
-    """A flag or a value that cannot be right, whatever the machine and the files: exit code 2."""
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse without abbreviations, and with a suggestion for a misspelt flag."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **options})
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\nAll flags: {self.prog} --help\n")
-
-    def unknown(self, words: Sequence[str]) -> NoReturn:
-        """Refuse words that no flag took, with the flag that was probably meant."""
-        known = [flag for action in self._actions for flag in action.option_strings]
-        near = {word: difflib.get_close_matches(word.split("=")[0], known, 1) for word in words}
-        meant = "".join(
-            f"; did you mean {flag} instead of {w}?" for w, found in near.items() for flag in found
-        )
-        self.error(f"unknown: {' '.join(words)}{meant}")
-
-
-def kebab(words: Sequence[str]) -> list[str]:
-    """``--n_layer`` and ``--n-layer`` are the same flag; values stay as they are."""
-    result: list[str] = []
-    for at, word in enumerate(words):
-        if word == "--":
-            return result + list(words[at:])
-        name, equals, value = word.partition("=")
-        result.append(name.replace("_", "-") + equals + value if name.startswith("--") else word)
-    return result
+# The fields that people change: --help shows their flags.
+EVERYDAY = frozenset(
+    (
+        *("n_layer", "n_head", "n_embd", "vocab_size", "context_length", "process"),
+        *("data", "text_field", "prompt_field", "prompt_template", "delimiter", "tokenizer"),
+        *("name", "seed", "max_steps", "max_minutes", "batch_size", "learning_rate", "matrix_learning_rate"),
+        *("checkpoints", "device", "precision", "threads", "compile", "activation_checkpointing"),
+        *("sampler", "num_steps", "block_length", "temperature", "top_p"),
+        *("guidance_scale", "negative_prompt"),
+    )
+)
+# Flags that the guides name: they work, but only --help-all shows them. Every other field is set with --set
+# alone.
+PUBLISHED = frozenset(
+    (
+        *("prompt_length", "prompt_encoder", "draft_head", "stories", "validation_fraction", "data_folder"),
+        *("dropout", "next_token_weight", "block_lengths", "complementary", "mask_rate_min", "mask_rate_max"),
+        *("eval_every", "save_minutes", "lenience", "plausibility"),
+    )
+)
+# Neither flags nor --set: sunfish distill-guidance sets the one, --also the other.
+SET_OTHERWISE = frozenset(("teacher", "composed_prompts"))
 
 
-def groups() -> dict[str, Any]:
-    """The configuration's groups by name, with the values of the preset that a run without ``--config`` has."""
+def add_config_flags(parser: Parser, names: Collection[str] | None = None, has_presets: bool = True) -> None:
+    """The flags of a training run's configuration.
+
+    Args:
+        parser: the command's parser.
+        names: the fields that the command accepts; None: all.
+        has_presets: whether ``--config NAME`` gives the defaults; else they come from a checkpoint.
+    """
+    if has_presets:
+        parser.add_argument("--config", choices=PRESETS, help=f"the preset to start from ({DEFAULT})")
     config = preset(DEFAULT)
-    return {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    groups = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    known = {name for values in groups.values() for name in vars(values)}
+    add_settings(parser, groups, known if names is None else names, has_presets)
 
 
-def field_help() -> dict[str, str]:
-    """The string below each field of the configuration's classes, by field name."""
-    found: dict[str, str] = {}
-    for group in groups().values():
-        definition = ast.parse(inspect.getsource(type(group))).body[0]
-        assert isinstance(definition, ast.ClassDef)
-        for line, after in pairwise(definition.body):
-            if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-                value = getattr(after, "value", None)
-                if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                    found[line.target.id] = " ".join(value.value.split())
-    return found
+def add_generation_flags(parser: Parser, left_out: Collection[str] = ()) -> None:
+    """The flags of how a text is drawn, less the fields in ``left_out``."""
+    defaults = GenerationConfig()
+    add_settings(parser, {"generation": defaults}, set(vars(defaults)) - set(left_out))
 
 
-def add_config_flags(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> None:
-    """``--config NAME`` and one flag for each field (or for ``names``); a flag not given leaves no value."""
-    parser.add_argument("--config", choices=PRESETS, help=f"the preset to begin with ({DEFAULT})")
-    wanted = None if names is None else set(names)
-    helps = field_help()
-    for title, values in groups().items():
-        chosen = [f for f in dataclasses.fields(values) if wanted is None or f.name in wanted]
-        group = parser.add_argument_group(f"{title} (defaults are those of {DEFAULT})") if chosen else None
-        for field in chosen:
-            assert group is not None
-            flag, default = "--" + field.name.replace("_", "-"), getattr(values, field.name)
-            text = f"{helps.get(field.name, '')} ({_shown(default)})".replace("%", "%%")
-            options: dict[str, Any] = {"dest": field.name, "default": argparse.SUPPRESS, "help": text}
-            if isinstance(default, bool):
-                group.add_argument(flag, action=argparse.BooleanOptionalAction, **options)
-            elif isinstance(default, tuple):
-                group.add_argument(
-                    flag, type=type(default[0]), nargs="*", metavar=field.name[:-1].upper(), **options
-                )
-            else:
-                group.add_argument(
-                    flag, type=type(default), metavar=type(default).__name__.upper(), **options
-                )
+def add_settings(
+    parser: Parser, groups: Mapping[str, Any], names: Collection[str], shows_default: bool = True
+) -> None:
+    """``--set``, ``--help-all``, and the everyday and published flags of the fields in ``names``."""
+    settings = [
+        setting
+        for group, values in groups.items()
+        for setting in settings_of(group, values, shows_default)
+        if setting.name in set(names) - SET_OTHERWISE
+    ]
+    parser.settings = {setting.key: setting for setting in settings}
+    example = next(setting for setting in settings if setting.name not in EVERYDAY)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="GROUP.FIELD=VALUE",
+        help=f"any other setting, for example {example.key}={example.default}; repeatable",
+    )
+    parser.add_argument("--help-all", action=HelpAll, help="show every setting and exit")
+    sections = {group: parser.add_argument_group(group) for group in groups}
+    for setting in settings:
+        if setting.name in EVERYDAY | PUBLISHED:
+            setting.add_flag(sections[setting.group], visible=setting.name in EVERYDAY)
 
 
 def given_fields(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The configuration fields whose flags were given."""
-    names = {f.name for values in groups().values() for f in dataclasses.fields(values)}
-    values = {name: value for name, value in vars(arguments).items() if name in names}
-    if getattr(arguments, "cpu", False):
-        values["device"] = "cpu"
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    """The fields that flags and ``--set`` gave, with their values.
+
+    Raises:
+        UsageError: for a ``--set`` that names no field of the command, a wrong value, or a field given twice.
+    """
+    parser: Parser = arguments.parser
+    names = {setting.name for setting in parser.settings.values()}
+    given = {name: value for name, value in vars(arguments).items() if name in names}
+    if "device" in names and getattr(arguments, "cpu", False):
+        given["device"] = "cpu"
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    for assignment in arguments.set:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment} has no value; write --set GROUP.FIELD=VALUE")
+        if key not in parser.settings:
+            raise UsageError(f"--set {assignment}: {parser.prog} has no setting {key!r}{_hint(key, parser)}")
+        setting = parser.settings[key]
+        if setting.name in given:
+            raise UsageError(f"{setting.name} is given twice; leave out --set {assignment}")
+        given[setting.name] = setting.parse(text)
+    return given
 
 
-def config_of(arguments: argparse.Namespace) -> Config:
-    """What ``--config`` names, with the given flags set. ``WrongUse`` for a bad value."""
-    try:
-        return arguments.base(arguments.config or DEFAULT).with_fields(**given_fields(arguments))
-    except ValueError as error:
-        raise WrongUse(str(error)) from error
+def resolve_config(arguments: argparse.Namespace) -> Config:
+    """What ``--config`` names, with the given fields set.
+
+    Raises:
+        UsageError: for a wrong value, or one that has no effect.
+    """
+    base: BaseConfig = arguments.base
+    return with_user_paths(base(arguments.config or DEFAULT).with_fields(**given_fields(arguments)))
+
+
+def with_user_paths(config: Config) -> Config:
+    """The same run with ``~`` in its folders replaced by the user's home."""
+    folders = {"checkpoints": config.training.checkpoints, "data_folder": config.corpus.data_folder}
+    return config.with_fields(**{name: str(user_path(folder)) for name, folder in folders.items()})
+
+
+def user_path(text: str) -> Path:
+    """The path that a user wrote, with ``~`` as their home."""
+    return Path(text).expanduser()
 
 
 def print_config(config: Config) -> None:
     """The resolved configuration on stdout, as JSON (which is YAML as well)."""
-    print(json.dumps(config.to_dict(), indent=2))
+    print_json(config.to_dict())
 
 
 def print_json(value: Any) -> None:
@@ -126,12 +147,8 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def note(text: str) -> None:
-    """One line for the person, on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def _shown(default: Any) -> str:
-    if isinstance(default, tuple):
-        return " ".join(str(part) for part in default)
-    return "empty" if default == "" else str(default)
+def _hint(key: str, parser: Parser) -> str:
+    name = key.rpartition(".")[2]
+    same: Iterable[str] = [known for known, setting in parser.settings.items() if setting.name == name]
+    near = [*same, *difflib.get_close_matches(key, parser.settings, 1)]
+    return f"; did you mean {near[0]}?" if near else f"; all of them: {parser.prog} --help-all"

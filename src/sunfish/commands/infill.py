@@ -6,14 +6,22 @@ import argparse
 import sys
 from pathlib import Path
 
-from sunfish.commands.flags import WrongUse
-from sunfish.commands.sample import run_infill
-from sunfish.commands.sampling_flags import CHECKPOINT, add_common
+from sunfish.commands.display import show
+from sunfish.commands.flags import given_fields, user_path
+from sunfish.commands.parser import Parser
+from sunfish.commands.sampling_flags import (
+    CHECKPOINT,
+    add_common_flags,
+    open_pipeline,
+    print_checkpoint_config,
+)
+from sunfish.config.rules import check_at_least
+from sunfish.utils import UsageError
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add(parser: Parser) -> None:
     """The flags of ``sunfish infill``."""
-    add_common(parser)
+    add_common_flags(parser, left_out=("block_length", "lenience"))
     parser.add_argument(
         "--text", metavar="TEXT", help="a text with gaps: [MASK], or [MASK:5] for five tokens"
     )
@@ -27,13 +35,39 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fill the gaps."""
-    if Path(arguments.checkpoint).suffix == ".txt" and arguments.text is None and arguments.file is None:
-        arguments.file, arguments.checkpoint = arguments.checkpoint, CHECKPOINT
-    if (arguments.text is None) == (arguments.file is None):
-        raise WrongUse("give the text with its gaps as --text or as --file")
-    text = arguments.text
-    if arguments.file == "-":
-        text = sys.stdin.read()
-    elif arguments.file:
-        text = Path(arguments.file).read_text(encoding="utf-8")
-    return run_infill(arguments, text.rstrip("\n") if arguments.file else text, arguments.prompt)
+    file, text = arguments.file, arguments.text
+    if Path(arguments.checkpoint).suffix == ".txt" and text is None and file is None:
+        file, arguments = (
+            arguments.checkpoint,
+            argparse.Namespace(**vars(arguments) | {"checkpoint": CHECKPOINT}),
+        )
+    if (text is None) == (file is None):
+        raise UsageError("give the text with its gaps as --text or as --file")
+    if file is not None:
+        text = sys.stdin.read() if file == "-" else user_path(file).read_text(encoding="utf-8")
+        text = text.rstrip("\n")
+    return fill(arguments, text, arguments.prompt)
+
+
+def fill(arguments: argparse.Namespace, text: str, prompt: str) -> int:
+    """Fill the gaps of ``text`` and show the results.
+
+    Raises:
+        UsageError: for a text without a gap, and for settings that fill none.
+    """
+    from sunfish.sampling.infilling import infill, parse
+
+    check_at_least(arguments, 0, "seed")
+    check_at_least(arguments, 1, "num_samples")
+    if "block_length" in given_fields(arguments):
+        raise UsageError("gaps are filled in one block, the whole text; leave out block_length")
+    parse(text)  # before the model is loaded
+    if arguments.print_config:
+        print_checkpoint_config(arguments)
+        return 0
+    pipeline, config = open_pipeline(arguments, prompted=bool(prompt), stepped=True)
+    texts = infill(
+        pipeline, text, config, prompt=prompt, seed=arguments.seed, num_samples=arguments.num_samples
+    )
+    show(texts, arguments.json)
+    return 0

@@ -1,207 +1,167 @@
-"""From flags to how a text is written: the sampling flags, and the loaded model with its settings."""
+"""From flags to a loaded model and the settings of sampling; what sample, infill and bench share."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sunfish.commands.flags import WrongUse, print_config
-from sunfish.config import Config
-from sunfish.utils import log
+from sunfish.commands.flags import add_generation_flags, given_fields, print_config, user_path
+from sunfish.commands.parser import Parser
+from sunfish.config import Config, GenerationConfig
+from sunfish.config.effects import refuse_ineffective_generation
+from sunfish.utils import UsageError, log
 
 if TYPE_CHECKING:
-    from sunfish.config.sampling import SamplingSettings
-    from sunfish.sampling.generation_config import Generation
     from sunfish.sampling.pipeline import Pipeline
 
-# The defaults of sunfish.sampling.block_diffusion.SamplingSettings, whose import would load torch; a test compares them.
-DEFAULTS: dict[str, Any] = {
-    "num_steps": 20, "block_length": 8, "sampler": "verified", "temperature": 0.5, "plausibility": 0.3,
-    "negative_prompt": "", "also": (), "guidance_interval": (0.0, 1.0),
-    "guidance_schedule": "constant", "revisions": 0, "top_p": 1.0, "lenience": 1.0,
-}  # fmt: skip
 CHECKPOINT = "checkpoints/last.ckpt"
-GUIDANCE = 3.0
+STEPPED = "leftmost"  # stands for the default sampler of the checkpoint's process until that is loaded
 
 
-def add_common(parser: argparse.ArgumentParser) -> None:
-    """What sampling and infilling have in common."""
+def add_common_flags(parser: Parser, left_out: Collection[str] = ()) -> None:
+    """The flags that sampling and infilling share; ``left_out`` are fields of ``GenerationConfig``."""
     parser.add_argument("checkpoint", nargs="?", default=CHECKPOINT, help="checkpoint (%(default)s)")
     parser.add_argument(
         "--num-samples", type=int, default=1, metavar="N", help="texts for each prompt (%(default)s)"
     )
-    parser.add_argument("--guidance-scale", type=float, metavar="FLOAT",
-                        help=f"0 ignores the prompt, 1 follows it, above 1 insists ({GUIDANCE})")  # fmt: skip
-    helps = {
-        "num_steps": "denoising steps of each block; takes leftmost (or the process's own) where no --sampler is given",
-        "block_length": "tokens denoised together; 0: the whole text",
-        "sampler": "verified (drafts, then checks; verified:1: both in one pass), leftmost (reading order), prefix:0.5, "
-        "threshold:0.9, entropy:0.1 (several at once where sure), confidence, remask:0.05, first-hitting, ancestral "
-        "(exact); gaussian: ddpm, ddim:0",
-        "temperature": "below 1 is safer, 0 takes the likeliest",
-        "negative_prompt": "what guidance above 1 shall lead away from",
-        "also": "a further prompt and its weight beside --prompt, whose weight is 1; repeatable",
-        "guidance_interval": "the part of the denoising, from 0 (all noise) to 1, in which guidance is on",
-        "guidance_schedule": "constant, or rising: from 1 at the beginning of each block to the full scale at its end",
-        "revisions": "rounds in which the memory reads each block and the canvas writes anew what is unlikely",
-        "top_p": "draw only among the likeliest tokens that together have this probability",
-        "lenience": "verified: 1 is exact; 0.5 takes drafted tokens up to twice too often, and is faster",
-        "plausibility": "guidance may only choose tokens of this share of the likeliest one's probability; 0: any",
-    }
-    for name, default in DEFAULTS.items():
-        flag, kind = "--" + name.replace("_", "-"), type(default)
-        text = f"{helps[name]} ({default})" if default not in ("", ()) else helps[name]
-        options: dict[str, Any]
-        if name == "also":
-            options = {"action": "append", "nargs": 2, "metavar": ("TEXT", "WEIGHT")}
-        elif name == "guidance_interval":
-            options = {"type": float, "nargs": 2, "metavar": ("FROM", "TO")}
-        else:
-            options = {"type": kind, "metavar": kind.__name__.upper()}
-        parser.add_argument(flag, help=text, **options)
     parser.add_argument(
-        "--scheduler", choices=("ddpm", "ddim"), help="the sampler of a gaussian model; the same as --sampler"
+        "--seed", type=int, default=0, metavar="N", help="the same seed gives the same text (%(default)s)"
     )
     parser.add_argument(
-        "--fast", action="store_true", help="the setting for under a second that sunfish bench found"
+        "--also",
+        action="append",
+        nargs=2,
+        default=[],
+        metavar=("TEXT", "WEIGHT"),
+        help="a further prompt and its weight; that of --prompt is 1; repeatable",
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="the same seed writes the same (%(default)s)"
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (%(default)s)")
-    parser.add_argument("--cpu", action="store_true", help="the same as --device cpu")
-    add_speed(parser)
+    parser.add_argument("--scheduler", choices=("ddpm", "ddim"), help=argparse.SUPPRESS)
+    add_device_flags(parser)
+    parser.add_argument("--cpu", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
         "--print-config", action="store_true", help="print the checkpoint's configuration and stop"
     )
+    add_generation_flags(parser, left_out)
 
 
-def add_speed(parser: argparse.ArgumentParser) -> None:
-    """The number format of the weights, and whether passes are compiled."""
+def add_device_flags(parser: Parser) -> None:
+    """Where the model is loaded, and in which number format."""
+    parser.add_argument("--device", default="auto", metavar="STR", help="auto, cpu, cuda (%(default)s)")
     parser.add_argument(
-        "--precision", choices=("float32", "bfloat16", "int8"), default="float32",
-        help="int8 is faster on a CPU and reads a quarter of the memory; bfloat16 half of it, where the processor "
-        "has it (%(default)s)",
-    )  # fmt: skip
+        "--precision",
+        choices=("float32", "bfloat16", "int8"),
+        default="float32",
+        help="int8 is faster on a CPU and takes a quarter of the memory, bfloat16 half of it (%(default)s)",
+    )
+
+
+def add_compile_flag(parser: Parser) -> None:
+    """Whether passes are compiled."""
     parser.add_argument(
-        "--compile", action="store_true",
-        help="compile the passes: about a minute once, some seconds in each later run, then faster; pays for many texts",
-    )  # fmt: skip
+        "--compile",
+        action="store_true",
+        help="compile the passes: a minute once, seconds in later runs, then faster; pays for many texts",
+    )
 
 
-def open_pipeline(
-    arguments: argparse.Namespace, prompted: bool
-) -> tuple[Pipeline | None, SamplingSettings, float]:
-    """The loaded model (``None`` after ``--print-config``), the settings and the guidance scale."""
-    if arguments.num_samples < 1:
-        raise WrongUse(f"num_samples is {arguments.num_samples}, but it must be at least 1")
-    from sunfish.sampling.generation_config import BEST, FAST, read_generation
+def print_checkpoint_config(arguments: argparse.Namespace) -> None:
+    """The configuration that the checkpoint was trained with, on stdout."""
+    from sunfish.checkpoint.folder import read_metadata
 
-    path = Path(arguments.checkpoint)
-    usual = read_generation(path, FAST if arguments.fast else BEST)
-    scale = _scale(arguments, prompted, usual)
-    from sunfish.checkpoint.folder import read_about
+    print_config(Config.from_dict(read_metadata(user_path(arguments.checkpoint))["config"]))
+
+
+def load_pipeline(arguments: argparse.Namespace) -> Pipeline:
+    """The checkpoint on the device, in the number format, and compiled if that was asked for."""
     from sunfish.hardware.device import choose_device
     from sunfish.sampling.pipeline import Pipeline
 
-    settings = _settings(arguments, prompted, usual)
-    if arguments.print_config:
-        print_config(Config.from_dict(read_about(path)["config"]))
-        return None, settings, scale
-    if arguments.compile:
-        log(
-            "note: compiling takes about a minute with the first text, some seconds when it has been done before"
+    compiles = getattr(arguments, "compile", False)
+    if compiles:
+        log("note: compiling takes about a minute with the first text, seconds if it has been done before")
+    device = choose_device("cpu" if getattr(arguments, "cpu", False) else arguments.device)
+    return Pipeline.from_checkpoint(
+        user_path(arguments.checkpoint), device, arguments.precision, compile=compiles
+    )
+
+
+def open_pipeline(
+    arguments: argparse.Namespace, *, prompted: bool, stepped: bool = False
+) -> tuple[Pipeline, GenerationConfig]:
+    """The loaded model, and the checkpoint's own settings of sampling with the given ones in their place.
+
+    Args:
+        arguments: the flags of the command.
+        prompted: whether there is a prompt to guide by.
+        stepped: whether the sampler must have denoising steps where none is given.
+
+    Raises:
+        UsageError: before the model is loaded, for settings that are wrong, or that have no effect.
+    """
+    from sunfish.sampling.generation_config import read_generation_config
+    from sunfish.sampling.unmasking import get_policy
+
+    given = _given_settings(arguments)
+    which = "fast" if getattr(arguments, "fast", False) else "best"
+    if "composed_prompts" in given and not prompted:
+        raise UsageError("--also adds to a prompt; give one with --prompt")
+    base = read_generation_config(user_path(arguments.checkpoint), which)
+    takes_default = base.is_verified and "sampler" not in given and (stepped or "num_steps" in given)
+    config = base.changed(**({"sampler": STEPPED} if takes_default else {}), **given)
+    config = _without_guidance(config, given) if not prompted else config
+    refuse_ineffective_generation(config, given)
+    if not config.is_verified:
+        get_policy(config.sampler)
+    if getattr(arguments, "compile", False) and config.block_length == 0:
+        raise UsageError(
+            "--compile is for passes that continue a text, but block_length is 0, where there are none; "
+            "give one of the two"
         )
-    device = choose_device("cpu" if arguments.cpu else arguments.device)
-    return Pipeline.from_checkpoint(path, device, arguments.precision, arguments.compile), settings, scale
+    pipeline = load_pipeline(arguments)
+    if takes_default:
+        config = replace(config, sampler=pipeline.process.default_sampler)
+    return pipeline, config
 
 
-def _scale(arguments: argparse.Namespace, prompted: bool, usual: Generation) -> float:
-    """The guidance scale that is asked for, or else the checkpoint's usual one; ``WrongUse`` where it cannot be."""
-    scale = arguments.guidance_scale
-    guides = prompted or bool(arguments.negative_prompt)
-    if scale is None:
-        # Without a prompt both sides of guidance are the same.
-        scale = usual.guidance_scale if guides else 0.0
-    if not 0 <= scale < float("inf"):
-        raise WrongUse(f"guidance_scale is {scale}: give 0 (ignore the prompt), 1 (follow it) or more")
-    if arguments.negative_prompt and scale <= 1:
-        raise WrongUse(f"--negative_prompt needs a --guidance_scale above 1; it is {scale:g}")
-    if not guides and scale > 0:
-        log("note: guidance needs a prompt (--prompt); without one it changes nothing")
-        return 0.0
-    return float(scale)
-
-
-def _settings(arguments: argparse.Namespace, prompted: bool, usual: Generation) -> SamplingSettings:
-    """The checkpoint's usual settings with what is asked for; ``WrongUse`` where that does not go together."""
-    from sunfish.config.sampling import verified_passes
-
-    given, path = _given(arguments, prompted), Path(arguments.checkpoint)
-    stepped = arguments.guidance_interval or arguments.revisions or arguments.guidance_schedule == "rising"
-    # verified has no denoising steps, and reads every token anyway
-    if stepped and usual.settings.verifies:
-        given.setdefault("sampler", stepped_sampler(path))
-    if "num_steps" in given and verified_passes(given.get("sampler", usual.settings.sampler)):
-        if "sampler" in given:
-            raise WrongUse(
-                f"--sampler {given['sampler']} has no denoising steps; leave out --num_steps or choose another"
-            )
-        given["sampler"] = stepped_sampler(path)
-    try:
-        settings = usual.settings.changed(**given)
-    except ValueError as error:
-        raise WrongUse(str(error)) from error
-    if arguments.compile and settings.block_length == 0:
-        raise WrongUse(
-            "--compile is for passes behind text that is there already; with --block_length 0 there are none"
+def _given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields of ``GenerationConfig`` that were given, under whatever names."""
+    given = given_fields(arguments)
+    if arguments.scheduler and given.setdefault("sampler", arguments.scheduler) != arguments.scheduler:
+        raise UsageError(
+            f"--scheduler is {arguments.scheduler} and --sampler {given['sampler']}: give one of the two"
         )
-    return settings
-
-
-def _given(arguments: argparse.Namespace, prompted: bool) -> dict[str, Any]:
-    """The settings that flags ask for; ``WrongUse`` for a value that is wrong whatever the checkpoint."""
-    from sunfish.config.sampling import SamplingSettings
-    from sunfish.sampling.unmasking import get_sampler
-
-    if arguments.scheduler:
-        if arguments.sampler not in (None, arguments.scheduler):
-            raise WrongUse(
-                f"--scheduler {arguments.scheduler} and --sampler {arguments.sampler}: give one of them"
-            )
-        arguments.sampler = arguments.scheduler
-    given = {name: value for name in DEFAULTS if (value := getattr(arguments, name)) is not None}
     if arguments.also:
-        if not prompted:
-            raise WrongUse("--also stands beside a --prompt; give one")
-        given["also"] = tuple((text, weight_of(text, weight)) for text, weight in arguments.also)
-    if arguments.guidance_interval:
-        given["guidance_interval"] = tuple(arguments.guidance_interval)
-    try:
-        settings = SamplingSettings(**{"sampler": "verified" if arguments.lenience else "leftmost", **given})
-        if not settings.verifies:
-            get_sampler(settings.sampler)
-    except ValueError as error:
-        raise WrongUse(str(error)) from error
+        given["composed_prompts"] = tuple((text, _weight(text, weight)) for text, weight in arguments.also)
     return given
 
 
-def weight_of(text: str, weight: str) -> float:
-    """The weight of the further prompt ``text``; ``WrongUse`` where it is none."""
+def _weight(text: str, weight: str) -> float:
     try:
-        number = float(weight)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise WrongUse(f"--also {text[:40]!r} has weight {weight!r}; give a number above 0, such as 0.5")
-    return number
+        return float(weight)
+    except ValueError as why:
+        raise UsageError(f"--also {text[:40]!r} has weight {weight!r}; give a number such as 0.5") from why
 
 
-def stepped_sampler(checkpoint: Path) -> str:
-    """The sampler that walks through denoising steps in the usual way for the checkpoint's process."""
-    from sunfish.checkpoint.folder import read_about
-    from sunfish.processes import build_process
+def _without_guidance(config: GenerationConfig, given: dict[str, Any]) -> GenerationConfig:
+    """The settings for texts without a prompt, where both sides of guidance are the same: its scale is 0."""
+    if config.negative_prompt:
+        return config
+    if given.get("guidance_scale", 0) > 0:
+        log("note: guidance needs a prompt (--prompt); without one it changes nothing")
+    return replace(config, guidance_scale=0.0)
 
-    return build_process(Config.from_dict(read_about(checkpoint)["config"]).process).samplers[0]
+
+def read_prompts(path: Path) -> list[str]:
+    """The lines of ``path`` that are not blank.
+
+    Raises:
+        ValueError: where there is none.
+    """
+    prompts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not prompts:
+        raise ValueError(f"{path} holds no prompt; write one on each line")
+    return prompts

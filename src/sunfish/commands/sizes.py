@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sunfish.commands.flags import print_json
+from sunfish.commands.parser import Parser
 from sunfish.config.presets import PRESETS, preset
 
+if TYPE_CHECKING:
+    import torch
 
-def add(parser: argparse.ArgumentParser) -> None:
+MAX_SECONDS_PER_STEP = 12.0  # a slower size is not measured
+
+
+def add(parser: Parser) -> None:
     """The flags of ``sunfish sizes``."""
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
@@ -22,39 +28,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the table."""
-    from sunfish.hardware.device import choose_device, choose_precision, set_threads
-    from sunfish.hardware.resources import available_memory
-    from sunfish.model.cost import flops_per_token, sampling_memory, training_memory
-    from sunfish.model.transformer import count_parameters
-    from sunfish.training.preflight import measure_speed, speeds
+    from sunfish.hardware.device import choose_device, set_threads
     from sunfish.utils import format_bytes
 
     device = choose_device(arguments.device)
     set_threads(0)
-    dtype = choose_precision("auto", device)
-    found = {} if arguments.quick else speeds(device, dtype)
-    measured = set() if arguments.quick else {"nano", "tiny"}
-    rows: list[dict[str, Any]] = []
-    for name in PRESETS:
-        config = preset(name)
-        parameters = count_parameters(config.model)
-        memory = training_memory(config, parameters, dtype=dtype)
-        # Twelve seconds a step would be no measurement but an ordeal.
-        bearable = not found or 128 * config.training.batch_size / found[name] < 12
-        if arguments.measure and name not in measured and bearable and memory < available_memory(device):
-            found[name] = measure_speed(config, dtype, device, 4.0)
-            measured.add(name)
-        rows.append(
-            {
-                "name": name,
-                "parameters": parameters,
-                "training_bytes": int(memory),
-                "sampling_bytes": int(sampling_memory(config, 1, parameters)),
-                "gigaflops_per_token": flops_per_token(config.model, parameters) / 1e9,
-                "tokens_per_second": found.get(name),
-                "measured": name in measured,
-            }
-        )
+    rows = _rows(device, quick=arguments.quick, measures=arguments.measure)
     if arguments.json:
         print_json(rows)
         return 0
@@ -68,6 +47,46 @@ def run(arguments: argparse.Namespace) -> int:
         )
     print(
         "Memory is estimated at the preset's batch size and full context; "
-        "~ is scaled from measured sizes by arithmetic."
+        "~ is scaled by arithmetic from the sizes that were measured."
     )
     return 0
+
+
+def _rows(device: torch.device, quick: bool, measures: bool) -> list[dict[str, Any]]:
+    """A row for each preset, from formulas alone (``quick``) or with measurements."""
+    from sunfish.hardware.device import choose_precision
+    from sunfish.hardware.resources import available_memory
+    from sunfish.model.cost import flops_per_token, sampling_memory, training_memory
+    from sunfish.model.transformer import count_parameters
+    from sunfish.training.preflight import (
+        PROBES,
+        TYPICAL_LENGTH,
+        estimate_throughput,
+        measure_throughput,
+    )
+
+    dtype = choose_precision("auto", device)
+    throughput = {} if quick else estimate_throughput(device, dtype)
+    measured = set() if quick else set(PROBES)
+    rows: list[dict[str, Any]] = []
+    for name in PRESETS:
+        config = preset(name)
+        parameters = count_parameters(config.model)
+        memory = training_memory(config, parameters, dtype=dtype)
+        if measures and name not in measured and memory < available_memory(device):
+            seconds_per_step = TYPICAL_LENGTH * config.training.batch_size / throughput[name]
+            if seconds_per_step < MAX_SECONDS_PER_STEP:
+                throughput[name] = measure_throughput(config, dtype, device, 4.0)
+                measured.add(name)
+        rows.append(
+            {
+                "name": name,
+                "parameters": parameters,
+                "training_bytes": int(memory),
+                "sampling_bytes": int(sampling_memory(config, 1, parameters)),
+                "gigaflops_per_token": flops_per_token(config.model, parameters) / 1e9,
+                "tokens_per_second": throughput.get(name),
+                "measured": name in measured,
+            }
+        )
+    return rows

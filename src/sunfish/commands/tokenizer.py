@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import argparse
 from itertools import islice
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sunfish.commands.flags import WrongUse, add_config_flags, config_of, print_json
-from sunfish.utils import log
+from sunfish.commands.flags import add_config_flags, print_json, resolve_config, user_path
+from sunfish.commands.parser import Parser
+from sunfish.utils import UsageError, log
+
+if TYPE_CHECKING:
+    from sunfish.tokenizers import TextTokenizer
 
 FIELDS = (
-    "data", "stories", "tokenizer", "text_field", "prompt_field", "prompt_template", "delimiter",
-    "validation_fraction", "vocab_size", "seed",
-)  # fmt: skip
-SAMPLE = 20_000  # texts that a tokenizer learns from, where it need not see all of them
+    *("data", "stories", "tokenizer", "text_field", "prompt_field", "prompt_template"),
+    *("delimiter", "validation_fraction", "vocab_size", "seed"),
+)
+TRAINING_TEXTS = 20_000  # that a tokenizer learns from, where it need not see all of them
 HELD_OUT = 500  # texts that its compression is measured on
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add(parser: Parser) -> None:
     """The flags of ``sunfish tokenizer``."""
     parser.add_argument("--load", metavar="PATH", help="look at this tokenizer.json instead of training one")
     parser.add_argument("--out", metavar="PATH", help="write the trained tokenizer here")
@@ -33,16 +37,17 @@ def run(arguments: argparse.Namespace) -> int:
     result: dict[str, object] = {}
     if arguments.load:
         if arguments.out:
-            raise WrongUse(
-                "--load looks at a tokenizer that exists, --out writes a new one; give one of the two"
+            raise UsageError(
+                "--load looks at an existing tokenizer, --out writes a new one; give one of the two"
             )
-        tokenizer = TextTokenizer.load(arguments.load)
+        tokenizer = TextTokenizer.load(user_path(arguments.load))
     else:
         tokenizer, result["bytes_per_token"] = _train(arguments)
         if arguments.out:
-            Path(arguments.out).expanduser().absolute().parent.mkdir(parents=True, exist_ok=True)
-            tokenizer.save(Path(arguments.out).expanduser())
-            log(f"written: {arguments.out}")
+            path = user_path(arguments.out).absolute()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tokenizer.save(path)
+            log(f"wrote {path}")
         elif arguments.encode is None:
             log("note: nothing was written; give --out tokenizer.json to keep it")
     result = {"size": tokenizer.size, "end": tokenizer.end, **result}
@@ -53,21 +58,21 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(result)
         return 0
     rate = result.get("bytes_per_token")
-    print(f"{tokenizer.size:,} ids" + (f", {rate:.2f} bytes a token on held-out text" if rate else ""))
+    print(f"{tokenizer.size:,} ids" + (f", {rate:.2f} bytes/token on held-out text" if rate else ""))
     if arguments.encode is not None:
         print(f"{len(ids)} tokens: {ids}\n{'|'.join(tokenizer.decode([i]) for i in ids)}")
     return 0
 
 
-def _train(arguments: argparse.Namespace):  # type: ignore[no-untyped-def]
+def _train(arguments: argparse.Namespace) -> tuple[TextTokenizer, float]:
     """The trained tokenizer, and its bytes per token on held-out texts."""
-    from sunfish.data.sources.open import open_source
+    from sunfish.data.sources import open_source
     from sunfish.tokenizers import build_tokenizer, whole_corpus
 
-    config = config_of(arguments)
+    config = resolve_config(arguments)
     source = open_source(config.corpus, config.training.seed)
     kind = config.corpus.tokenizer
-    limit = None if whole_corpus(kind) else SAMPLE
+    limit = None if whole_corpus(kind) else TRAINING_TEXTS
     texts = (part for e in islice(source.examples("train"), limit) for part in (e.prompt, e.text) if part)
     tokenizer = build_tokenizer(kind, config.model.vocab_size, texts)
     held_out = [example.text for example in islice(source.examples("validation"), HELD_OUT)]

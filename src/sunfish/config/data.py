@@ -1,20 +1,24 @@
-"""The text and its prompts."""
+"""Where the text and its prompts come from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from sunfish.utils import UsageError
+
+STORIES = "stories"  # the built-in corpus
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where the text and its prompts come from, and how they are prepared."""
 
-    data: str = "stories"
+    data: str = STORIES
     """stories (built in), or a path: .txt, .jsonl, .csv, .parquet, or a folder of these."""
     stories: int = 60_000
-    """Number of built-in stories to write for training."""
+    """Number of built-in stories to generate for training."""
     data_folder: str = "data"
-    """Where prepared (tokenized, memory-mapped) corpora are kept."""
+    """Folder of the prepared (tokenized, memory-mapped) corpora."""
     tokenizer: str = "bpe"
     """bpe (trained on the corpus), bytes, characters, or a path to a tokenizer.json or a GPT-2 vocabulary."""
     text_field: str = "text"
@@ -24,19 +28,20 @@ class DataConfig:
     prompt_template: str = ""
     """A prompt with fields of the record in braces, for example 'Write a {label} review'."""
     delimiter: str = ""
-    """What divides the documents of a .txt file; empty: a blank line; 'none': one long text."""
+    """What separates the documents of a .txt file; empty: a blank line; 'none': the file is one long text."""
     validation_fraction: float = 0.05
     """Share of the documents held out for validation, chosen by a hash of the document."""
 
     def __post_init__(self) -> None:
         if not 0 < self.validation_fraction < 1:
-            raise ValueError(
-                f"validation_fraction is {self.validation_fraction}; give a share between 0 and 1, such as 0.05"
+            raise UsageError(
+                f"validation_fraction is {self.validation_fraction}; give a share between 0 and 1, such as "
+                "0.05"
             )
         if self.stories < 100:
-            raise ValueError(f"stories is {self.stories}, but training needs at least 100 of them")
+            raise UsageError(f"stories is {self.stories}, but training needs at least 100 of them")
         if self.prompt_field and self.prompt_template:
-            raise ValueError(
+            raise UsageError(
                 f"prompt_field is {self.prompt_field!r} and prompt_template is {self.prompt_template!r}: "
                 "give one of the two"
             )

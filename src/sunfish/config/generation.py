@@ -9,7 +9,20 @@ from typing import Any
 from sunfish.utils import UsageError
 
 VERIFIED = "verified"  # speculative decoding: a loop of its own, not an unmasking policy
-DEFAULT_PASSES = 2  # of a verified round: the canvas drafts, the causal pass checks; verified:1 has both in one
+# Of a verified round: the canvas drafts, the causal pass checks. verified:1 has both in one.
+DEFAULT_PASSES = 2
+
+
+def check_guidance(scale: float, plausibility: float) -> None:
+    """Refuse a guidance scale or a plausibility that is out of range.
+
+    Raises:
+        UsageError: for the first of them.
+    """
+    if not 0 <= scale < math.inf:
+        raise UsageError(f"guidance_scale is {scale}: give 0 (ignore the prompt), 1 (follow it) or more")
+    if not 0 <= plausibility <= 1:
+        raise UsageError(f"plausibility is {plausibility}: give a share from 0 (plain guidance) to 1")
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,8 @@ class GenerationConfig:
     """With guidance above 1, drop tokens below this share of the likeliest token's conditional probability; 0: none."""
     negative_prompt: str = ""
     """What guidance above 1 leads away from, in place of no prompt."""
+    composed_prompts: tuple[tuple[str, float], ...] = ()
+    """Further prompts with their weights; the first prompt's weight is 1 (--also TEXT WEIGHT, repeatable)."""
 
     def __post_init__(self) -> None:
         if self.num_steps < 1:
@@ -51,22 +66,25 @@ class GenerationConfig:
         if not 0 < self.top_p <= 1:
             raise UsageError(f"top_p is {self.top_p}: give a probability above 0, up to 1")
         if not 0 < self.lenience <= 1:
-            raise UsageError(f"lenience is {self.lenience}: give 1 (exact), or less, such as 0.5, to be faster")
+            raise UsageError(
+                f"lenience is {self.lenience}: give 1 (exact), or less, such as 0.5, to be faster"
+            )
         if self.lenience < 1 and not self.is_verified:
             raise UsageError(
                 f"lenience is {self.lenience}, but sampler is {self.sampler}, which verifies nothing; leave it out"
             )
-        if not 0 <= self.guidance_scale < math.inf:
-            raise UsageError(
-                f"guidance_scale is {self.guidance_scale}: give 0 (ignore the prompt), 1 (follow it) or more"
-            )
-        if not 0 <= self.plausibility <= 1:
-            raise UsageError(f"plausibility is {self.plausibility}: give a share from 0 (plain guidance) to 1")
+        check_guidance(self.guidance_scale, self.plausibility)
         if self.negative_prompt and self.guidance_scale <= 1:
             raise UsageError(
                 f"negative_prompt is {self.negative_prompt[:40]!r}, but guidance_scale is {self.guidance_scale:g}, "
                 "where it would not lead away from it; give a scale above 1"
             )
+        for text, weight in self.composed_prompts:
+            if not 0 < weight < math.inf:
+                raise UsageError(
+                    f"the weight of the further prompt {text[:40]!r} is {weight}: give more than 0; what the text shall "
+                    "avoid is a negative prompt"
+                )
 
     @property
     def is_verified(self) -> bool:

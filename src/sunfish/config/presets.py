@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from sunfish.config import Config
+from sunfish.utils import UsageError
 
-# One row a preset: what differs from the defaults of the classes in sunfish.config, which are micro's but for its row.
+# What differs from the defaults of the classes in sunfish.config, which are micro's.
 _PRESETS: dict[str, dict[str, Any]] = {
     "nano": dict(
         vocab_size=1536,
         n_layer=2,
         n_head=2,
         n_embd=64,
-        context_length=256,
+        mlp_ratio=8 / 3,
         stories=20_000,
         batch_size=8,
         learning_rate=0.03,
@@ -24,26 +25,23 @@ _PRESETS: dict[str, dict[str, Any]] = {
         n_layer=2,
         n_head=5,
         n_embd=120,
-        context_length=256,
-        batch_size=16,
+        mlp_ratio=8 / 3,
         learning_rate=0.03,
         max_minutes=20.0,
     ),
     "small": dict(
         vocab_size=4096,
-        n_layer=3,
         n_head=5,
         n_embd=320,
-        context_length=256,
-        batch_size=16,
+        mlp_ratio=8 / 3,
         max_minutes=60.0,
     ),
-    "micro": dict(mlp_ratio=2.5, max_minutes=480.0),
+    "micro": {},
     "base": dict(
         vocab_size=16_384,
         n_layer=12,
         n_head=12,
-        n_embd=768,
+        mlp_ratio=8 / 3,
         context_length=1024,
         prompt_length=128,
         batch_size=32,
@@ -54,6 +52,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         n_layer=18,
         n_head=16,
         n_embd=2048,
+        mlp_ratio=8 / 3,
         context_length=2048,
         prompt_length=128,
         n_prompt_layer=2,
@@ -65,7 +64,11 @@ PRESETS: tuple[str, ...] = tuple(_PRESETS)
 
 
 def preset(name: str, /, **values: Any) -> Config:
-    """The preset ``name``, with some fields changed. ``ValueError`` for a name that is not in ``PRESETS``."""
+    """The preset ``name``, with some fields changed.
+
+    Raises:
+        UsageError: for a name that is not in ``PRESETS``, and as :meth:`Config.with_fields` for ``values``.
+    """
     if name not in _PRESETS:
-        raise ValueError(f"config is {name!r}; the presets are: {', '.join(PRESETS)}")
-    return Config().with_fields(**{"name": name, **_PRESETS[name], **values})
+        raise UsageError(f"config is {name!r}; the presets are: {', '.join(PRESETS)}")
+    return Config().with_fields(name=name, **_PRESETS[name]).with_fields(**values)

@@ -1,13 +1,13 @@
-"""Turns a prepared split into batches; batch ``step`` is a pure function of (seed, step).
+"""Makes the batches of a prepared split; batch ``step`` is a pure function of (seed, step).
 
 So resuming a run exactly needs one integer.
 
 The examples form one endless sequence, epoch after epoch, each epoch in its own random order by (seed,
-epoch). That sequence is cut into windows of up to 32 batches; inside a window the rows are sorted by length,
-cut into batches of similar lengths, and the batches shuffled. So little is padding, a document occurs exactly
-once an epoch, the remainder of an epoch shares its last batch with the beginning of the next one, and no row
-is dropped. One long text without prompts is cut into its rows at another place in each epoch, so that a network that
-reads it many times does not meet each word at one position only.
+epoch). That sequence is cut into windows of up to 32 batches. Inside a window the rows are sorted by length
+and cut into batches of similar lengths, and the batches are shuffled. So there is little padding, a document
+occurs exactly once an epoch, the remainder of an epoch shares its last batch with the beginning of the next
+one, and no row is dropped. One long text without prompts is cut into its rows at another place in each epoch,
+so that a network that reads it many times does not meet each word at one position only.
 """
 
 from __future__ import annotations
@@ -16,104 +16,145 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from sunfish.data.dataset import PreparedSplit
 from sunfish.types import Batch
+from sunfish.utils import UsageError
 
-WINDOW = 32  # batches in one window
-ROW_MULTIPLE = 8
+WINDOW_BATCHES = 32
+ROW_MULTIPLE = 8  # the padded length of rows is a multiple of it
 PROMPT_MULTIPLE = 4
 
+Rows = NDArray[np.int64]  # numbers of rows, or one number for each row
 
-class Batches:
-    """The batches of one split. Nothing but caches changes when they are asked for."""
+
+class BatchLoader:
+    """The batches of one split. Calls change caches only."""
 
     def __init__(
-        self, split: PreparedSplit, batch_size: int, end: int, seed: int, rank: int = 0, world: int = 1
+        self,
+        split: PreparedSplit,
+        batch_size: int,
+        end: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        """``batch_size`` rows a step on each of ``world`` ranks; ``end`` is the id that pads short rows."""
+        """Nothing is read before a batch is asked for.
+
+        Args:
+            split: The rows.
+            batch_size: Rows of a step on each rank.
+            end: The end-of-text id, which pads short rows.
+            seed: Of the order.
+            rank: The number of this process.
+            world_size: Number of processes that share each batch.
+
+        Raises:
+            UsageError: ``batch_size`` is below 1.
+            ValueError: ``rank`` is not below ``world_size``.
+        """
         if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}, but it must be at least 1")
-        if not 0 <= rank < world:
-            raise ValueError(f"rank is {rank} of world {world}: it must lie between 0 and world - 1")
+            raise UsageError(f"batch_size is {batch_size}, but it must be at least 1")
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank is {rank} of world_size {world_size}; give 0 to world_size - 1")
         self.split, self.batch_size, self.end, self.seed = split, batch_size, end, seed
-        self.rank, self.world = rank, world
-        self.rows = batch_size * world  # rows of one step over all ranks
+        self.rank, self.world_size = rank, world_size
+        self.global_batch_size = batch_size * world_size
         # A window longer than an epoch would put copies of one document side by side in a batch.
-        self.window = max(1, min(WINDOW, len(split) // self.rows))
-        self._orders: dict[int, np.ndarray] = {}
-        self._plan: tuple[int, np.ndarray] = (-1, np.empty((2, 0, 0), np.int64))
+        self.window_batches = max(1, min(WINDOW_BATCHES, len(split) // self.global_batch_size))
+        self._orders: dict[int, Rows] = {}  # of the last two epochs
+        self._window: tuple[int, Rows, Rows] | None = None  # the last window: its number, rows and shifts
 
     def batch(self, step: int) -> Batch:
-        """Batch number ``step`` of this rank; the same in any object with the same arguments."""
-        rows, shifts = self._global_rows(step)
-        width = self._width(rows)  # of the global batch, so that all ranks have equal shapes
-        own = slice(self.rank, None, self.world)
-        return self._tensors(rows[own], width, shifts=shifts[own])
+        """One batch of this rank; the same in any loader with the same arguments.
+
+        Args:
+            step: The number of the batch, from 0.
+
+        Returns:
+            ``batch_size`` rows. They are padded as far as those of the other ranks, so that all ranks have
+            equal shapes.
+
+        Raises:
+            ValueError: The split has fewer rows than one batch, or ``step`` is negative.
+        """
+        rows, shifts = self._global_batch(step)
+        of_rank = slice(self.rank, None, self.world_size)
+        return self._collate(rows[of_rank], rows[of_rank], shifts[of_rank], self._padded_length(rows))
 
     def row_numbers(self, step: int) -> list[int]:
         """Which rows of the split make up batch ``step`` of this rank, for error messages."""
-        return [int(row) for row in self._global_rows(step)[0][self.rank :: self.world]]
+        rows, _ = self._global_batch(step)
+        return [int(row) for row in rows[self.rank :: self.world_size]]
 
     def epoch(self, step: int) -> float:
-        """How often the corpus was seen before ``step``."""
-        return step * self.rows / len(self.split)
+        """How many times the corpus was seen before ``step``."""
+        return step * self.global_batch_size / len(self.split)
 
     def in_order(self, limit: int, batch_size: int, wrong_prompts: bool = False) -> Iterator[Batch]:
-        """The first ``limit`` rows (0: all), each exactly once, shortest first; for evaluation, on one rank.
+        """The first rows of the split, each exactly once, shortest first; for evaluation, on one rank.
 
-        The last batch may have fewer rows. With ``wrong_prompts`` every row has the prompt of another row, the next one
-        whose prompt differs from its own (its own only where all prompts are the same).
+        Args:
+            limit: Number of rows; 0: all.
+            batch_size: Rows of a batch; the last one may have fewer.
+            wrong_prompts: Whether each row has the prompt of another row, the next one whose prompt differs
+                from its own. A row keeps its prompt only where all prompts are the same.
         """
         count = min(limit, len(self.split)) if limit else len(self.split)
-        rows = np.argsort(self.split.lengths[:count], kind="stable")
+        order = np.argsort(self.split.lengths[:count], kind="stable")
         for first in range(0, count, batch_size):
-            chosen = rows[first : first + batch_size]
-            others = np.array([self._other_prompt(row, rows) for row in chosen]) if wrong_prompts else chosen
-            yield self._tensors(chosen, self._width(chosen), others)
+            rows = order[first : first + batch_size]
+            prompt_rows = (
+                np.array([self._row_of_other_prompt(row, order) for row in rows]) if wrong_prompts else rows
+            )
+            yield self._collate(rows, prompt_rows, np.zeros_like(rows), self._padded_length(rows))
 
     def padding(self, steps: int) -> float:
         """Share of padded positions in the first ``steps`` global batches."""
         real = processed = 0
         for step in range(steps):
-            rows, _ = self._global_rows(step)
+            rows, _ = self._global_batch(step)
             real += int(self.split.lengths[rows].sum())
-            processed += self._width(rows) * len(rows)
+            processed += self._padded_length(rows) * len(rows)
         return 1 - real / processed
 
-    def _global_rows(self, step: int) -> np.ndarray:
-        """Row numbers of one step over all ranks, and how far each is shifted, ``[2, batch_size * world]``."""
+    def _global_batch(self, step: int) -> tuple[Rows, Rows]:
+        """The rows of one step over all ranks, and the shift of each, ``[global_batch_size]``."""
         if step < 0:
             raise ValueError(f"step is {step}, but it must not be negative")
-        if len(self.split) < self.rows:
+        if len(self.split) < self.global_batch_size:
             raise ValueError(
-                f"the corpus has {len(self.split)} rows, fewer than one batch of {self.rows} "
-                f"({self.batch_size} x {self.world} ranks); use a smaller --batch_size or more text"
+                f"the corpus has {len(self.split)} rows, fewer than one batch of {self.global_batch_size} "
+                f"({self.batch_size} x {self.world_size} ranks); use a smaller --batch_size or more text"
             )
-        number, within = divmod(step, self.window)
-        if self._plan[0] != number:
-            self._plan = (number, self._window_rows(number))
-        return self._plan[1][:, within]
+        number, position = divmod(step, self.window_batches)
+        if self._window is None or self._window[0] != number:
+            self._window = (number, *self._shuffled_window(number))
+        _, rows, shifts = self._window
+        return rows[position], shifts[position]
 
-    def _window_rows(self, number: int) -> np.ndarray:
-        """Row numbers and shifts ``[2, window, batch_size * world]`` of one window, its batches shuffled."""
-        size = self.window * self.rows
-        position = np.arange(number * size, (number + 1) * size)
-        epochs = position // len(self.split)
-        both = np.empty((2, size), np.int64)
+    def _shuffled_window(self, number: int) -> tuple[Rows, Rows]:
+        """The rows and shifts of one window in shuffled batches, ``[window_batches, global_batch_size]``."""
+        size = self.window_batches * self.global_batch_size
+        epochs, positions = np.divmod(np.arange(number * size, (number + 1) * size), len(self.split))
+        rows, shifts = np.empty((2, size), np.int64)
         for epoch in np.unique(epochs):
-            here = epochs == epoch
-            both[0, here] = self._order(int(epoch))[position[here] % len(self.split)]
-            both[1, here] = self._shift(int(epoch))
-        both = both[:, np.argsort(self.split.lengths[both[0]], kind="stable")]
-        shuffled = np.random.default_rng([self.seed, 1, number]).permutation(self.window)
-        return both.reshape(2, self.window, self.rows)[:, shuffled]
+            in_epoch = epochs == epoch
+            rows[in_epoch] = self._order(int(epoch))[positions[in_epoch]]
+            shifts[in_epoch] = self._shift(int(epoch))
+        by_length = np.argsort(self.split.lengths[rows], kind="stable")
+        shape = (self.window_batches, self.global_batch_size)
+        shuffled = np.random.default_rng([self.seed, 1, number]).permutation(self.window_batches)
+        return rows[by_length].reshape(shape)[shuffled], shifts[by_length].reshape(shape)[shuffled]
 
-    def _order(self, epoch: int) -> np.ndarray:
+    def _order(self, epoch: int) -> Rows:
+        """The rows of an epoch in random order, ``[rows]``."""
         if epoch not in self._orders:
-            self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
-            order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.split))
-            self._orders[epoch] = order
+            # A window may reach from one epoch into the next, so the order before this one is kept.
+            self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
+            self._orders[epoch] = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.split))
         return self._orders[epoch]
 
     def _shift(self, epoch: int) -> int:
@@ -122,34 +163,32 @@ class Batches:
             return 0
         return int(np.random.default_rng([self.seed, 2, epoch]).integers(self.split.context_length - 1))
 
-    def _width(self, rows: np.ndarray) -> int:
+    def _padded_length(self, rows: Rows) -> int:
         longest = int(self.split.lengths[rows].max())
-        return min(-(-longest // ROW_MULTIPLE) * ROW_MULTIPLE, self.split.context_length)
+        return min(_round_up(longest, ROW_MULTIPLE), self.split.context_length)
 
-    def _other_prompt(self, row: int, rows: np.ndarray) -> int:
-        own = self.split.prompt(int(row)).tolist()
-        at = int(np.flatnonzero(rows == row)[0])
-        around = np.concatenate([rows[at + 1 :], rows[:at]])
-        return next((int(r) for r in around if self.split.prompt(int(r)).tolist() != own), int(row))
+    def _row_of_other_prompt(self, row: int, order: Rows) -> int:
+        """The next row in ``order``, which is a ring, with another prompt than ``row``; else ``row``."""
+        prompt = self.split.prompt(int(row)).tolist()
+        position = int(np.flatnonzero(order == row)[0])
+        candidates = map(int, np.concatenate([order[position + 1 :], order[:position]]))
+        return next((c for c in candidates if self.split.prompt(c).tolist() != prompt), int(row))
 
-    def _tensors(
-        self,
-        rows: np.ndarray,
-        width: int,
-        prompts_of: np.ndarray | None = None,
-        shifts: np.ndarray | None = None,
-    ) -> Batch:
-        """The batch of ``rows``, with the prompts of the rows ``prompts_of`` (their own by default)."""
+    def _collate(self, rows: Rows, prompt_rows: Rows, shifts: Rows, length: int) -> Batch:
+        """The batch of ``rows``, padded to ``length``, with the prompts of ``prompt_rows``."""
         lengths = np.asarray(self.split.lengths[rows], np.int64)
-        prompts = [self.split.prompt(int(i)) for i in (rows if prompts_of is None else prompts_of)]
-        longest = max(1, max(len(p) for p in prompts))
-        x0 = np.full((len(rows), width), self.end, np.int64)
-        # Masked slots hold id 0, which every vocabulary has, also a prompt encoder's own.
-        prompt = np.zeros((len(rows), -(-longest // PROMPT_MULTIPLE) * PROMPT_MULTIPLE), np.int64)
-        mask = np.zeros(prompt.shape, bool)
-        for at, i in enumerate(rows):
-            x0[at, : lengths[at]] = self.split.row(int(i), 0 if shifts is None else int(shifts[at]))
-            prompt[at, : len(prompts[at])] = prompts[at]
-            mask[at, : len(prompts[at])] = True
-        tensor = torch.from_numpy
-        return Batch(tensor(x0), tensor(lengths), tensor(prompt), tensor(mask))
+        prompts = [self.split.prompt(int(row)) for row in prompt_rows]
+        longest_prompt = max(1, max(len(prompt) for prompt in prompts))
+        x0 = np.full((len(rows), length), self.end, np.int64)
+        # Masked positions hold id 0, which every vocabulary has, also a prompt encoder's own.
+        prompt_ids = np.zeros((len(rows), _round_up(longest_prompt, PROMPT_MULTIPLE)), np.int64)
+        prompt_mask = np.zeros(prompt_ids.shape, bool)
+        for i, (row, shift, prompt) in enumerate(zip(rows, shifts, prompts, strict=True)):
+            x0[i, : lengths[i]] = self.split.row(int(row), int(shift))
+            prompt_ids[i, : len(prompt)] = prompt
+            prompt_mask[i, : len(prompt)] = True
+        return Batch(*map(torch.from_numpy, (x0, lengths, prompt_ids, prompt_mask)))
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple

@@ -7,140 +7,197 @@ The folder: ``manifest.json``, ``tokenizer.json``, and for each split (``train``
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sunfish.data.prepare.report import line
+from sunfish.data.report import format_reason
+from sunfish.data.sources.base import SPLITS, check_split
 from sunfish.tokenizers import TextTokenizer
+from sunfish.utils import UsageError, file_sha256
 
-FORMAT = 1
-SPLITS = ("train", "validation")
+FORMAT_VERSION = 1
 REMEDY = "delete the folder and prepare it again"
 
 
 class PreparedSplit:
-    """The rows of one split. A row is ``[end] w_1 … w_n [end]``; ``sunfish.data.prepare.encode`` tells more."""
+    """The rows of one split, as ``sunfish.data.prepare.encode`` describes them."""
+
+    lengths: NDArray[np.int64]
+    """Positions of each row, marks included, ``[rows]``."""
+    bytes: NDArray[np.int32]
+    """UTF-8 bytes of the text of each row, ``[rows]``, for bits per byte."""
+    one_text: bool
+    """Whether all rows are windows of a single long text that has no prompts."""
 
     def __init__(self, folder: Path, name: str, dtype: str, context_length: int, documents: int) -> None:
+        """Map the files of a split.
+
+        Args:
+            folder: The prepared folder.
+            name: ``train`` or ``validation``.
+            dtype: Of the ids in the files.
+            context_length: Positions of a row at most.
+            documents: Number of documents that became rows.
+
+        Raises:
+            ValueError: A file does not hold as many ids as its offsets say.
+        """
         self.name = name
         self.context_length = context_length
         self._offsets = np.load(folder / f"{name}.offsets.npy")
         self._prompt_offsets = np.load(folder / f"{name}.prompt_offsets.npy")
-        self._tokens = _map(folder / f"{name}.tokens.bin", dtype, int(self._offsets[-1]))
-        self._prompts = _map(folder / f"{name}.prompts.bin", dtype, int(self._prompt_offsets[-1]))
-        self.lengths: np.ndarray = np.diff(self._offsets)
-        """Positions of each row, marks included, ``[rows]`` int64."""
-        self.bytes: np.ndarray = np.load(folder / f"{name}.bytes.npy")
-        """UTF-8 bytes of the text of each row, ``[rows]`` int32, for bits per byte."""
-        self.one_text: bool = documents == 1 and not self._prompt_offsets[-1]
-        """Whether all rows are windows of a single long text that has no prompts."""
+        self._tokens = _map_ids(folder / f"{name}.tokens.bin", dtype, int(self._offsets[-1]))
+        self._prompts = _map_ids(folder / f"{name}.prompts.bin", dtype, int(self._prompt_offsets[-1]))
+        self.lengths = np.diff(self._offsets)
+        self.bytes = np.load(folder / f"{name}.bytes.npy")
+        self.one_text = documents == 1 and not self._prompt_offsets[-1]
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
-    def row(self, i: int, shift: int = 0) -> np.ndarray:
-        """The ids of row ``i`` with its marks, ``[lengths[i]]`` int64.
+    def row(self, index: int, shift: int = 0) -> NDArray[np.int64]:
+        """The ids of a row with its marks.
 
-        With a ``shift`` the window begins so many tokens later and ends in the next row; only for rows of one text, and
-        for the last two of them it is not done.
+        Args:
+            index: The number of the row.
+            shift: The row begins so many tokens later and ends in the next one. Only for rows of one text,
+                whose last two rows are not shifted.
+
+        Returns:
+            ``[lengths[index]]`` ids.
         """
-        first, next_row = self._offsets[i], self._offsets[i + 1]
-        if not shift or i >= len(self) - 2:
-            return self._tokens[first:next_row].astype(np.int64)
-        mark, here = self._tokens[first : first + 1], self._tokens[first + 1 + shift : next_row]
-        return np.concatenate([mark, here, self._tokens[next_row + 1 : next_row + 1 + shift]]).astype(
-            np.int64
-        )
+        first, end = self._offsets[index], self._offsets[index + 1]
+        if not shift or index >= len(self) - 2:
+            return self._tokens[first:end].astype(np.int64)
+        start_mark, rest = self._tokens[first : first + 1], self._tokens[first + 1 + shift : end]
+        # The next row's own start mark is left out.
+        continuation = self._tokens[end + 1 : end + 1 + shift]
+        return np.concatenate([start_mark, rest, continuation]).astype(np.int64)
 
-    def prompt(self, i: int) -> np.ndarray:
-        """The ids of the prompt of row ``i``, at least one unless ``prompt_length`` is 0 and at most that, int64."""
-        return self._prompts[self._prompt_offsets[i] : self._prompt_offsets[i + 1]].astype(np.int64)
+    def prompt(self, index: int) -> NDArray[np.int64]:
+        """The ids of the prompt of row ``index``: 1 to ``prompt_length``, or none where that is 0."""
+        return self._prompts[self._prompt_offsets[index] : self._prompt_offsets[index + 1]].astype(np.int64)
 
 
-class Prepared:
-    """A prepared corpus: its tokenizer, its manifest, its two splits."""
+class PreparedCorpus:
+    """A prepared corpus: its tokenizers, its manifest, its splits.
+
+    Attributes:
+        folder: Where it is.
+        manifest: The recipe, counts of each split, what was left out, hashes of the files.
+        tokenizer: Of the texts.
+        prompt_tokenizer: Of the prompts; another one only where the prompt encoder has its own vocabulary.
+    """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
         self.manifest = manifest
         self.tokenizer = TextTokenizer.load(folder / "tokenizer.json")
-        own = folder / "prompt_tokenizer.json"
-        self.prompt_tokenizer = TextTokenizer.load(own) if own.is_file() else self.tokenizer
+        prompt_file = folder / "prompt_tokenizer.json"
+        self.prompt_tokenizer = TextTokenizer.load(prompt_file) if prompt_file.is_file() else self.tokenizer
 
     def split(self, name: str) -> PreparedSplit:
-        """``train`` or ``validation``."""
-        if name not in SPLITS:
-            raise ValueError(f"split is {name!r}; the splits are: {', '.join(SPLITS)}")
+        """One split.
+
+        Args:
+            name: ``train`` or ``validation``.
+
+        Raises:
+            ValueError: The split does not exist, or its files are damaged.
+        """
+        check_split(name)
         recipe, counts = self.manifest["recipe"], self.manifest["splits"][name]
         return PreparedSplit(
             self.folder, name, self.manifest["dtype"], recipe["context_length"], counts["documents"]
         )
 
 
-def open_prepared(folder: str | Path, verify: bool = False) -> Prepared:
-    """Open a prepared folder. ``verify`` compares the hash of every file; sizes are always compared."""
+def open_prepared(folder: str | Path, verify: bool = False) -> PreparedCorpus:
+    """Open a prepared folder.
+
+    Args:
+        folder: The folder.
+        verify: Whether the hash of every file is compared; sizes always are.
+
+    Returns:
+        The corpus.
+
+    Raises:
+        UsageError: The folder does not exist.
+        ValueError: It holds no prepared corpus, or one that is damaged or of another format.
+    """
     folder = Path(folder)
-    if not (folder / "manifest.json").is_file():
-        state = "has no manifest.json" if folder.is_dir() else "does not exist"
-        raise ValueError(f"{folder} {state}: it is no prepared corpus; run 'sunfish data' first")
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        form, files = manifest["format"], manifest["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'manifest.json'} is damaged ({error!r}); {REMEDY}") from error
-    if form != FORMAT:
-        raise ValueError(f"{folder} has format {form}, but this version reads format {FORMAT}; {REMEDY}")
-    for name, known in files.items():
+    manifest = _read_manifest(folder)
+    for name, expected in manifest["files"].items():
         path = folder / name
         if not path.is_file():
             raise ValueError(f"{path} is missing; {REMEDY}")
-        if path.stat().st_size != known["size"]:
-            raise ValueError(f"{path} has {path.stat().st_size} bytes instead of {known['size']}; {REMEDY}")
-        if verify and file_hash(path) != known["sha256"]:
+        size = path.stat().st_size
+        if size != expected["size"]:
+            raise ValueError(f"{path} has {size} bytes instead of {expected['size']}; {REMEDY}")
+        if verify and file_sha256(path) != expected["sha256"]:
             raise ValueError(f"{path} does not have the content that its manifest records; {REMEDY}")
-    return Prepared(folder, manifest)
+    return PreparedCorpus(folder, manifest)
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def report(prepared: Prepared) -> str:
+def report(corpus: PreparedCorpus) -> str:
     """What was prepared, and all that was left out or changed, in a few lines."""
-    manifest = prepared.manifest
-    recipe = manifest["recipe"]
-    lines = [f"{prepared.folder}: tokenizer {recipe['tokenizer']}, {prepared.tokenizer.size:,} ids"]
+    manifest = corpus.manifest
+    lines = [f"{corpus.folder}: tokenizer {manifest['recipe']['tokenizer']}, {corpus.tokenizer.size:,} ids"]
     for name in SPLITS:
-        part = manifest["splits"][name]
-        lines.append(
-            f"{name}: {part['documents']:,} documents ({part['distinct']:,} distinct), "
-            f"{part['rows']:,} rows, {part['tokens']:,} tokens, "
-            f"{part['bytes'] / max(1, part['tokens']):.2f} bytes a token"
-        )
-        if part["cut_documents"]:
-            lines.append(
-                f"  {part['cut_documents']:,} longer than the context of {recipe['context_length']}: "
-                f"cut into {part['windows']:,} windows"
-            )
-        if part["derived_prompts"]:
-            lines.append(f"  {part['derived_prompts']:,} prompts derived from the text")
-        if part["truncated_prompts"]:
-            limit = recipe["prompt_length"]
-            lines.append(f"  {part['truncated_prompts']:,} prompts cut to prompt_length {limit}")
+        lines.extend(_split_lines(name, manifest["splits"][name], manifest["recipe"]))
     if manifest["overlap"]:
         lines.append(f"warning: {manifest['overlap']:,} validation texts are training texts as well")
-    for word, skips in (("left out", manifest["skips"]), ("note", manifest["notes"])):
-        lines.extend(f"{word}: {line(reason, s['count'], s['places'])}" for reason, s in skips.items())
+    for word, reasons in (("left out", manifest["skips"]), ("note", manifest["notes"])):
+        for reason, entry in reasons.items():
+            lines.append(f"{word}: {format_reason(reason, entry['count'], entry['places'])}")
     return "\n".join(lines)
 
 
-def _map(path: Path, dtype: str, count: int) -> np.ndarray:
+def _split_lines(name: str, counts: dict[str, int], recipe: dict[str, Any]) -> list[str]:
+    """What one split has."""
+    lines = [
+        f"{name}: {counts['documents']:,} documents ({counts['distinct']:,} distinct), "
+        f"{counts['rows']:,} rows, {counts['tokens']:,} tokens, "
+        f"{counts['bytes'] / max(1, counts['tokens']):.2f} bytes a token"
+    ]
+    if counts["cut_documents"]:
+        lines.append(
+            f"  {counts['cut_documents']:,} longer than the context of {recipe['context_length']}: "
+            f"cut into {counts['windows']:,} windows"
+        )
+    if counts["derived_prompts"]:
+        lines.append(f"  {counts['derived_prompts']:,} prompts derived from the text")
+    if counts["truncated_prompts"]:
+        limit = recipe["prompt_length"]
+        lines.append(f"  {counts['truncated_prompts']:,} prompts cut to prompt_length {limit}")
+    return lines
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    remedy = "run 'sunfish data' first"
+    if not folder.is_dir():
+        raise UsageError(f"{folder} does not exist, so it is no prepared corpus; {remedy}")
+    if not path.is_file():
+        raise ValueError(f"{folder} has no manifest.json, so it is no prepared corpus; {remedy}")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version, _ = manifest["format"], manifest["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error!r}); {REMEDY}") from error
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{folder} has format {version}, but this version reads format {FORMAT_VERSION}; {REMEDY}"
+        )
+    return manifest
+
+
+def _map_ids(path: Path, dtype: str, count: int) -> np.ndarray:
     if path.stat().st_size != count * np.dtype(dtype).itemsize:
         raise ValueError(f"{path} does not hold the {count} ids that its offsets say; {REMEDY}")
     return np.memmap(path, dtype=dtype, mode="r") if count else np.empty(0, dtype)

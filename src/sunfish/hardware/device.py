@@ -1,4 +1,4 @@
-"""Which device and which number format a run uses: measured where it matters, never switched in silence."""
+"""Which device and number format a run uses: measured where it matters, never switched in silence."""
 
 from __future__ import annotations
 
@@ -7,44 +7,55 @@ from statistics import median
 
 import torch
 
-from sunfish.hardware.cpu import cores, keep_memory
+from sunfish.hardware.cpu import default_threads, keep_malloc_pages
+from sunfish.utils import UsageError
 
 CPU = torch.device("cpu")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` takes a GPU where there is one; a named device that is missing is a ``ValueError``."""
+    """The device that ``name`` means; ``auto`` is a GPU where there is one.
+
+    Raises:
+        UsageError: for a name that no machine has.
+        ValueError: for a device that this machine lacks.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.split(":")[0] == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device is 'cuda', but PyTorch sees no CUDA GPU here; use --device cpu or auto")
-    if name.split(":")[0] == "mps":
-        raise ValueError(
-            "device is 'mps', which lacks the float64 that exact draws need; use --device cpu or auto"
+    kind, colon, index = name.partition(":")
+    if kind == "mps":
+        raise UsageError(
+            f"device is {name!r}, which lacks the float64 that exact draws need; use --device cpu or auto"
         )
-    if name.split(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"device is {name!r}; the devices are: auto, cpu, cuda")
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if kind not in ("cpu", "cuda") or (colon and not index.isdecimal()):
+        raise UsageError(f"device is {name!r}; the devices are: auto, cpu, cuda")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device is {name!r}, but PyTorch sees no CUDA GPU; use --device cpu or auto")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"device is {name!r}, but there are {torch.cuda.device_count()} CUDA GPUs, counted from 0"
         )
-    return device
+    return torch.device(name)
 
 
 def set_threads(threads: int) -> int:
-    """Use ``threads`` CPU threads (0: one for each core that this process may use); returns the number.
+    """Use ``threads`` CPU threads (0: :func:`sunfish.hardware.cpu.default_threads`); returns the number.
 
-    And keep the memory of a step for the next one, see :func:`sunfish.hardware.cpu.keep_memory`.
+    It also keeps the pages of a step for the next one, see :func:`sunfish.hardware.cpu.keep_malloc_pages`.
     """
-    keep_memory()
-    torch.set_num_threads(threads or cores())
+    keep_malloc_pages()
+    torch.set_num_threads(threads or default_threads())
     return torch.get_num_threads()
 
 
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """The context in which a network computes in ``dtype`` on ``device``; float32 changes nothing."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
 def clock(device: torch.device) -> float:
-    """Seconds, by the wall clock, when ``device`` has done all that it was told to do."""
+    """Wall-clock seconds at which ``device`` has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -66,10 +77,10 @@ def matmul_rate(
 
 
 def bfloat16_speed_up(rounds: int = 5) -> float:
-    """How many times faster a bfloat16 product is than a float32 one on this CPU, the median of ``rounds`` pairs.
+    """How many times faster a bfloat16 product is than a float32 one on this CPU: a median of pairs.
 
-    A machine that is shared changes its speed by a factor of two from one moment to the next; pairs measured side by
-    side see the same moment. Where bfloat16 is emulated, one pair says so.
+    The speed of a shared machine changes by a factor of two from one moment to the next; the two products of
+    a pair see the same moment. Where bfloat16 is emulated, one pair is enough to tell.
     """
     ratios: list[float] = []
     while len(ratios) < rounds and not (ratios and ratios[0] < 0.7):
@@ -78,8 +89,9 @@ def bfloat16_speed_up(rounds: int = 5) -> float:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """The autocast type. ``auto``: bfloat16 on a GPU that has it, or on a CPU where a product is 1.3 times faster.
+    """The autocast type that ``name`` means on ``device``.
 
+    ``auto`` is bfloat16 on a GPU that has it, and on a CPU where it makes a product 1.3 times faster.
     Processors without bfloat16 instructions emulate it, many times slower than float32; hence the probe.
     """
     if name != "auto":

@@ -13,93 +13,96 @@ import torch
 import torch.fx.experimental._config as shapes
 from torch import Tensor
 
-from sunfish.model.transformer import Begun, Transformer, drafted, drafted_behind
-from sunfish.types import Condition, Draft, Drafts, Past, Start, State
+from sunfish.model.denoiser import Draft, DraftAt
+from sunfish.model.draft_head import DraftState
+from sunfish.model.kv_cache import KVCache
+from sunfish.model.transformer import Transformer, make_draft, make_draft_at
+from sunfish.types import Condition, Start, State
+from sunfish.utils import UsageError
 
-PROGRAMS = 64  # of each pass, one for every kind of its arguments; PyTorch's own limit is 8
+MAX_PROGRAMS = 64  # of each pass, one for every kind of its arguments; PyTorch's own limit is 8
 
 
-class Compiled:
-    """A denoiser that is ``model``, with every pass behind remembered text compiled (``torch.compile``).
+class CompiledDenoiser:
+    """A denoiser that is ``model``, with every pass after cached text compiled (``torch.compile``).
 
-    On a CPU a pass over eight positions of a small network spends most of its time between operations. Compiling takes
+    On a CPU, a pass over eight positions of a small network spends most of its time between operations. Compiling takes
     a quarter of a minute when a kind of pass first occurs (one text or several), and seconds when it is on disk already.
-    Passes with nothing remembered yet are few and stay as they are, so that each kind of pass is one program: the start
-    is always one for each row, and the memory has no holes.
-    ``ValueError`` where there is nothing to compile with.
+    Passes without a cache are few and stay as they are, so that each kind of pass is one program: the start is always
+    one for each row, and the cache has no holes in memory.
     """
 
     def __init__(self, model: Transformer) -> None:
-        need_tools()
+        """Prepare the programs; they are compiled when they are first called.
+
+        Raises:
+            UsageError: There is nothing to compile with.
+        """
+        require_compiler()
         self.model = model
-        # Two sizes that happen to be equal when a program is made must not have to be equal for ever.
+        # Two sizes that happen to be equal when a program is made need not stay equal.
         shapes.use_duck_shape = False
-        # Nobody exchanges the layers of a model that writes, so that no pass need look whether they are the same.
+        # Nobody exchanges the layers of a model that samples, so no pass need check that they are the same.
         options: dict[str, Any] = {"guard_filter_fn": torch.compiler.skip_guard_on_all_nn_modules_unsafe}
-        if model.table.device.type == "cpu":
+        if model.token_embedding.device.type == "cpu":
             options["cpp_wrapper"] = True  # calls from one operation to the next without Python
-        apart: dict[str, Any] = {"recompile_limit": PROGRAMS, "isolate_recompiles": True}
+        limits: dict[str, Any] = {"recompile_limit": MAX_PROGRAMS, "isolate_recompiles": True}
 
         def program(function: Callable[..., Any]) -> Callable[..., Any]:
-            return torch.compile(function, dynamic=True, fullgraph=True, options=options, **apart)
+            return torch.compile(function, dynamic=True, fullgraph=True, options=options, **limits)
 
-        def draft(x: State, t: Tensor, cond: Condition, past: Past, starts: Tensor) -> tuple[Tensor, Begun]:
-            return model.begin_draft(model.canvas(x, t, cond, past, starts))
+        def draft(
+            x: State, t: Tensor, condition: Condition, cache: KVCache, starts: Tensor
+        ) -> tuple[Tensor, DraftState | None]:
+            return model.start_draft(model.canvas_pass(x, t, condition, cache, starts))
 
-        self._canvas, self._remember = program(model.forward), program(model.remember)
-        self._draft, self._read_ahead = program(draft), program(model.read_ahead)
-        self._begin_draft, self._go_on = program(model.begin_draft), program(model.go_on)
+        self._denoise, self._prefill = program(model.denoise), program(model.prefill)
+        self._draft = program(draft)
+        self._causal_and_drafts = program(model.causal_and_drafts_pass)
+        self._start_draft, self._refine_draft = program(model.start_draft), program(model.refine_draft)
 
-    @property
-    def table(self) -> Tensor:
-        """The embeddings ``[V+1, E]``."""
-        return self.model.table
-
-    def __call__(
-        self,
-        x: State,
-        t: Tensor,
-        cond: Condition,
-        past: Past | None = None,
-        start: Start = 0,
-        block_length: int = 0,
+    def denoise(
+        self, x: State, t: Tensor, condition: Condition, cache: KVCache | None = None, start: Start = 0
     ) -> Tensor:
-        """Logits ``[B, N, V]``; a canvas of several blocks is not compiled."""
-        if _long(past) and not 0 < block_length < x.shape[1]:
-            return self._canvas(x, t, cond, *_alike(past, start))
-        return self.model(x, t, cond, past, start, block_length)
+        """See :meth:`sunfish.model.denoiser.Denoiser.denoise`."""
+        if _compilable(cache):
+            logits: Tensor = self._denoise(x, t, condition, *_uniform(cache, start))
+            return logits
+        return self.model.denoise(x, t, condition, cache, start)
 
-    def remember(
-        self, ids: Tensor, cond: Condition, past: Past | None = None, start: Start | None = None
-    ) -> tuple[Past, Tensor]:
-        """The memory, and next-token logits ``[B, N, V]``."""
-        if _long(past):
-            return self._remember(ids, cond, *_alike(past, start))
-        return self.model.remember(ids, cond, past, start)
+    def prefill(
+        self, ids: Tensor, condition: Condition, cache: KVCache | None = None, start: Start | None = None
+    ) -> tuple[Tensor, KVCache]:
+        """See :meth:`sunfish.model.denoiser.Denoiser.prefill`."""
+        if _compilable(cache):
+            logits, grown = self._prefill(ids, condition, *_uniform(cache, start))
+            return logits, grown
+        return self.model.prefill(ids, condition, cache, start)
 
-    def draft(self, x: State, t: Tensor, cond: Condition, past: Past | None, start: Start) -> Draft:
-        """What a canvas drafts."""
-        if _long(past):
-            return drafted(self._draft(x, t, cond, *_alike(past, start)), self._go_on)
-        return self.model.draft(x, t, cond, past, start)
+    def draft(self, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start) -> Draft:
+        """See :meth:`sunfish.model.denoiser.Denoiser.draft`."""
+        if _compilable(cache):
+            marginal, state = self._draft(x, t, condition, *_uniform(cache, start))
+            return make_draft(marginal, state, self._refine_draft)
+        return self.model.draft(x, t, condition, cache, start)
 
-    def read_and_draft(
-        self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: State, t: Tensor
-    ) -> tuple[Past, Tensor, Drafts]:
-        """The memory, next-token logits ``[B, N, V]``, and the drafts behind each id."""
-        if self.model.decoder or not _long(past):
-            return self.model.read_and_draft(ids, cond, past, start, states, t)
-        past, logits, drawn = self._read_ahead(ids, cond, *_alike(past, start), states, t)
-        return past, logits, drafted_behind(drawn, self._begin_draft, self._go_on)
-
-
-def need_tools() -> None:
-    """``ValueError`` where there is nothing to compile with."""
-    if missing := missing_tools():
-        raise ValueError(f"compile needs {missing}, or leave compile out")
+    def prefill_and_draft(
+        self, ids: Tensor, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start
+    ) -> tuple[Tensor, KVCache, DraftAt]:
+        """See :meth:`sunfish.model.denoiser.Denoiser.prefill_and_draft`."""
+        if not _compilable(cache):
+            return self.model.prefill_and_draft(ids, x, t, condition, cache, start)
+        logits, grown, canvases = self._causal_and_drafts(ids, x, t, condition, *_uniform(cache, start))
+        return logits, grown, make_draft_at(canvases, self._start_draft, self._refine_draft)
 
 
-def missing_tools() -> str:
+def require_compiler() -> None:
+    """Raise ``UsageError`` where there is nothing to compile with."""
+    if missing := missing_compiler():
+        raise UsageError(f"compile needs {missing}, or leave compile out")
+
+
+def missing_compiler() -> str:
     """What a compiler of PyTorch's programs lacks on this machine, and the remedy; empty where it has everything."""
     compiler, headers = os.environ.get("CXX", "g++"), Path(sysconfig.get_path("include"))
     if shutil.which(compiler) is None:
@@ -112,12 +115,13 @@ def missing_tools() -> str:
     return ""
 
 
-def _long(past: Past | None) -> TypeGuard[Past]:
-    return past is not None and past.shape[4] > 1  # a size of 1 would be a program of its own
+def _compilable(cache: KVCache | None) -> TypeGuard[KVCache]:
+    return cache is not None and cache.length > 1  # a size of 1 would be a program of its own
 
 
-def _alike(past: Past, start: Start | None) -> tuple[Past, Tensor]:
-    """The same memory and start, in the form that all calls have in common."""
+def _uniform(cache: KVCache, start: Start | None) -> tuple[KVCache, Tensor]:
+    """The same cache and start, in the form that all calls have in common."""
     if not isinstance(start, Tensor):
-        start = torch.full((past.shape[2],), past.shape[4] if start is None else start, device=past.device)
-    return past.contiguous(), start
+        first = cache.length if start is None else start
+        start = torch.full((cache.num_rows,), first, device=cache.keys_values.device)
+    return cache.contiguous(), start

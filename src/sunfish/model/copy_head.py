@@ -1,4 +1,4 @@
-"""Copying: the network's last part points at tokens that the prompt or the text already has."""
+"""The copy head: the network's last part points at tokens that the prompt or the text already has."""
 
 from __future__ import annotations
 
@@ -7,70 +7,74 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
-from sunfish.model.kernels.autograd import normalise
-from sunfish.model.layers import attend, merge_heads, split_heads
-from sunfish.model.side_by_side import Parts, Visible, behind
+from sunfish.model.kernels.autograd import rms_norm
+from sunfish.model.kv_cache import KeyValue
+from sunfish.model.layers import Prompt, attend, merge_heads, split_heads
+from sunfish.model.layout import Segments, prepend_keys
 
-COPY = 0.3  # how much of what it points at a position takes over at the start
+COPY_INIT = 0.3  # share of what it points at that a position takes over at the start
 
 
-class Pointer(nn.Module):
-    """x + gain * sum_j a_j token_j: each prediction moves towards the tokens that its position points at.
+class CopyHead(nn.Module):
+    """x + scale * sum_j a_j token_j: each prediction moves toward the tokens that its position points at.
 
-    ``a`` is one softmax over the prompt's tokens, the remembered text and the canvas. The query starts as the
-    hidden state itself, which lives where the output embeddings live; so from the first step on a position that
-    expects "some name" points at the names that are there already, and the tied output makes them likelier. This is
-    the neural cache of Grave et al. 2017 (arXiv:1612.04426, eq. 3), here trained with the network and mixed in before
-    the softmax. The key adds to the token what the network made of it, so that one of two names can be meant.
-    Without the pointer, networks of these sizes learn to copy from the prompt, but in their hour nothing from the
-    text: a hero whom the story named itself changed the name in every sentence (docs/log.md).
+    ``a`` is one softmax over the prompt's tokens, the cached text and the pass. The query starts as the hidden state
+    itself, which lives where the output embeddings live; so from the first step on a position that expects "some name"
+    points at the names that are there already, and the tied output makes them likelier. This is the neural cache of
+    Grave et al. 2017 (arXiv:1612.04426, eq. 3), here trained with the network and mixed in before the softmax. The key
+    adds to the token what the network made of it, so that one of two names can be meant. Without it, networks of these
+    sizes learn to copy from the prompt, but in their hour nothing from the text: a hero whom the story had named
+    changed the name in every sentence (docs/experiments/2026-11-copy-head.md).
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads = config.n_head  # only how keys are stored, so that they fit in with those of the layers
-        self.query_gain = nn.Parameter(torch.empty(config.n_embd))
-        self.key = nn.Linear(config.n_embd, config.n_embd, bias=False)
-        self.gain = nn.Parameter(torch.empty(config.n_embd))
+        self.heads = config.n_head  # only for storage: keys have the shape of a block's
+        self.query_scale = nn.Parameter(torch.empty(config.n_embd))
+        self.key_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.scale = nn.Parameter(torch.empty(config.n_embd))
 
     @torch.no_grad()
-    def initialise(self) -> None:
-        """Query: the hidden state. Key: the token alone."""
-        self.query_gain.fill_(1.0)
-        self.key.weight.zero_()
-        self.gain.fill_(COPY)
+    def init_weights(self) -> None:
+        """Begin with the hidden state as the query and the token alone as the key."""
+        self.query_scale.fill_(1.0)
+        self.key_proj.weight.zero_()
+        self.scale.fill_(COPY_INIT)
 
     def forward(
         self,
         x: Tensor,
         tokens: Tensor,
         noise: Tensor,
-        prompt: tuple[Tensor, Tensor, Tensor],
-        past: Tensor | None = None,
-        mask: Tensor | Parts | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """``x [B, N, D]`` states after the last layer, ``tokens [B, N, D]`` the normalised embeddings they began with.
+        prompt: Prompt,
+        cached: Tensor | None = None,
+        mask: Tensor | Segments | None = None,
+    ) -> tuple[Tensor, KeyValue]:
+        """Copy.
 
-        ``noise [B, N]`` bool is True where there is no token yet, so that nothing is copied from there; the rest is
-        as in a layer. Returns the states with what they copy, and this call's keys and values, each ``[B, H, N, D/H]``.
+        Args:
+            x: [B, N, D] states after the last block.
+            tokens: [B, N, D] normalized token embeddings.
+            noise: [B, N] bool, True where there is no token yet, so that nothing is copied from there.
+            prompt: Keys, values and mask of the prompt.
+            cached: [2, B, H, C, D/H] keys and values of the text so far.
+            mask: That of the layout.
+
+        Returns:
+            The states with what they copy [B, N, D], and keys and values of this pass, each [B, H, N, D/H].
         """
-        x = normalise(x)
+        x = rms_norm(x)
         tokens = tokens.to(x.dtype)
-        own = (tokens + self.key(x), tokens)
-        prompt_keys, prompt_values, shown = prompt
-        before = ((), ()) if past is None else tuple((part,) for part in past.unbind(0))
+        new = (tokens + self.key_proj(x), tokens)
+        *prompt_kv, prompt_mask = prompt
+        parts = [prompt_kv] if cached is None else [prompt_kv, list(cached.unbind(0))]
         keys, values = (
-            torch.cat([*(merge_heads(part.to(x.dtype)) for part in (known, *earlier)), new], dim=1)[:, None]
-            for known, earlier, new in zip((prompt_keys, prompt_values), before, own, strict=True)
+            torch.cat([*(merge_heads(part[i].to(x.dtype)) for part in parts), new[i]], dim=1)[:, None]
+            for i in range(2)
         )
-        batch, length, remembered = *x.shape[:2], keys.shape[2] - shown.shape[3] - x.shape[1]
-        text = F.pad(~noise, (remembered, 0), value=True)
-        if isinstance(mask, tuple):
-            visible: Visible = behind(mask, shown, text)
-        elif mask is None:
-            visible = torch.cat([shown, text[:, None, None, :]], dim=3)
-        else:
-            visible = torch.cat([shown.expand(batch, 1, length, -1), text[:, None, None, :] & mask], dim=3)
-        copied = attend((x * self.query_gain.to(x.dtype))[:, None], keys, values, visible)
-        key, value = (split_heads(part, self.heads) for part in own)
-        return torch.addcmul(x, copied, self.gain.to(x.dtype)), (key, value)
+        cached_length = keys.shape[2] - prompt_mask.shape[3] - x.shape[1]
+        copyable = F.pad(~noise, (cached_length, 0), value=True)
+        visible = prepend_keys(mask, prompt_mask, copyable)
+        copied = attend((x * self.query_scale.to(x.dtype))[:, None], keys, values, visible)
+        key, value = (split_heads(part, self.heads) for part in new)
+        return torch.addcmul(x, copied, self.scale.to(x.dtype)), (key, value)

@@ -8,22 +8,23 @@ from sunfish.config import Config, ModelConfig
 from sunfish.model.transformer import count_parameters
 from sunfish.utils import GIB
 
-PROGRAM = 0.45 * GIB  # Python, PyTorch and their buffers, before any model
-# Floats that training keeps for each position, layer and pass, in units of the width D: norms, queries,
-# keys, values and outputs of self- and cross-attention, residuals. Agrees with measured peaks.
-KEPT_WIDTHS = 20
+BASE_MEMORY = 0.45 * GIB  # Python, PyTorch and their buffers, before any model
+# Floats that training keeps for each position, block and pass, in units of the width D: norms, queries, keys, values
+# and outputs of self- and cross-attention, residuals. Agrees with measured peaks.
+ACTIVATION_WIDTHS = 20
 # The vocabulary's part is computed in chunks, so it costs its gradient's scratch space only.
-KEPT_HIDDEN = 3  # the same in units of the feed-forward's hidden width: gate, up, product
-HALF = 2.7  # bytes of a kept number in bfloat16: not everything is kept in it
-# With activation checkpointing: a layer's input, keys and values, and a share of what is not computed again.
+ACTIVATION_HIDDENS = 3  # the same in units of the feed-forward's hidden width: gate, up, product
+BFLOAT16_BYTES = 2.7  # of a kept number: not everything is kept in bfloat16
+# With activation checkpointing: a block's input, keys and values, and a share of what is not computed again.
 CHECKPOINTED_WIDTHS = 9
 
 
-def describe(config: Config) -> str:
-    """The size and the shape of the model, in two lines."""
+def describe(config: Config, parameters: int | None = None) -> str:
+    """The size and the shape of the model, in two lines; ``parameters`` None: those of a masked model."""
     m = config.model
+    parameters = count_parameters(m) if parameters is None else parameters
     return (
-        f"{config.training.name}: {count_parameters(m):,} parameters\n"
+        f"{config.training.name}: {parameters:,} parameters\n"
         f"{m.n_layer} layers, {m.n_head} heads, width {m.n_embd}, feed-forward {m.n_hidden}, "
         f"{m.vocab_size:,} tokens, context {m.context_length}, prompts of {m.prompt_length} tokens; "
         f"batches of {config.training.batch_size}"
@@ -40,23 +41,21 @@ def training_memory(
 
     20 bytes a parameter (weights, gradient, running mean, two moments, float32; Muon needs one less)
     + bytes of a number * positions * layers * (20 D + 3 n_hidden), positions = batch_size * context_length.
-    The layers of a pass over the clean text and of one over each canvas are kept for the backward pass. With activation
-    checkpointing each keeps 9 D, and one at a time the rest.
+    The text and each canvas are kept for the backward pass. With activation checkpointing each block keeps 9 D, and one
+    at a time the rest.
     """
     m = config.model
     parameters = count_parameters(m) if parameters is None else parameters
     positions = config.training.batch_size * m.context_length if positions is None else positions
     canvases = 2 if config.training.complementary else 1
-    layers = (m.n_layer if config.training.next_token_weight > 0 else 0) + canvases * (
-        m.n_decoder_layer or m.n_layer
-    )
-    within = KEPT_WIDTHS * m.n_embd + KEPT_HIDDEN * m.n_hidden
+    layers = ((config.training.next_token_weight > 0) + canvases) * m.n_layer
+    within = ACTIVATION_WIDTHS * m.n_embd + ACTIVATION_HIDDENS * m.n_hidden
     if config.training.activation_checkpointing:
         kept = layers * CHECKPOINTED_WIDTHS * m.n_embd + within * layers / m.n_layer
     else:
         kept = layers * within
-    number = 4.0 if dtype == torch.float32 else HALF
-    return PROGRAM + 20 * parameters + number * positions * kept
+    number = 4.0 if dtype == torch.float32 else BFLOAT16_BYTES
+    return BASE_MEMORY + 20 * parameters + number * positions * kept
 
 
 def sampling_memory(config: Config, texts: int = 1, parameters: int | None = None) -> float:
@@ -67,9 +66,9 @@ def sampling_memory(config: Config, texts: int = 1, parameters: int | None = Non
     """
     m = config.model
     parameters = count_parameters(m) if parameters is None else parameters
-    memory = 2 * (m.n_layer + 1) * m.context_length * m.n_embd
+    cache = 2 * (m.n_layer + 1) * m.context_length * m.n_embd
     logits = 2 * 16 * m.vocab_size * 2
-    return PROGRAM + 4 * parameters + 4 * 2 * texts * (memory + logits)
+    return BASE_MEMORY + 4 * parameters + 4 * 2 * texts * (cache + logits)
 
 
 def disk_needed(parameters: int, data: float = 0.3 * GIB) -> float:
@@ -81,13 +80,12 @@ def disk_needed(parameters: int, data: float = 0.3 * GIB) -> float:
 def flops_per_token(model: ModelConfig, parameters: int | None = None, next_token: bool = True) -> float:
     """Floating-point operations of training for each token (Kaplan et al. 2020: 6 a weight and token).
 
-    The layers run twice (clean text and canvas) unless the canvas has a decoder of its own; the output head runs for
-    every next token and for about half of the canvas; embedding tables cost nothing. Attention adds 12 L N D a pass over
-    half the context.
+    The blocks run twice (text and canvas); the output layer runs for every next token and for about half of the canvas;
+    embedding tables cost nothing. Attention adds 12 L N D a pass over half the context.
     """
     parameters = count_parameters(model) if parameters is None else parameters
     tables = (model.vocab_size + 1 + model.context_length + model.prompt_length) * model.n_embd
-    passes = 2 if next_token and not model.n_decoder_layer else 1
+    passes = 2 if next_token else 1
     head = 6 * model.vocab_size * model.n_embd * (1.5 if next_token else 0.5)
     attention = 12 * model.n_layer * model.context_length / 2 * model.n_embd
     return passes * (6 * (parameters - tables) + attention) + head

@@ -1,4 +1,4 @@
-"""The transformer's parts: rotary positions, normalised attention, the gated feed-forward, the layer."""
+"""The parts of the transformer: rotary positions, attention, SwiGLU, smear, the block."""
 
 from __future__ import annotations
 
@@ -11,68 +11,80 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from sunfish.config import ModelConfig
-from sunfish.model.kernels.autograd import attention, gated, normalise, queries_keys_values
-from sunfish.model.side_by_side import Parts, Visible
+from sunfish.model.kernels.autograd import qk_norm_rope, rms_norm, segmented_attention, swiglu
+from sunfish.model.kv_cache import KeyValue
+from sunfish.model.layout import AttentionMask, Layout, Segment, Segments
+
+Rotary = tuple[Tensor, Tensor]  # cos and sin, [(B, 1,) N, D/H]
+Prompt = tuple[Tensor, Tensor, Tensor]  # keys and values [B, H, 1+P, D/H], mask [B, 1, 1, 1+P]
+
+# Wider heads have no fast kernel on a GPU; the copy head's is as wide as the network.
+MAX_FUSED_HEAD_WIDTH = 256
+SMEAR_INIT = 0.5  # share of either neighboring token that a position begins with
 
 
-def rotary_angles(positions: int, head_width: int, base: float = 10_000.0) -> tuple[Tensor, Tensor]:
-    """cos, cos and -sin, sin ``[positions, head_width]`` of rotary position embedding (Su et al. 2021, eq. 15)."""
+def rotary_cos_sin(positions: int, head_width: int, base: float = 10_000.0) -> Rotary:
+    """cos, cos and -sin, sin ``[positions, head_width]`` of rotary embedding (Su et al. 2021, eq. 15)."""
     frequency = base ** -(torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
     angle = torch.arange(positions, dtype=torch.float64)[:, None] * frequency
     cos, sin = angle.cos().float(), angle.sin().float()
     return torch.cat([cos, cos], dim=-1), torch.cat([-sin, sin], dim=-1)
 
 
-# A head; for wider ones a GPU has no fast kernel, and the pointer's is as wide as the network.
-WIDEST_FUSED = 256
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: AttentionMask) -> Tensor:
+    """softmax(q k^T / sqrt(D/H)) v.
 
+    In bfloat16 training on a CPU, products written out take a third to two thirds of the fused kernel's time;
+    everywhere else the fused kernel is better (docs/experiments/2026-11-attention-bfloat16-cpu.md).
 
-def attend(query: Tensor, key: Tensor, value: Tensor, mask: Visible) -> Tensor:
-    """softmax(q k^T / sqrt(D/H)) v: ``query [B, H, N, D/H]``, ``key`` and ``value [B, H, M, D/H]``; ``[B, N, D]``.
+    Args:
+        query: [B, H, N, D/H].
+        key: [B, H, M, D/H].
+        value: [B, H, M, D/H].
+        mask: Visibility of M keys for N queries.
 
-    ``mask`` is bool and broadcasts to ``[B, H, N, M]``, True = visible; tiles are for a compiled kernel on a GPU. In
-    bfloat16 training on a CPU products written out take a third to two thirds of the fused kernel's time
-    (benchmarks/attention_cpu.py); everywhere else the fused kernel is better.
+    Returns:
+        [B, N, D].
     """
     if isinstance(mask, BlockMask):
         return merge_heads(flex_attention(query, key, value, block_mask=mask))
-    wide = query.shape[-1] > WIDEST_FUSED
-    slow = wide or (query.device.type == "cpu" and query.dtype == torch.bfloat16)
-    written = slow and torch.is_grad_enabled()
+    wide = query.shape[-1] > MAX_FUSED_HEAD_WIDTH
+    slow_kernel = wide or (query.device.type == "cpu" and query.dtype == torch.bfloat16)
+    written_out = slow_kernel and torch.is_grad_enabled()
     if isinstance(mask, tuple):
-        in_parts = attention if written else _fused
-        if torch.compiler.is_compiling():  # the parts' bounds would make a program for each length of a text
-            in_parts = torch.compiler.disable(in_parts)
-        return in_parts(query, key, value, mask)
-    if written:
-        whole = slice(0, query.shape[2]), (slice(0, key.shape[2]),), mask
-        return attention(query, key, value, (whole,))
+        in_segments = segmented_attention if written_out else _fused_segments
+        if torch.compiler.is_compiling():  # the bounds would make a program for each length of a text
+            in_segments = torch.compiler.disable(in_segments)
+        return in_segments(query, key, value, mask)
+    if written_out:
+        whole = Segment(slice(0, query.shape[2]), (slice(0, key.shape[2]),), mask)
+        return segmented_attention(query, key, value, (whole,))
     return merge_heads(F.scaled_dot_product_attention(query, key, value, attn_mask=mask))
 
 
-def _fused(query: Tensor, key: Tensor, value: Tensor, parts: Parts) -> Tensor:
-    """:func:`sunfish.model.kernels.autograd.attention` by the fused kernel."""
-    cuts = sorted(
-        {0, key.shape[2], *(end for _, seen, _ in parts for s in seen for end in (s.start, s.stop))}
-    )
+def _fused_segments(query: Tensor, key: Tensor, value: Tensor, segments: Segments) -> Tensor:
+    """:func:`sunfish.model.kernels.autograd.segmented_attention` by PyTorch's fused kernel."""
+    bounds = {end for segment in segments for part in segment.keys for end in (part.start, part.stop)}
+    cuts = sorted({0, key.shape[2], *bounds})
     # Split once: the gradient of each slice by itself would be as large as the whole.
-    queries = query.split([rows.stop - rows.start for rows, _, _ in parts], dim=2)
+    queries = query.split([s.queries.stop - s.queries.start for s in segments], dim=2)
     keys, values = (x.split([end - begin for begin, end in pairwise(cuts)], dim=2) for x in (key, value))
 
-    def at(pieces: Sequence[Tensor], seen: tuple[slice, ...]) -> Tensor:
-        found = [piece for s in seen for piece in pieces[cuts.index(s.start) : cuts.index(s.stop)]]
-        return found[0] if len(found) == 1 else torch.cat(found, dim=2)
+    def select(pieces: Sequence[Tensor], slices: tuple[slice, ...]) -> Tensor:
+        chosen = [piece for s in slices for piece in pieces[cuts.index(s.start) : cuts.index(s.stop)]]
+        return chosen[0] if len(chosen) == 1 else torch.cat(chosen, dim=2)
 
-    found = [
-        F.scaled_dot_product_attention(asked, at(keys, seen), at(values, seen), attn_mask=mask)
-        for asked, (_, seen, mask) in zip(queries, parts, strict=True)
+    outputs = [
+        F.scaled_dot_product_attention(q, select(keys, s.keys), select(values, s.keys), attn_mask=s.mask)
+        for q, s in zip(queries, segments, strict=True)
     ]
-    return merge_heads(torch.cat(found, dim=2))
+    return merge_heads(torch.cat(outputs, dim=2))
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """``[B, N, D]`` to ``[B, H, N, D/H]``."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    heads_last: Tensor = x.unflatten(-1, (heads, -1))
+    return heads_last.transpose(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:
@@ -81,102 +93,160 @@ def merge_heads(x: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention over remembered keys and its own, with rotary positions and normalised q and k.
+    """Multi-head attention over the cache and the pass, with rotary positions and normalized queries and keys.
 
-    Query-key normalisation (Henry et al. 2020; Dehghani et al. 2023) bounds the logits, so training stays
-    stable at high learning rates and in bfloat16; a learned gain for each head sets how sharp it may become.
+    Query-key normalization (Henry et al. 2020; Dehghani et al. 2023) bounds the logits, so training stays stable at
+    high learning rates and in bfloat16; a learned scale for each head sets how sharp it may become.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads = config.n_head
-        self.project = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
-        self.output = nn.Linear(config.n_embd, config.n_embd, bias=False)
-        self.gain = nn.Parameter(torch.ones(config.n_head, 1, 1))
+        self.qkv_proj = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
+        self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.scale = nn.Parameter(torch.ones(config.n_head, 1, 1))
 
     def forward(
         self,
         x: Tensor,
-        angles: tuple[Tensor, Tensor],
-        past: Tensor | None = None,
-        mask: Visible = None,
-        shown: Tensor | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """``x [B, N, D]``; ``past [2, B, H, M, D/H]``; ``mask`` broadcasts to ``[B, H, N, M + N]``, True = visible.
+        rotary: Rotary,
+        cached: Tensor | None = None,
+        mask: AttentionMask = None,
+        kv_input: Tensor | None = None,
+    ) -> tuple[Tensor, KeyValue]:
+        """Attend.
 
-        ``shown [B, N, D]`` is what a position shows to those that attend to it, beside its own ``x``.
-        Returns the output ``[B, N, D]`` and this call's keys and values, each ``[B, H, N, D/H]``.
+        Args:
+            x: [B, N, D].
+            rotary: cos and sin of the positions.
+            cached: [2, B, H, C, D/H] keys and values of the text so far.
+            mask: Visibility of C + N keys.
+            kv_input: [B, N, D] what a position shows to those that attend to it, in addition to ``x``.
+
+        Returns:
+            The output [B, N, D], and the keys and values of this pass, each [B, H, N, D/H].
         """
-        projected = self.project(x)
-        if shown is not None:
+        projected = self.qkv_proj(x)
+        if kv_input is not None:
             width = x.shape[-1]
-            projected = projected + F.pad(F.linear(shown, self.project.weight[width:]), (width, 0))
-        query, key, value = queries_keys_values(projected, self.gain, angles)
-        own = (key, value)
-        if past is not None:
-            before, earlier = past.to(key.dtype).unbind(0)
-            key, value = torch.cat([before, key], dim=2), torch.cat([earlier, value], dim=2)
-        return self.output(attend(query, key, value, mask)), own
+            projected = projected + F.pad(F.linear(kv_input, self.qkv_proj.weight[width:]), (width, 0))
+        query, key, value = qk_norm_rope(projected, self.scale, rotary)
+        new_kv = (key, value)
+        if cached is not None:
+            cached_key, cached_value = cached.to(key.dtype).unbind(0)
+            key, value = torch.cat([cached_key, key], dim=2), torch.cat([cached_value, value], dim=2)
+        return self.out_proj(attend(query, key, value, mask)), new_kv
 
 
 class CrossAttention(nn.Module):
     """Attention to the encoded prompt, whose keys and values come ready-made with the condition.
 
-    Its input need not be normalised: it makes nothing but queries, and these are.
+    Its input need not be normalized: it makes nothing but queries, and these are.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.heads = config.n_head
-        self.query = nn.Linear(config.n_embd, config.n_embd, bias=False)
-        self.output = nn.Linear(config.n_embd, config.n_embd, bias=False)
-        self.gain = nn.Parameter(torch.ones(config.n_head, 1, 1))
+        self.q_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.out_proj = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        self.scale = nn.Parameter(torch.ones(config.n_head, 1, 1))
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """``x [B, N, D]``, ``keys`` and ``values [B, H, 1+P, D/H]``, ``mask [B, 1, 1, 1+P]`` bool -> ``[B, N, D]``."""
-        query = normalise(split_heads(self.query(x), self.heads)) * self.gain.to(x.dtype)
-        query = query.to(keys.dtype)
-        return self.output(attend(query, keys, values, mask))
+        """``x [B, N, D]``, ``keys`` and ``values [B, H, 1+P, D/H]``, ``mask [B, 1, 1, 1+P]`` -> ``[B, N, D]``."""
+        query = rms_norm(split_heads(self.q_proj(x), self.heads)) * self.scale.to(x.dtype)
+        output: Tensor = self.out_proj(attend(query.to(keys.dtype), keys, values, mask))
+        return output
 
 
 class FeedForward(nn.Module):
-    """SwiGLU (Shazeer 2020): down(silu(gate(x)) * up(x))."""
+    """SwiGLU (Shazeer 2020): down_proj(silu(gate(x)) * up(x))."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(config.n_embd, 2 * config.n_hidden, bias=False)
-        self.down = nn.Linear(config.n_hidden, config.n_embd, bias=False)
+        self.gate_up_proj = nn.Linear(config.n_embd, 2 * config.n_hidden, bias=False)
+        self.down_proj = nn.Linear(config.n_hidden, config.n_embd, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, N, D]`` to ``[B, N, D]``."""
-        return self.down(gated(self.gate_up(x)))
+        output: Tensor = self.down_proj(swiglu(self.gate_up_proj(x)))
+        return output
 
 
-class Layer(nn.Module):
-    """Pre-norm self-attention, cross-attention to the prompt (if the layer has it), feed-forward."""
+class Block(nn.Module):
+    """Pre-norm self-attention, cross-attention to the prompt (if the block has it), feed-forward."""
 
     def __init__(self, config: ModelConfig, cross: bool) -> None:
         super().__init__()
         self.self_attention = SelfAttention(config)
         self.cross_attention = CrossAttention(config) if cross else None
         self.feed_forward = FeedForward(config)
-        self.dropout = 0.0  # in training; see Trunk.regularise
+        self.dropout = 0.0  # rate on each residual branch; see Transformer.set_dropout
 
     def forward(
         self,
         x: Tensor,
-        angles: tuple[Tensor, Tensor],
-        prompt: tuple[Tensor, Tensor, Tensor] | None = None,
-        past: Tensor | None = None,
-        mask: Visible = None,
-        shown: Tensor | None = None,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """``x [B, N, D]`` -> the same shape, and the layer's keys and values, each ``[B, H, N, D/H]``."""
-        y, own = self.self_attention(normalise(x), angles, past, mask, shown)
-        x = x + self._dropped(y)
+        rotary: Rotary,
+        prompt: Prompt | None = None,
+        cached: Tensor | None = None,
+        mask: AttentionMask = None,
+        kv_input: Tensor | None = None,
+    ) -> tuple[Tensor, KeyValue]:
+        """``x [B, N, D]`` -> the same shape, and keys and values of this pass; arguments as in attention."""
+        y, new_kv = self.self_attention(rms_norm(x), rotary, cached, mask, kv_input)
+        x = x + self._drop(y)
         if self.cross_attention is not None and prompt is not None:
-            x = x + self._dropped(self.cross_attention(x, *prompt))
-        return x + self._dropped(self.feed_forward(normalise(x))), own
+            x = x + self._drop(self.cross_attention(x, *prompt))
+        return x + self._drop(self.feed_forward(rms_norm(x))), new_kv
 
-    def _dropped(self, y: Tensor) -> Tensor:
+    def _drop(self, y: Tensor) -> Tensor:
         return F.dropout(y, self.dropout) if self.training and self.dropout else y
+
+
+class Smear(nn.Module):
+    """Each position begins with a learned part of its neighbors: prev_scale * previous + next_scale * next token.
+
+    Attention has to learn where "the previous token" is before it can use it; most of what a small network learns in
+    its first minutes is just that. Here it is there from the first step on: the smeared keys of Olsson et al. 2022
+    (arXiv:2209.11895), moved to the input, and, on the canvas, to both sides. Text positions, which are causal, get
+    the previous token only. The scales are learned for the components of each head.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.prev_scale = nn.Parameter(torch.empty(config.n_head, 1))
+        self.next_scale = nn.Parameter(torch.empty(config.n_head, 1))
+
+    @torch.no_grad()
+    def init_weights(self) -> None:
+        """Begin with half of each neighbor."""
+        self.prev_scale.fill_(SMEAR_INIT)
+        self.next_scale.fill_(SMEAR_INIT)
+
+    def forward(self, tokens: Tensor, layout: Layout, last_token: Tensor) -> Tensor:
+        """What neighbors add.
+
+        Args:
+            tokens: [B, N, D] normalized token embeddings of the pass.
+            layout: Where the positions stand.
+            last_token: [B, D] the token before the pass; 0 where there is none.
+
+        Returns:
+            [B, N, D].
+        """
+        prev_scale, next_scale = (_per_component(s, tokens) for s in (self.prev_scale, self.next_scale))
+        count = layout.num_causal
+        left = torch.cat([last_token[:, None], tokens[:, :count]], dim=1)  # [B, 1+n, D]: i is left of text i
+        text = left[:, :count] * prev_scale
+        if count == tokens.shape[1]:
+            return text
+        blocks = layout.to_blocks(tokens[:, count:])
+        smeared = torch.cat([left[:, layout.block_left, None], blocks[:, :, :-1]], dim=2) * prev_scale
+        if blocks.shape[2] > 1:
+            following = F.pad(blocks[:, :, 1:], (0, 0, 0, 1))
+            smeared = torch.addcmul(smeared, following, next_scale)
+        canvas = layout.from_blocks(smeared)
+        return torch.cat([text, canvas], dim=1) if count else canvas
+
+
+def _per_component(scale: Tensor, tokens: Tensor) -> Tensor:
+    """A scale for each head ``[H, 1]`` as one for each component ``[D]``."""
+    return scale.expand(-1, tokens.shape[-1] // len(scale)).flatten().to(tokens.dtype)

@@ -19,7 +19,8 @@ class PretrainedPrompts(NamedTuple):
 def load_pretrained_prompts(prompt_encoder: str) -> PretrainedPrompts:
     """Load ``hf:NAME``, a model of the hub or a folder. Nothing replaces it when that fails.
 
-    Raises ``ValueError`` that names the missing extra, or why the model could not be loaded, and the offline choice.
+    Raises:
+        ValueError: the extra is missing or the model cannot be loaded; says why, and names the offline choice.
     """
     name = prompt_encoder.removeprefix("hf:")
     offline = "or choose --prompt_encoder learned, which needs no download"

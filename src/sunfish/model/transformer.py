@@ -1,279 +1,469 @@
-"""The denoiser: one transformer that reads clean text causally and denoises a canvas bidirectionally."""
+"""The network: a causal language model and a bidirectional canvas with one set of weights, in one forward pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from sunfish.config import ModelConfig
-from sunfish.model.initialise import draw_weights
-from sunfish.model.kernels.autograd import normalise
+from sunfish.config import Config, ModelConfig
+from sunfish.model.copy_head import CopyHead
+from sunfish.model.denoiser import Draft, DraftAt
+from sunfish.model.draft_head import DraftHead, DraftState
+from sunfish.model.kernels.autograd import rms_norm
 from sunfish.model.kernels.cross_entropy import linear_cross_entropy
-from sunfish.model.layers import merge_heads
-from sunfish.model.masks import (
-    ahead_mask,
-    behind_each,
-    canvas_mask,
-    causal_mask,
-    ragged_mask,
-    without_self,
-)
-from sunfish.model.neighbours import Neighbours, edge_of
-from sunfish.model.side_by_side import Visible, parts_of, tiled_mask, without_self_in
-from sunfish.model.trunk import Trunk
-from sunfish.types import Condition, Draft, Drafts, Past, Start
+from sunfish.model.kv_cache import KeyValue, KVCache
+from sunfish.model.layers import Block, CrossAttention, Rotary, Smear, rotary_cos_sin
+from sunfish.model.layout import Layout
+from sunfish.model.prompt_encoder import NoPromptEncoder, PromptEncoder
+from sunfish.types import Condition, Process, Start, State
 
-Begun = (
-    tuple[Tensor, Tensor] | None
-)  # what sunfish.model.draft_head.DraftHead has done before it is told tokens
+TIME_FREQUENCIES = (1.5, 3.0, 6.0, 12.0)  # radians from t = 0 to t = 1
+SCALE_FREQUENCIES = (0.25, 0.5, 1.0, 2.0)  # radians for each unit of guidance scale
+CROSS_ATTENTION_INIT = 1.0  # share of the prompt's mean token that each block adds at the start
 
 
-class Transformer(Trunk):
-    """Clean-token logits for a canvas (block diffusion) and next-token logits for text already there.
+class Transformer(nn.Module):
+    """Next-token logits for text and clean-token logits for a canvas (block diffusion), from one forward pass.
 
-    One set of weights does both: :meth:`read` is a causal pass over clean tokens, whose keys and values the
-    canvas attends to (the memory), and which predicts each next token on the way. Input and output embeddings
-    are tied; the mask is row V of the table and has no output. Masking needs no time conditioning: a masked token
-    shows that it is masked (Ou et al. 2024; Zheng et al. 2024). Other noise is told by ``time_input``.
+    Text positions are causal; their keys and values fill the cache, and each predicts the next token. Canvas positions
+    see each other, the text before them, and predict the token in their own place. What a pass consists of is its
+    :class:`sunfish.model.layout.Layout`. Input and output embeddings are tied; ``[MASK]`` is row V of the input table
+    and has no output. Masking needs no time conditioning: a masked token shows that it is masked (Ou et al. 2024; Zheng
+    et al. 2024).
 
-    Where noise does not show (``time_input``), a position of the canvas shows its state to the others only and begins
-    as a mask itself: it is told of its own state by way of the others only, and training makes its logits what the
-    others say. What its own state says is known exactly; the process weighs it in by Bayes' rule. A network that has
-    its own noisy token before it must first learn to doubt it by the right amount, and small ones do not (docs/log.md).
+    Where noise does not show (``time_conditioned``), a canvas position shows its state to the others only and begins as
+    a mask itself: it learns of its own state by way of the others only, and training makes its logits what the others
+    say. What its own state says is known exactly; the process weighs it in by Bayes' rule. A network that sees its own
+    noisy token must first learn to doubt it by the right amount, and small ones do not
+    (docs/experiments/2026-11-noise-hidden-from-itself.md).
     """
 
-    def initialise(self, generator: torch.Generator | None = None) -> Transformer:
-        """Draw the weights, see :func:`sunfish.model.initialise.draw_weights`."""
-        draw_weights(self, generator)
-        return self
+    cos: Tensor
+    sin: Tensor
 
-    def encode(self, prompt: Tensor, mask: Tensor) -> Condition:
-        """Encode prompts ``[B, P]`` with their ``mask [B, P]``, once for each text."""
-        return self.prompt_encoder(prompt, mask, self.table)
-
-    def read(
-        self, ids: Tensor, cond: Condition, past: Past | None = None, start: Start | None = None
-    ) -> tuple[Past, Tensor]:
-        """Causal pass over clean ``ids [B, N]``: the memory with them behind it, and hidden states ``[B, N, D]``.
-
-        They begin at position ``start``, behind all of ``past`` if it is None. With a position for each row, a row
-        sees the first ``start[b]`` tokens of its memory.
-        """
-        remembered, length = 0 if past is None else past.shape[4], ids.shape[1]
-        if isinstance(start, Tensor):
-            mask: Tensor | None = ragged_mask(start, remembered, length, causal=True)
-        else:
-            if start not in (None, remembered):
-                raise ValueError(f"start is {start}, but {remembered} tokens are remembered")
-            start, mask = remembered, causal_mask(length, remembered, ids.device)
-        nowhere = torch.zeros_like(ids, dtype=torch.bool)
-        position, angles = self._positions(start, length)
-        tokens = F.embedding(ids, self.table)
-        hidden, pairs = self._layers(
-            tokens + position + self.reading,
-            tokens,
-            nowhere,
-            angles,
-            cond,
-            past,
-            mask,
-            mask,
-            self._reading_layers(),
-            lambda neighbours, tokens: neighbours(tokens, edge_of(past, start, tokens), False),
-        )
-        return _grown(past, pairs, length), hidden
-
-    def canvas(
+    def __init__(
         self,
-        x: Tensor,
-        t: Tensor,
-        cond: Condition,
-        past: Past | None = None,
-        start: Start = 0,
-        block_length: int = 0,
-    ) -> Tensor:
-        """Hidden states ``[B, N, D]`` of a canvas at times ``t [B, N]`` that begins at position ``start``.
+        config: ModelConfig,
+        *,
+        time_conditioned: bool = False,
+        self_conditioned: bool = False,
+        guidance_conditioned: bool = False,
+        prompt_table: Tensor | None = None,
+    ) -> None:
+        """Build the network; :meth:`init_weights` draws its weights.
 
-        ``x`` holds ids ``[B, N]``, or vectors and their last estimates ``[B, N, 2D]``. With a start for each row the
-        canvas is one block.
+        Args:
+            config: The shape.
+            time_conditioned: The time of each canvas token is an input.
+            self_conditioned: The canvas holds vectors and their last estimates, [B, N, 2D], not ids.
+            guidance_conditioned: The guidance scale is an input (guidance distillation).
+            prompt_table: [V', E'] frozen embeddings for the prompt encoder; None: the network's own.
         """
-        length = x.shape[1]
-        whole = block_length == 0 or block_length >= length
-        if isinstance(start, Tensor):
-            remembered = 0 if past is None else past.shape[4]
-            mask: Tensor | None = ragged_mask(start, remembered, length, causal=False)
-        else:
-            if whole and past is not None:
-                past = past[..., :start, :] if start else None  # one block sees only what lies before it
-            remembered = 0 if past is None else past.shape[4]
-            mask = canvas_mask(length, remembered, start, block_length, x.device)
-        position, angles = self._positions(start, length)
-        x, tokens, noise, shown = self._state(x, t, position)
-        mask = mask if shown is None else without_self(mask, noise, remembered)
-        layers = list(enumerate(self.decoder or self.layers, self.first_decoder_layer))
+        super().__init__()
+        self.config = config
+        # Keep no block's activations; the backward pass computes them again (Chen et al. 2016).
+        self.activation_checkpointing = False
+        self.flex_attention = False  # see compile_blocks
+        # The order of registration is the order in which weights are drawn.
+        self.token_embedding = nn.Parameter(torch.empty(config.vocab_size + 1, config.n_embd))
+        # Rotary attention alone leaves cross-attention blind to where in the text a position lies.
+        self.position_embedding = nn.Parameter(torch.empty(config.context_length, config.n_embd))
+        # Tells the blocks whether to predict the next token (text) or this one (canvas).
+        self.causal_embedding = nn.Parameter(torch.empty(config.n_embd))
+        prompted = config.prompt_length > 0
+        self.prompt_encoder = PromptEncoder(config, prompt_table) if prompted else NoPromptEncoder(config)
+        self.blocks = nn.ModuleList(Block(config, cross=prompted) for _ in range(config.n_layer))
+        self.smear = Smear(config) if config.smear else None
+        self.copy_head = CopyHead(config)
+        self.time_embedding = _frequency_embedding(TIME_FREQUENCIES, config) if time_conditioned else None
+        self.self_conditioning = (
+            nn.Linear(config.n_embd, config.n_embd, bias=False) if self_conditioned else None
+        )
+        self.guidance_embedding = (
+            _frequency_embedding(SCALE_FREQUENCIES, config) if guidance_conditioned else None
+        )
+        # Tied embeddings are small, and logits must be able to become sharp.
+        self.output_scale = nn.Parameter(torch.ones(config.n_embd))
+        self.draft_head = DraftHead(config) if config.draft_head else None
+        self.int8_head: nn.Module | None = None  # the output layer of sunfish.model.kernels.int8
+        cos, sin = rotary_cos_sin(config.context_length, config.n_embd // config.n_head)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
 
-        def beside(neighbours: Neighbours, tokens: Tensor) -> Tensor:
-            if whole or past is None or isinstance(start, Tensor):
-                return neighbours(tokens, edge_of(past, start, tokens), True)
-            clean = merge_heads(past[-1, 1]).to(tokens.dtype)
-            return neighbours.in_blocks(tokens, clean, start, block_length)
-
-        return self._layers(x, tokens, noise, angles, cond, past, mask, mask, layers, beside, shown)[0]
-
-    def both(
-        self, ids: Tensor, x: Tensor, t: Tensor, cond: Condition, block_length: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        """Hidden states ``[B, N, D]`` of :meth:`read` over whole texts, ``[B, C N, D]`` of :meth:`canvas` over them.
-
-        One pass for training: every matrix is met once by all positions, and a canvas finds the keys of its memory
-        beside its own. ``ids [B, N]``; ``x`` and ``t [B, C N]`` are C canvases of each text, one behind the other, which
-        do not see one another (one where noise does not show). Not for a model whose canvas has a decoder of its own.
-        """
-        length, canvases = ids.shape[1], x.shape[1] // ids.shape[1]
-        position, (cos, sin) = self._positions(0, length)
-        x, tokens, noise, shown = self._side_by_side(ids, position, x, t, position.repeat(canvases, 1))
-        assert shown is None or canvases == 1
-        own = block_length == 0 or block_length >= length  # a canvas sees nothing of the memory
-        angles = cos.repeat(1 + canvases, 1), sin.repeat(1 + canvases, 1)
-        parts = parts_of(length, canvases, block_length, ids.device)
-        parts = parts if shown is None else without_self_in(parts, noise)
-        tiles = self.tiled and shown is None
-        mask: Visible = tiled_mask(length, canvases, block_length, ids.device) if tiles else parts
-        layers = self._reading_layers()
-
-        def beside(neighbours: Neighbours, tokens: Tensor) -> Tensor:
-            clean, *drawn = tokens.split(length, dim=1)
-            block = length if own else block_length
-            blocks = [neighbours.in_blocks(one, clean, 0, block) for one in drawn]
-            return torch.cat([neighbours(clean, edge_of(None, 0, clean), False), *blocks], dim=1)
-
-        hidden, _ = self._layers(x, tokens, noise, angles, cond, None, mask, parts, layers, beside, shown)
-        return hidden[:, :length], hidden[:, length:]
-
-    def read_and_draft(
-        self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: Tensor, t: Tensor
-    ) -> tuple[Past, Tensor, Drafts]:
-        """:meth:`remember`, and the drafts of a canvas behind every id of ``ids [B, N]``, see :meth:`read_ahead`.
-
-        Drafts are None where the canvas has a decoder of its own.
-        """
-        if self.decoder:
-            return *self.remember(ids, cond, past, start), None
-        past, logits, drawn = self.read_ahead(ids, cond, past, start, states, t)
-        return past, logits, drafted_behind(drawn, self.begin_draft, self.go_on)
-
-    def read_ahead(
-        self, ids: Tensor, cond: Condition, past: Past | None, start: Start, states: Tensor, t: Tensor
-    ) -> tuple[Past, Tensor, Tensor]:
-        """:meth:`remember`, and a canvas behind every id of ``ids [B, N]``, all in one pass over N + N W positions.
-
-        Whichever of the ids turn out to be right, what comes behind the last of them is drafted already. This is the
-        quadratic decoding of Samragh et al. 2025 (arXiv:2507.11851, section 4), with a block of diffusion in place of
-        mask tokens. ``states`` and ``t [B, N W]``; the canvases' hidden states are ``[B, N, W, D]``.
-        """
-        length, remembered = ids.shape[1], 0 if past is None else past.shape[4]
-        place, sees = behind_each(length, t.shape[1] // length, ids.device)
-        mask = ahead_mask(start, remembered, sees)
-        position, angles = self._positions(start, len(place), place)
-        read_at, drawn_at = position[..., :length, :], position[..., length:, :]
-        x, tokens, noise, shown = self._side_by_side(ids, read_at, states, t, drawn_at)
-        if shown is not None:
-            mask = without_self(mask, noise, remembered)
-        layers = self._reading_layers()
-
-        def beside(neighbours: Neighbours, tokens: Tensor) -> Tensor:
-            read, ahead = tokens[:, :length], tokens[:, length:].unflatten(1, (length, -1))
-            added = neighbours(read, edge_of(past, start, read), False)
-            return torch.cat([added, neighbours(ahead, read, True).flatten(1, 2)], dim=1)
-
-        hidden, pairs = self._layers(x, tokens, noise, angles, cond, past, mask, mask, layers, beside, shown)
-        drawn = hidden[:, length:].unflatten(1, (length, -1))
-        return _grown(past, pairs, length), self.head(hidden[:, :length]), drawn
-
-    def draft(self, x: Tensor, t: Tensor, cond: Condition, past: Past | None, start: Start) -> Draft:
-        """What a canvas ``x [B, W]`` drafts from position 1 on."""
-        return drafted(self.begin_draft(self.canvas(x, t, cond, past, start)), self.go_on)
-
-    def draft_loss(self, hidden: Tensor, before: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy, nats, of ``targets [M]`` where each token is told ``before [M]``, the one in front of it.
-
-        ``hidden [M, D]`` are states of the canvas. Only the draft head learns from it; 0 for a model without one.
-        """
-        if self.draft_head is None:
-            return hidden.new_zeros(())
-        return self.draft_head.loss(hidden, self.table[before], targets, self.table[:-1], self.output_gain)
-
-    def begin_draft(self, hidden: Tensor) -> tuple[Tensor, Begun]:
-        """What canvases with hidden states ``[B, W, D]`` say of each position from 1 on, ``[B, W - 1, V]``.
-
-        And what :meth:`go_on` needs, None without a draft head.
-        """
-        hidden = hidden[:, 1:]
-        return self.head(hidden), None if self.draft_head is None else self.draft_head.begun(hidden)
-
-    def go_on(self, hidden: Tensor, begun: Tensor, before: Tensor) -> Tensor:
-        """Logits ``[B, W - 1, V]`` where each position is told the id before it, of ``before [B, W - 1]``."""
-        assert self.draft_head is not None
-        return self.head(self.draft_head.told(hidden, begun, self.table[before]))
-
-    def head(self, hidden: Tensor) -> Tensor:
-        """Logits ``[..., V]`` of hidden states ``[..., D]``."""
-        hidden = self._output(hidden)
-        return F.linear(hidden, self.table[:-1]) if self.int8_head is None else self.int8_head(hidden)
-
-    def cross_entropy(self, hidden: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted sum and unweighted cross-entropies ``[M]`` of hidden states ``[M, D]`` against ``targets [M]``."""
-        return linear_cross_entropy(self._output(hidden), self.table[:-1], targets, weights)
+    # The forward pass.
 
     def forward(
         self,
-        x: Tensor,
-        t: Tensor,
-        cond: Condition,
-        past: Past | None = None,
-        start: Start = 0,
-        block_length: int = 0,
+        text: Tensor | None,
+        canvas: State | None,
+        t: Tensor | None,
+        layout: Layout,
+        condition: Condition,
+        cache: KVCache | None = None,
+    ) -> tuple[Tensor, list[KeyValue]]:
+        """One pass over text and canvas positions.
+
+        Args:
+            text: [B, n] clean ids; None: no text in this pass.
+            canvas: [B, M] ids, or [B, M, 2D] vectors and their last estimates; None: no canvas.
+            t: [B, M] times of the canvas positions; 0 is clean.
+            layout: Where the n + M positions stand and who sees whom.
+            condition: The encoded prompts.
+            cache: Keys and values of the text before.
+
+        Returns:
+            Hidden states [B, n + M, D], and keys and values of each block and the copy head.
+        """
+        x, tokens, noise, kv_input, rotary = self.embed(text, canvas, t, layout)
+        if kv_input is not None:
+            layout = layout.without_self(noise)
+        tokens = rms_norm(tokens)
+        if self.smear is not None:
+            shown = tokens if kv_input is None else torch.where(noise[..., None], kv_input, tokens)
+            if cache is None:
+                last_token = shown.new_zeros(shown.shape[0], shown.shape[-1])
+            else:
+                last_token = cache.last_token(layout.start).to(shown.dtype)
+            x = x + self.smear(shown, layout, last_token)
+        if self.guidance_embedding is not None:
+            x = x + self.guidance_embedding(scale_features(condition))[:, None, :]
+        x = rms_norm(x)
+        if torch.is_autocast_enabled(x.device.type):  # a third of the memory traffic is residual additions
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        keys, values = condition.keys.unbind(0), condition.values.unbind(0)
+        prompt_mask = condition.mask[:, None, None]
+        cached = [None] * (self.config.n_layer + 1) if cache is None else cache.keys_values.unbind(0)
+        mask = layout.mask if layout.tiles is None else layout.tiles
+        recompute = self.activation_checkpointing and torch.is_grad_enabled()
+        new_kv = []
+        for i, block in enumerate(self.blocks):
+            prompt = (keys[i], values[i], prompt_mask) if self.config.prompt_length else None
+            inputs = (x, rotary, prompt, cached[i], mask, kv_input)
+            x, kv = checkpoint(block, *inputs, use_reentrant=False) if recompute else block(*inputs)
+            new_kv.append(kv)
+        x, kv = self.copy_head(x, tokens, noise, (keys[-1], values[-1], prompt_mask), cached[-1], layout.mask)
+        return x, [*new_kv, kv]
+
+    def embed(
+        self, text: Tensor | None, canvas: State | None, t: Tensor | None, layout: Layout
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Rotary]:
+        """What each position begins with; arguments as in :meth:`forward`.
+
+        Returns:
+            Input of the blocks [B, N, D]; token embeddings [B, N, D]; where there is noise, [B, N] bool; what positions
+            show to others only [B, N, D], None where they show what they are; cos and sin of the positions.
+        """
+        position, rotary = self._positions(layout)
+        if text is not None:
+            text_tokens = F.embedding(text, self.token_embedding)
+            x = text_tokens + position[..., : layout.num_causal, :] + self.causal_embedding
+            clean = torch.zeros_like(text, dtype=torch.bool)
+            if canvas is None:
+                return x, text_tokens, clean, None, rotary
+        assert canvas is not None and t is not None
+        canvas_position = position[..., layout.num_causal :, :]
+        embedded, tokens, noise, kv_input = self._embed_canvas(canvas, t, canvas_position)
+        if text is None:
+            return embedded, tokens, noise, kv_input, rotary
+        if kv_input is not None:
+            kv_input = torch.cat([torch.zeros_like(text_tokens), kv_input], dim=1)
+        x, tokens = torch.cat([x, embedded], dim=1), torch.cat([text_tokens, tokens], dim=1)
+        return x, tokens, torch.cat([clean, noise], dim=1), kv_input, rotary
+
+    def _embed_canvas(
+        self, canvas: State, t: Tensor, position: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        if self.self_conditioning is None:
+            tokens = F.embedding(canvas, self.token_embedding)
+        else:
+            noisy, estimate = canvas.chunk(2, dim=-1)
+            tokens = noisy + self.self_conditioning(estimate)
+        if self.time_embedding is None:
+            return tokens + position, tokens, canvas == self.config.vocab_size, None
+        noise, kv_input = t > 0, rms_norm(tokens)
+        tokens = torch.where(noise[..., None], self.token_embedding[-1], tokens)
+        time = self.time_embedding(sinusoids(t.to(self.token_embedding.dtype), TIME_FREQUENCIES))
+        return tokens + position + time, tokens, noise, kv_input
+
+    def _positions(self, layout: Layout) -> tuple[Tensor, Rotary]:
+        """Position embeddings ``[(B,) N, D]``, and cos and sin ``[(B, 1,) N, D/H]``.
+
+        Where rows stand at different places, positions after the context count as its last one; nothing of them is kept.
+        """
+        position, limit = layout.position, self.config.context_length
+        if isinstance(position, slice):
+            if position.stop > limit:
+                raise ValueError(
+                    f"the text has {position.stop} positions, but this model was built for context_length {limit}; "
+                    "ask for a shorter text (--seq_len)"
+                )
+            return self.position_embedding[position], (self.cos[position], self.sin[position])
+        position = position.clamp(max=limit - 1)
+        cos, sin = self.cos[position], self.sin[position]
+        rotary = (cos, sin) if position.ndim == 1 else (cos[:, None], sin[:, None])
+        return F.embedding(position, self.position_embedding), rotary
+
+    # The passes: hidden states.
+
+    def encode(self, prompt: Tensor, mask: Tensor) -> Condition:
+        """Encode prompts ``[B, P]`` with their ``mask [B, P]``, once for each text."""
+        condition: Condition = self.prompt_encoder(prompt, mask, self.token_embedding)
+        return condition
+
+    def causal_pass(
+        self, ids: Tensor, condition: Condition, cache: KVCache | None = None, start: Start | None = None
+    ) -> tuple[Tensor, KVCache]:
+        """Hidden states ``[B, N, D]`` of clean ``ids [B, N]``, and the cache with them appended."""
+        length, cached = ids.shape[1], 0 if cache is None else cache.length
+        if not isinstance(start, Tensor) and start not in (None, cached):
+            raise ValueError(f"start is {start}, but the cache holds {cached} tokens")
+        layout = Layout.causal(length, cached if start is None else start, cached, ids.device)
+        hidden, pairs = self(ids, None, None, layout, condition, cache)
+        return hidden, _grow(cache, pairs, length)
+
+    def canvas_pass(
+        self, x: State, t: Tensor, condition: Condition, cache: KVCache | None = None, start: Start = 0
     ) -> Tensor:
-        """Clean-token logits ``[B, N, V]`` of the canvas ``x [B, N]``; for masking ``t [B, N]`` does not matter."""
-        return self.head(self.canvas(x, t, cond, past, start, block_length))
+        """Hidden states ``[B, N, D]`` of one canvas at times ``t [B, N]`` after the cache."""
+        cached = 0 if cache is None else cache.length
+        if not isinstance(start, Tensor) and start != cached:
+            raise ValueError(f"start is {start}, but the cache holds {cached} tokens")
+        layout = Layout.canvas(x.shape[1], start, cached, x.device)
+        hidden: Tensor = self(None, x, t, layout, condition, cache)[0]
+        return hidden
 
-    def remember(
-        self, ids: Tensor, cond: Condition, past: Past | None = None, start: Start | None = None
-    ) -> tuple[Past, Tensor]:
-        """The grown memory after clean ``ids [B, N]``, and next-token logits ``[B, N, V]``; as in :meth:`read`."""
-        past, hidden = self.read(ids, cond, past, start)
-        return past, self.head(hidden)
+    def joint_pass(
+        self, ids: Tensor, x: State, t: Tensor, condition: Condition, block_length: int
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states ``[B, N, D]`` of whole texts, and ``[B, C N, D]`` of canvases over them, for training.
 
-    def _output(self, hidden: Tensor) -> Tensor:
-        return normalise(hidden) * self.output_gain.to(hidden.dtype)
+        One product per matrix covers all positions, and canvases use the keys of their text without a cache.
+        ``ids [B, N]``; ``x`` and ``t [B, C N]`` are C canvases of each text, which do not see one another (one where
+        noise does not show).
+        """
+        length, limit = ids.shape[1], self.config.context_length
+        if length > limit:
+            raise ValueError(
+                f"the text has {length} positions, but this model was built for context_length {limit}"
+            )
+        canvases, shows_state = x.shape[1] // length, self.time_embedding is None
+        assert canvases == 1 or shows_state
+        tiled = self.flex_attention and shows_state
+        layout = Layout.joint(length, canvases, min(block_length, length), ids.device, tiled)
+        hidden, _ = self(ids, x, t, layout, condition)
+        return hidden[:, :length], hidden[:, length:]
+
+    def causal_and_drafts_pass(
+        self, ids: Tensor, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start
+    ) -> tuple[Tensor, KVCache, Tensor]:
+        """Next-token logits ``[B, N, V]``, the cache, and hidden states ``[B, N, W, D]`` of a canvas after each id.
+
+        Whichever of the ids turn out to be right, what comes after the last of them is drafted already. This is the
+        quadratic decoding of Samragh et al. 2025 (arXiv:2507.11851, section 4), with a diffusion block in place of mask
+        tokens. Arguments as in :meth:`prefill_and_draft`.
+        """
+        length, cached = ids.shape[1], 0 if cache is None else cache.length
+        layout = Layout.causal_and_drafts(length, t.shape[1] // length, start, cached, ids.device)
+        hidden, pairs = self(ids, x, t, layout, condition, cache)
+        canvases = hidden[:, length:].unflatten(1, (length, -1))
+        return self.head(hidden[:, :length]), _grow(cache, pairs, length), canvases
+
+    # What sampling asks: see sunfish.model.denoiser.Denoiser.
+
+    def denoise(
+        self, x: State, t: Tensor, condition: Condition, cache: KVCache | None = None, start: Start = 0
+    ) -> Tensor:
+        """Clean-token logits ``[B, N, V]`` of a canvas; for masking ``t [B, N]`` does not matter."""
+        return self.head(self.canvas_pass(x, t, condition, cache, start))
+
+    def prefill(
+        self, ids: Tensor, condition: Condition, cache: KVCache | None = None, start: Start | None = None
+    ) -> tuple[Tensor, KVCache]:
+        """Next-token logits ``[B, N, V]`` of clean ``ids [B, N]``, and the cache with them appended."""
+        hidden, cache = self.causal_pass(ids, condition, cache, start)
+        return self.head(hidden), cache
+
+    def draft(self, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start) -> Draft:
+        """What a canvas ``[B, W]`` drafts from position 1 on."""
+        marginal, state = self.start_draft(self.canvas_pass(x, t, condition, cache, start))
+        return make_draft(marginal, state, self.refine_draft)
+
+    def prefill_and_draft(
+        self, ids: Tensor, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start
+    ) -> tuple[Tensor, KVCache, DraftAt]:
+        """:meth:`prefill`, and the drafts of a canvas after every id of ``ids [B, N]``."""
+        logits, cache, canvases = self.causal_and_drafts_pass(ids, x, t, condition, cache, start)
+        return logits, cache, make_draft_at(canvases, self.start_draft, self.refine_draft)
+
+    # The output layer.
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits ``[..., V]`` of hidden states ``[..., D]``."""
+        hidden = self._scaled(hidden)
+        if self.int8_head is None:
+            return F.linear(hidden, self.token_embedding[:-1])
+        logits: Tensor = self.int8_head(hidden)
+        return logits
+
+    def cross_entropy(self, hidden: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted sum and unweighted cross-entropies ``[M]`` of hidden states ``[M, D]`` against ``targets [M]``."""
+        return linear_cross_entropy(self._scaled(hidden), self.token_embedding[:-1], targets, weights)
+
+    def draft_loss(self, hidden: Tensor, previous: Tensor, targets: Tensor) -> Tensor:
+        """Mean cross-entropy, nats, of ``targets [M]`` for the draft head, given the ids ``previous [M]``.
+
+        ``hidden [M, D]`` are canvas states. Only the draft head learns from it; 0 for a model without one.
+        """
+        if self.draft_head is None:
+            return hidden.new_zeros(())
+        embeddings = self.token_embedding
+        return self.draft_head.loss(hidden, embeddings[previous], targets, embeddings[:-1], self.output_scale)
+
+    def start_draft(self, hidden: Tensor) -> tuple[Tensor, DraftState | None]:
+        """Marginal logits ``[B, W-1, V]`` of canvases ``hidden [B, W, D]`` from position 1 on, and the draft's state."""
+        hidden = hidden[:, 1:]
+        return self.head(hidden), None if self.draft_head is None else self.draft_head.start(hidden)
+
+    def refine_draft(self, state: DraftState, previous: Tensor) -> Tensor:
+        """Logits ``[B, W-1, V]`` given the id before each position, ``previous [B, W-1]``."""
+        assert self.draft_head is not None
+        return self.head(self.draft_head.refine(state, self.token_embedding[previous]))
+
+    def _scaled(self, hidden: Tensor) -> Tensor:
+        return rms_norm(hidden) * self.output_scale.to(hidden.dtype)
+
+    # Weights.
+
+    @torch.no_grad()
+    def init_weights(self, generator: torch.Generator | None = None) -> Transformer:
+        """Draw the weights: token embeddings N(0, 1), matrices of variance 1 / fan-in, residual outputs 0.
+
+        Token embeddings start large. Words that can stand for one another, such as names, are pulled in one direction
+        from the first step on; with the usual 0.02 that direction soon drowns what tells them apart, and attention has
+        nothing left to copy them by. A small scale on the output keeps the first logits near 0.
+
+        Only cross-attention starts with an output: its values and output matrix are an orthogonal matrix and its
+        transpose, so that at first every position receives the mean of the prompt's tokens. A prompt's words must turn
+        up in the text, and starting from copying shows that to the optimizer at once
+        (docs/experiments/2026-11-prompt-attention-initialization.md).
+        """
+        for name, parameter in self.named_parameters():
+            if name == "output_scale":
+                parameter.fill_(0.02)
+            elif name.endswith("scale"):
+                parameter.fill_(1.0)
+            elif name == "token_embedding" or name.endswith("null_token"):
+                parameter.normal_(0.0, 1.0, generator=generator)
+            elif name.endswith((".out_proj.weight", ".down_proj.weight", "guidance_embedding.weight")):
+                parameter.zero_()
+            elif name.endswith("weight"):
+                parameter.normal_(0.0, parameter.shape[1] ** -0.5, generator=generator)
+            else:  # positions, and the embedding of causal positions
+                parameter.normal_(0.0, 0.3, generator=generator)
+        self.copy_head.init_weights()
+        if self.smear is not None:
+            self.smear.init_weights()
+        if isinstance(self.prompt_encoder, PromptEncoder):
+            self._init_cross_attention(self.prompt_encoder, generator)
+        return self
+
+    def _init_cross_attention(self, encoder: PromptEncoder, generator: torch.Generator | None) -> None:
+        width = self.config.n_embd
+        values = encoder.kv_proj.weight.view(-1, 2, width, width)[:, 1]
+        attentions = [module for module in self.modules() if isinstance(module, CrossAttention)]
+        for value in values:
+            orthogonal, _ = torch.linalg.qr(torch.randn(width, width, generator=generator))
+            value.copy_(orthogonal)
+        for value, attention in zip(values, attentions, strict=True):
+            attention.out_proj.weight.copy_(CROSS_ATTENTION_INIT * value.T)
+
+    def set_dropout(self, rate: float) -> None:
+        """Drop this share of each residual branch in training (Srivastava et al. 2014).
+
+        PyTorch's global generator of the device draws what is dropped.
+        """
+        for module in self.modules():
+            if isinstance(module, Block):
+                module.dropout = rate
+
+    def compile_blocks(self) -> None:
+        """Compile the blocks for training (``torch.compile``), on a GPU with FlexAttention."""
+        self.flex_attention = self.token_embedding.device.type == "cuda"
+        for block in self.blocks:
+            block.compile()
 
 
-def drafted(first: tuple[Tensor, Begun], go_on: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Draft:
-    """The draft that :meth:`Transformer.begin_draft` began and ``go_on`` goes on with."""
-    alone, begun = first
-    return Draft(alone, begun and (lambda before: go_on(*begun, before)))
+def build_model(config: Config, process: Process, prompt_table: Tensor | None = None) -> Transformer:
+    """The network of a run, its weights not yet drawn."""
+    return Transformer(
+        config.model,
+        time_conditioned=process.time_conditioned,
+        self_conditioned=process.self_conditioned,
+        guidance_conditioned=config.training.distills,
+        prompt_table=prompt_table,
+    )
 
 
-def drafted_behind(
-    drawn: Tensor,
-    begin_draft: Callable[[Tensor], tuple[Tensor, Begun]],
-    go_on: Callable[[Tensor, Tensor, Tensor], Tensor],
-) -> Drafts:
-    """The drafts of :meth:`Transformer.read_ahead`'s canvases, whose hidden states are ``drawn [B, N, W, D]``."""
-    rows = torch.arange(len(drawn), device=drawn.device)
-    return lambda at: drafted(begin_draft(drawn[rows, at]), go_on)
+def make_draft(
+    marginal: Tensor, state: DraftState | None, refine: Callable[[DraftState, Tensor], Tensor]
+) -> Draft:
+    """The draft that :meth:`Transformer.start_draft` started and ``refine`` continues."""
+    return Draft(marginal, state and (lambda previous: refine(state, previous)))
 
 
-def _grown(past: Past | None, pairs: list[tuple[Tensor, Tensor]], length: int) -> Past:
-    """The memory, and behind it the first ``length`` positions of a pass, ``pairs`` of each layer."""
-    own = torch.stack([part[:, :, :length] for pair in pairs for part in pair]).unflatten(0, (-1, 2))
-    return own if past is None else torch.cat([past, own.to(past.dtype)], dim=4)
+def make_draft_at(
+    canvases: Tensor,
+    start: Callable[[Tensor], tuple[Tensor, DraftState | None]],
+    refine: Callable[[DraftState, Tensor], Tensor],
+) -> DraftAt:
+    """The drafts of :meth:`Transformer.causal_and_drafts_pass`'s ``canvases [B, N, W, D]``."""
+    rows = torch.arange(len(canvases), device=canvases.device)
+    return lambda index: make_draft(*start(canvases[rows, index]), refine)
 
 
-def count_parameters(config: ModelConfig) -> int:
-    """Exact number of trained parameters, counted on the meta device, so any size costs no memory."""
+def scale_features(condition: Condition) -> Tensor:
+    """Sinusoids ``[B, 2F]`` of each row's guidance scale, for a network that takes it in (Meng et al. 2023)."""
+    dtype = condition.keys.dtype
+    ones = condition.mask.new_ones(len(condition.mask), dtype=dtype)
+    return sinusoids((ones if condition.scale is None else condition.scale).to(dtype), SCALE_FREQUENCIES)
+
+
+def sinusoids(x: Tensor, frequencies: Sequence[float]) -> Tensor:
+    """Sines and cosines ``[..., 2F]`` of ``x [...]``."""
+    angle = x[..., None] * x.new_tensor(frequencies)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+def count_parameters(
+    config: ModelConfig,
+    *,
+    time_conditioned: bool = False,
+    self_conditioned: bool = False,
+    guidance_conditioned: bool = False,
+) -> int:
+    """Exact number of trained parameters, counted on the meta device, so any size costs no memory.
+
+    Arguments as in :class:`Transformer`; the defaults are those of a masked model.
+    """
     with torch.device("meta"):
-        return sum(parameter.numel() for parameter in Transformer(config).parameters())
+        model = Transformer(
+            config,
+            time_conditioned=time_conditioned,
+            self_conditioned=self_conditioned,
+            guidance_conditioned=guidance_conditioned,
+        )
+        return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _frequency_embedding(frequencies: Sequence[float], config: ModelConfig) -> nn.Linear:
+    return nn.Linear(2 * len(frequencies), config.n_embd, bias=False)
+
+
+def _grow(cache: KVCache | None, pairs: Sequence[KeyValue], length: int) -> KVCache:
+    """The cache with the first ``length`` positions of a pass appended."""
+    new = KVCache.from_pass(pairs, length)
+    return new if cache is None else cache.append(new)

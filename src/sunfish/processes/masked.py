@@ -11,49 +11,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sunfish.processes.schedules import Schedule
-from sunfish.rng import Streams, draw_categorical
-from sunfish.types import Proposal, Sampler
+from sunfish.processes.base import DiscreteProcess
+from sunfish.rng import RowGenerators, sample_logits
+from sunfish.types import StepInfo, UnmaskingPolicy
 
 
 @dataclass(frozen=True)
-class MaskedProcess:
+class MaskedProcess(DiscreteProcess):
     """Each token is replaced by [MASK] with probability 1 - alpha(t), independently of the others."""
 
-    schedule: Schedule
+    state_kind = "masks"
+    time_conditioned = False
+    is_elbo = True
+    fixed_count = True
+    default_sampler = "leftmost"
 
-    sees_time = False
-    has_bound = True
-    samplers = (
-        "leftmost",
-        "ancestral",
-        "first-hitting",
-        "confidence",
-        "prefix",
-        "threshold",
-        "entropy",
-        "remask",
-    )
-
-    def corrupt(self, x0: Tensor, t: Tensor, table: Tensor, rng: Streams) -> Tensor:
+    def corrupt(self, x0: Tensor, t: Tensor, rng: RowGenerators) -> Tensor:
         """x_t ~ q(x_t | x_0) = Cat(alpha_t x_0 + (1 - alpha_t) m), MDLM eq. 3. All ``[B, N]``; m is id V."""
-        mask_id = table.shape[0] - 1
         mask_rate = 1 - self.schedule.alpha(t.double())
-        return torch.where(rng.uniform(*x0.shape, device=x0.device) < mask_rate, mask_id, x0)
+        return torch.where(rng.uniform(*x0.shape, device=x0.device) < mask_rate, self.mask_id, x0)
 
-    def estimated(self, logits: Tensor, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
-        """``x_t``: the state is all that a step needs."""
-        return x_t
+    def loss_mask(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """``[B, N]`` bool: masked positions."""
+        return x_t == self.mask_id
 
-    def scored(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
-        """``[B, N]`` bool: where the loss can differ from 0, so that logits are needed nowhere else."""
-        return x_t == table.shape[0] - 1
+    def weight(self, x_t: Tensor, t: Tensor) -> Tensor:
+        """The weight of each token's cross-entropy, ``[...]``: -alpha'_t / (1 - alpha_t), or 0 if known."""
+        return torch.where(x_t == self.mask_id, self.schedule.weight(t), 0.0)
 
-    def weight(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
-        """What the cross-entropy of each token is weighed with, ``[...]``: -alpha'_t / (1 - alpha_t), or 0 if known."""
-        return torch.where(x_t == table.shape[0] - 1, self.schedule.weight(t), 0.0)
-
-    def evidence(self, x_t: Tensor, t: Tensor, table: Tensor) -> None:
+    def log_likelihood(self, x_t: Tensor, t: Tensor) -> None:
         """None: a mask says nothing of what is under it, and all others are known."""
         return None
 
@@ -65,7 +51,7 @@ class MaskedProcess:
         """
         exact = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, -2)
         cross_entropy = F.cross_entropy(exact, x0.flatten(), reduction="none").view(x0.shape)
-        return torch.where(x_t == logits.shape[-1], self.schedule.weight(t) * cross_entropy, 0.0)
+        return torch.where(x_t == self.mask_id, self.schedule.weight(t) * cross_entropy, 0.0)
 
     def step(
         self,
@@ -73,33 +59,28 @@ class MaskedProcess:
         x_t: Tensor,
         t: float,
         s: float,
-        table: Tensor,
-        rng: Streams,
-        sampler: Sampler,
-        belief: Tensor | None = None,
+        rng: RowGenerators,
+        policy: UnmaskingPolicy,
+        model_logits: Tensor | None = None,
     ) -> Tensor:
         """x_s ~ p(x_s | x_t), MDLM eq. 6 with x_0 drawn from the model: ``logits [B, N, V]``, ``x_t [B, N]``.
 
-        Which masked positions are revealed, the logits of exact samplers, guided or not, have no part in; the other
-        samplers judge by ``belief``, the model's logits before any temperature (``logits`` if it is not given).
+        Exact policies unmask at random; the others judge by ``model_logits``.
         """
-        mask_id = table.shape[0] - 1
-        masked = x_t == mask_id
-        ids, confidence = draw_categorical(logits, rng.uniform(*x_t.shape, device=x_t.device))
+        masked = x_t == self.mask_id
+        ids, confidence = sample_logits(logits, rng.uniform(*x_t.shape, device=x_t.device))
         if s <= 0:
             return torch.where(masked, ids, x_t)
-        alpha_t, alpha_s = self.schedule.at(t), self.schedule.at(s)
-        if belief is None:
-            belief = logits
+        if model_logits is None:
+            model_logits = logits
         else:
-            confidence = torch.softmax(belief.double(), dim=-1).gather(-1, ids[..., None]).squeeze(-1)
-        proposal = Proposal(belief, confidence, masked, alpha_t, alpha_s, rng)
-        x_s = torch.where(sampler.commit(proposal) & masked, ids, x_t)
-        if sampler.reopen:
-            x_s = torch.where(sampler.reopen(proposal) & ~masked, mask_id, x_s)
+            confidence = torch.softmax(model_logits.double(), dim=-1).gather(-1, ids[..., None]).squeeze(-1)
+        alpha_t, alpha_s = self.schedule.at(t), self.schedule.at(s)
+        info = StepInfo(model_logits, confidence, masked, alpha_t, alpha_s, rng)
+        x_s = torch.where(policy.unmask(info) & masked, ids, x_t)
+        if policy.remask:
+            x_s = torch.where(policy.remask(info) & ~masked, self.mask_id, x_s)
         return x_s
 
-    def decode(self, x: Tensor, table: Tensor) -> Tensor:
-        """The ids themselves; a mask that is left at time 0 would be a bug of the sampler."""
-        assert not bool((x == table.shape[0] - 1).any()), "a masked token is left at time 0"
-        return x
+
+PROCESSES = {"masked": lambda config, mask_id: MaskedProcess(mask_id)}

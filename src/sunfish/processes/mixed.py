@@ -13,56 +13,52 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sunfish.processes.schedules import Schedule
-from sunfish.rng import Streams, draw_categorical
-from sunfish.types import Sampler
+from sunfish.processes.base import DiscreteProcess
+from sunfish.rng import RowGenerators, sample_logits
+from sunfish.types import UnmaskingPolicy
 
 
 @dataclass(frozen=True)
-class MixedProcess:
+class MixedProcess(DiscreteProcess):
     """Each token is replaced with probability 1 - alpha(t), independently of the others, by a draw from pi.
 
     pi is [MASK] with probability 1 - ``uniform_share`` and else any of the V tokens; it is the same at all times, where
     GIDD lets the share of random tokens rise and fall. At ``uniform_share`` 1 this is UDLM's process.
 
     The clean-token distribution x_theta that :meth:`loss` and :meth:`step` take is what the *other* positions say of a
-    position: the token that stands there is weighed in by Bayes' rule. With that reading the reverse step below is
-    the exact one. Training does not minimise the bound, whose rare huge terms drown the rest, but the cross-entropy of
-    p(x_0 | x_t), that is of x_theta with that token's :meth:`evidence`; both have the same minimum.
+    position: the token that stands there is weighed in by Bayes' rule. With that meaning the reverse step below is
+    the exact one. Training does not minimize the bound, whose rare huge terms drown the rest, but the cross-entropy of
+    p(x_0 | x_t), that is of x_theta with that token's :meth:`log_likelihood`; both have the same minimum.
     """
 
-    schedule: Schedule
     uniform_share: float = 1.0
 
-    sees_time = True
-    has_bound = True
-    samplers = ("ancestral",)
+    state_kind = "tokens"
+    time_conditioned = True
+    is_elbo = True
+    fixed_count = False
+    default_sampler = "ancestral"
 
-    def corrupt(self, x0: Tensor, t: Tensor, table: Tensor, rng: Streams) -> Tensor:
+    def corrupt(self, x0: Tensor, t: Tensor, rng: RowGenerators) -> Tensor:
         """x_t ~ q(x_t | x_0) = Cat(alpha_t x_0 + (1 - alpha_t) pi) (UDLM eq. 6). All ``[B, N]``."""
         noise_rate = 1 - self.schedule.alpha(t.double())
-        mask_id = table.shape[0] - 1
         drawn = rng.uniform(*x0.shape, device=x0.device) / self.uniform_share
-        noise = torch.where(drawn < 1, (drawn * mask_id).long(), mask_id)
+        noise = torch.where(drawn < 1, (drawn * self.mask_id).long(), self.mask_id)
         return torch.where(rng.uniform(*x0.shape, device=x0.device) < noise_rate, noise, x0)
 
-    def estimated(self, logits: Tensor, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
-        """``x_t``: the state is all that a step needs."""
-        return x_t
-
-    def scored(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
+    def loss_mask(self, x_t: Tensor, t: Tensor) -> Tensor:
         """``[B, N]`` bool: every position that is not known; noise does not show which tokens it has changed."""
         return t > 0
 
-    def weight(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
+    def weight(self, x_t: Tensor, t: Tensor) -> Tensor:
         """-alpha'_t / (1 - alpha_t), as for masks (there it makes the bound), or 0 if known."""
         return self.schedule.weight(t)
 
-    def evidence(self, x_t: Tensor, t: Tensor, table: Tensor) -> Tensor:
+    def log_likelihood(self, x_t: Tensor, t: Tensor) -> Tensor:
         """log q(x_t | x_0 = v) up to a constant ``[..., V]``: log(1 + alpha / ((1 - alpha) pi)) at the token that stands
         there, 0 elsewhere; 0 everywhere if that is a mask. ``x_t`` and ``t`` are ``[...]``.
         """
-        size = table.shape[0] - 1
+        size = self.mask_id
         alpha = self.schedule.alpha(t.to(torch.promote_types(t.dtype, torch.float32)))
         noise = ((1 - alpha) * self.uniform_share / size).clamp(min=torch.finfo(alpha.dtype).tiny)
         log_ratio = torch.where(x_t < size, torch.log1p(alpha / noise), 0.0)
@@ -88,41 +84,41 @@ class MixedProcess:
         low, high = 1 - alpha, alpha / unit + 1 - alpha  # c_j of other tokens, and of the clean one
         m = alpha[..., None] / unit * torch.softmax(logits, dim=-1) + low[..., None]
         log_m = m.log()
-        own = torch.where(masked, 0, x_t)[..., None]
-        m_own, log_m_own = (part.gather(-1, own).squeeze(-1) for part in (m, log_m))
-        c_own = torch.where(x_t == x0, high, low)
-        pi_own = torch.ones_like(low)
-        if mask_share > 0:  # the mask's own probability is the same in c and m
-            of_mask = low * mask_share / unit
-            m_own, c_own = torch.where(masked, of_mask, m_own), torch.where(masked, of_mask, c_own)
-            log_m_own = torch.where(masked, of_mask.log(), log_m_own)
-            pi_own = torch.where(masked, mask_share / unit, pi_own)
+        current = torch.where(masked, 0, x_t)[..., None]
+        m_i, log_m_i = (part.gather(-1, current).squeeze(-1) for part in (m, log_m))
+        c_i = torch.where(x_t == x0, high, low)
+        pi_i = torch.ones_like(low)
+        if mask_share > 0:  # the mask's probability is the same in c and m
+            mask_mass = low * mask_share / unit
+            m_i, c_i = torch.where(masked, mask_mass, m_i), torch.where(masked, mask_mass, c_i)
+            log_m_i = torch.where(masked, mask_mass.log(), log_m_i)
+            pi_i = torch.where(masked, mask_share / unit, pi_i)
         log_m_clean = log_m.gather(-1, x0[..., None]).squeeze(-1)
         mean_log_c = (size - 1) * torch.xlogy(low, low) + torch.xlogy(high, high)
         mean_log_m = low * log_m.sum(-1) + (high - low) * log_m_clean
-        # sum_j c_j over the tokens and the mask is 1 / unit; the mask's own terms of the two means cancel.
+        # sum_j c_j over the tokens and the mask is 1 / unit; the mask's terms of the two means cancel.
         divergence = (
-            (1 / m_own - 1 / c_own) / unit
-            + (log_m_own - c_own.log()) / (unit * c_own)
-            + (mean_log_c - mean_log_m) / c_own
-        )  # fmt: skip
-        rate = -self.schedule.derivative(time) / alpha * pi_own * unit
+            (1 / m_i - 1 / c_i) / unit
+            + (log_m_i - c_i.log()) / (unit * c_i)
+            + (mean_log_c - mean_log_m) / c_i
+        )
+        rate = -self.schedule.derivative(time) / alpha * pi_i * unit
         return torch.where(known, torch.zeros_like(alpha), rate * divergence)
 
-    def posterior(self, logits: Tensor, x_t: Tensor, t: float, s: float, table: Tensor) -> Tensor:
-        """log q(x_s | x_t, x_0 = x_theta) ``[B, N, V+1]``, not normalised (UDLM eq. 15).
+    def posterior(self, logits: Tensor, x_t: Tensor, t: float, s: float) -> Tensor:
+        """log q(x_s | x_t, x_0 = x_theta) ``[B, N, V+1]``, not normalized (UDLM eq. 15).
 
         Proportional to q(x_t | x_s) q(x_s | x_theta), each a mixture of its token and of pi.
         """
-        size = table.shape[0] - 1
+        size = self.mask_id
         alpha_t, alpha_s = self.schedule.at(t), self.schedule.at(s)
         clean = F.pad(torch.softmax(logits.double(), dim=-1), (0, size + 1 - logits.shape[-1]))
         noise = clean.new_full((size + 1,), self.uniform_share / size)
         noise[-1] = 1 - self.uniform_share
         kept = alpha_t / alpha_s
-        from_here = ((1 - kept) * noise[x_t])[..., None].repeat(1, 1, size + 1)
-        from_here.scatter_add_(-1, x_t[..., None], torch.full_like(clean[..., :1], kept))
-        return (from_here * (alpha_s * clean + (1 - alpha_s) * noise)).log()
+        transition = ((1 - kept) * noise[x_t])[..., None].repeat(1, 1, size + 1)
+        transition.scatter_add_(-1, x_t[..., None], torch.full_like(clean[..., :1], kept))
+        return (transition * (alpha_s * clean + (1 - alpha_s) * noise)).log()
 
     def step(
         self,
@@ -130,16 +126,16 @@ class MixedProcess:
         x_t: Tensor,
         t: float,
         s: float,
-        table: Tensor,
-        rng: Streams,
-        sampler: Sampler,
-        belief: Tensor | None = None,
+        rng: RowGenerators,
+        policy: UnmaskingPolicy,
+        model_logits: Tensor | None = None,
     ) -> Tensor:
         """x_s ~ q(x_s | x_t, x_0 = x_theta), see :meth:`posterior`: ``logits [B, N, <= V]``, ``x_t [B, N]``."""
-        drawn = self.posterior(logits, x_t, t, s, table)
-        return draw_categorical(drawn, rng.uniform(*x_t.shape, device=x_t.device))[0]
+        posterior = self.posterior(logits, x_t, t, s)
+        return sample_logits(posterior, rng.uniform(*x_t.shape, device=x_t.device))[0]
 
-    def decode(self, x: Tensor, table: Tensor) -> Tensor:
-        """The ids themselves; a mask that is left at time 0 would be a bug of the sampler."""
-        assert not bool((x == table.shape[0] - 1).any()), "a masked token is left at time 0"
-        return x
+
+PROCESSES = {
+    "uniform": lambda config, mask_id: MixedProcess(mask_id),
+    "mixed": lambda config, mask_id: MixedProcess(mask_id, uniform_share=config.uniform_share),
+}

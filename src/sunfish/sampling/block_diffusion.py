@@ -1,22 +1,22 @@
-"""The denoising loop: block by block, streaming, with memory, for every process and every infill."""
+"""The denoising loop: block by block, streaming, with a KV cache, for every process and every policy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sunfish.config.sampling import VERIFIED, SamplingSettings
+from sunfish.config import GenerationConfig
+from sunfish.model.denoiser import Denoiser
+from sunfish.model.kv_cache import KVCache
 from sunfish.processes.schedules import time_grid
-from sunfish.rng import Streams
-from sunfish.sampling.logits import sharpen
-from sunfish.sampling.remasking import Reader, revised
-from sunfish.sampling.unmasking import get_sampler
-from sunfish.types import Condition, Denoiser, Past, Process, State
+from sunfish.rng import RowGenerators
+from sunfish.sampling.logits import warp_logits
+from sunfish.sampling.unmasking import get_policy
+from sunfish.types import Condition, Process, State, UnmaskingPolicy
 
 
 class Snapshot(NamedTuple):
@@ -30,89 +30,93 @@ class Snapshot(NamedTuple):
     done: bool
 
 
-def generate(
-    denoiser: Denoiser,
-    process: Process,
-    cond: Condition,
-    given: Tensor,
-    free: Tensor,
-    rng: Streams,
-    settings: SamplingSettings,
-    end: int | None = None,
-) -> Iterator[Tensor]:
-    """The ids of each block ``[B, <= block_length]`` as it is done; see :func:`snapshots`."""
-    for snapshot in snapshots(denoiser, process, cond, given, free, rng, settings, end):
-        if snapshot.done:
-            yield snapshot.x
-
-
 @torch.inference_mode()
-def snapshots(
+def block_diffusion(
     denoiser: Denoiser,
     process: Process,
-    cond: Condition,
-    given: Tensor,
+    condition: Condition,
+    ids: Tensor,
     free: Tensor,
-    rng: Streams,
-    settings: SamplingSettings,
+    rng: RowGenerators,
+    config: GenerationConfig,
     end: int | None = None,
 ) -> Iterator[Snapshot]:
     """Denoise the free positions block by block; yield the state after every step, and each block as it is done.
 
-    ``given [B, N]`` holds the known ids, ``free [B, N]`` is True where a token shall be drawn; the known ones have
-    time 0 and never change. With ``end`` the loop stops after the block in which every row has that id at a
-    position after the first, so that nothing behind the end of a text is computed.
+    Args:
+        denoiser: Predicts clean tokens; guided or not.
+        process: The corruption that is undone.
+        condition: The encoded prompts.
+        ids: [B, N] the known ids.
+        free: [B, N] bool, True where a token shall be drawn; the others have time 0 and never change.
+        rng: One generator a row.
+        config: Steps, block length, policy, temperature.
+        end: Stop after the block in which every row has this id at a position after the first; None: never.
+
+    Yields:
+        Snapshots, the blocks in order.
+
+    Raises:
+        UsageError: The process does not understand the policy.
     """
-    length = given.shape[1]
-    block = settings.block_length or length
-    grid = time_grid(settings.num_steps)
-    sampler = get_sampler(settings.sampler)
-    if settings.sampler.partition(":")[0] not in process.samplers:
-        raise ValueError(
-            f"sampler is {settings.sampler!r}, but the samplers of this model's process are: "
-            f"{', '.join(process.samplers)}, {VERIFIED}"
-        )
-    past: Past | None = None
-    last: Tensor | None = None  # what the memory expects at the block's first position
-    ended = torch.zeros(given.shape[0], dtype=torch.bool, device=given.device)
-    for start in range(0, length, block):
-        known, open_ = given[:, start : start + block], free[:, start : start + block]
-        # Blocks draw from streams of their own: rows need different numbers of steps, and wait for one another.
-        block_rng = rng.fork(start)
-        x = process.corrupt(known, open_.double(), denoiser.table, block_rng)
-        yield Snapshot(start, x, False)
-        logits: Tensor | None = None
-        belief: Tensor | None = None
-        for t, s in pairwise(grid):
-            if not bool(open_.any()):
-                break
-            if logits is None or process.sees_time:
-                belief = denoiser(x, t * open_.float(), cond, past, start)
-                logits = sharpen(belief, settings)
-            stepped = process.step(logits, x, t, s, denoiser.table, block_rng, sampler, belief)
-            moved = torch.where(open_ if x.ndim == 2 else open_[..., None], stepped, x)
-            # Where the time is not seen, the same canvas has the same logits: no pass is repeated.
-            if not torch.equal(moved, x):
-                x, logits = moved, None
-                yield Snapshot(start, x, False)
-                if (
-                    not process.sees_time
-                    and sampler.reopen is None
-                    and not bool(process.scored(x, open_.float(), denoiser.table).any())
-                ):
-                    break
-        ids = process.decode(x, denoiser.table)
-        if settings.revisions and bool(open_.any()):
-            reader = Reader(denoiser, cond, past, last)
-            sharp = partial(sharpen, settings=settings)
-            for version in revised(reader, process, ids, open_, start, settings.revisions, sharp, block_rng):
-                ids = version
-                yield Snapshot(start, ids, False)
-        yield Snapshot(start, ids, True)
+    length = ids.shape[1]
+    block_length = config.block_length or length
+    policy, grid = get_policy(config.sampler, process), time_grid(config.num_steps)
+    cache: KVCache | None = None
+    ended = torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
+    for start in range(0, length, block_length):
+        window = slice(start, start + block_length)
+        # Rows need different numbers of steps; with generators of its own, a block's draws depend on none before it.
+        block = _Block(ids[:, window], free[:, window], start, rng.fork(start))
+        x = block.ids
+        for x in _denoise(denoiser, process, condition, cache, block, policy, grid, config):
+            yield Snapshot(start, x, False)
+        done = process.decode(x)
+        yield Snapshot(start, done, True)
         if end is not None:
-            ended = ended | (ids[:, 1:] if start == 0 else ids).eq(end).any(dim=1)
+            ended = ended | (done[:, 1:] if start == 0 else done).eq(end).any(dim=1)
             if bool(ended.all()):
                 return
-        if start + block < length:
-            past, logits = denoiser.remember(ids, cond, past)
-            last = logits[:, -1:]
+        if start + block_length < length:
+            _, cache = denoiser.prefill(done, condition, cache)
+
+
+class _Block(NamedTuple):
+    """What a block begins with: known ids, free positions, its place, its random numbers."""
+
+    ids: Tensor  # [B, n]
+    free: Tensor  # [B, n] bool
+    start: int
+    rng: RowGenerators
+
+
+def _denoise(
+    denoiser: Denoiser,
+    process: Process,
+    condition: Condition,
+    cache: KVCache | None,
+    block: _Block,
+    policy: UnmaskingPolicy,
+    grid: list[float],
+    config: GenerationConfig,
+) -> Iterator[State]:
+    """Every state of one block, from noise at time 1 to time 0."""
+    x, free = process.corrupt(block.ids, block.free.double(), block.rng), block.free
+    yield x
+    logits: Tensor | None = None
+    model_logits: Tensor | None = None
+    for t, s in pairwise(grid):
+        if not bool(free.any()):
+            return
+        if logits is None or process.time_conditioned:
+            model_logits = denoiser.denoise(x, t * free.float(), condition, cache, block.start)
+            logits = warp_logits(model_logits, config.temperature, config.top_p)
+        stepped = process.step(logits, x, t, s, block.rng, policy, model_logits)
+        moved = torch.where(free if x.ndim == 2 else free[..., None], stepped, x)
+        if torch.equal(moved, x):
+            continue  # without time conditioning, the same canvas has the same logits: no pass is repeated
+        x, logits = moved, None
+        yield x
+        finished = not process.time_conditioned and not bool(process.loss_mask(x, free.float()).any())
+        if finished and policy.remask is None:
+            return

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
-from sunfish.config.sampling import GUIDANCE_SCALE, SamplingSettings
-from sunfish.rng import Streams
-from sunfish.sampling.block_diffusion import generate
+from sunfish.config import GenerationConfig
+from sunfish.rng import RowGenerators
+from sunfish.sampling.block_diffusion import block_diffusion
 from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.utils import UsageError
 
 GAP = re.compile(r"\[MASK(?::([^\]]*))?\]")
-OPEN = range(1, 7)  # tokens; the lengths that are tried for a gap without a number
+DEFAULT_LENGTHS = range(1, 7)  # tokens; the lengths that are tried for a gap without a number
 
 
 class Gaps(NamedTuple):
@@ -26,20 +26,24 @@ class Gaps(NamedTuple):
 
 
 def parse(text: str) -> Gaps:
-    """Cut ``text`` at its gaps. ``ValueError`` where there is none, or one with a length that is no length."""
+    """Cut ``text`` at its gaps.
+
+    Raises:
+        UsageError: There is no gap, or one with a length that is no length.
+    """
     parts = GAP.split(text)  # piece, length, piece, ..., piece
     lengths = []
     for number in parts[1::2]:
         low, dash, high = (number or "").partition("-")
         try:
-            span = OPEN if number is None else range(int(low), int(high if dash else low) + 1)
+            span = DEFAULT_LENGTHS if number is None else range(int(low), int(high if dash else low) + 1)
         except ValueError:
             span = range(0)
         if not span or span[0] < 1:
-            raise ValueError(f"the gap [MASK:{number}] has no length; write [MASK], [MASK:5] or [MASK:2-12]")
+            raise UsageError(f"the gap [MASK:{number}] has no length; write [MASK], [MASK:5] or [MASK:2-12]")
         lengths.append(span)
     if not lengths:
-        raise ValueError(
+        raise UsageError(
             f"the text {text[:40]!r} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]"
         )
     return Gaps(parts[0::2], lengths)
@@ -49,84 +53,117 @@ def parse(text: str) -> Gaps:
 def infill(
     pipeline: Pipeline,
     text: str,
+    config: GenerationConfig | None = None,
     *,
     prompt: str = "",
-    guidance_scale: float = GUIDANCE_SCALE,
-    settings: SamplingSettings | None = None,
     seed: int = 0,
     num_samples: int = 1,
 ) -> list[Generated]:
-    """Fill each gap of ``text`` ``num_samples`` times; all that is given comes back byte for byte.
+    """Fill each gap of ``text``; all that is given comes back byte for byte.
 
-    Where a length is open, one gap after the other is drafted at each of its lengths, and the draft whose text
-    is the likeliest, by its exact log-likelihood as a whole, is kept. The whole text is one block: ``block_length``
-    has no part in it. Raises ``ValueError`` for a text without gaps or longer than the context, and for the sampler
-    ``verified``.
+    Where a length is open, one gap after the other is drafted at each of its lengths, and the draft whose text is the
+    likeliest, by its exact log-likelihood as a whole, is kept.
+
+    Args:
+        pipeline: The model.
+        text: With gaps.
+        config: How tokens are drawn; None: the process's default sampler. The whole text is one block, so
+            ``block_length`` has no part in it.
+        prompt: What the text is about.
+        seed: The same seed gives the same fillings.
+        num_samples: How many fillings.
+
+    Returns:
+        ``num_samples`` texts.
+
+    Raises:
+        UsageError: The text has no gap or is longer than the context, or the sampler is ``verified``.
     """
-    settings = settings or SamplingSettings(sampler=pipeline.process.samplers[0])
-    if settings.verifies:
-        raise ValueError(
-            f"sampler is {settings.sampler!r}, which writes from left to right and cannot fill a gap; use leftmost or "
+    config = config or GenerationConfig(sampler=pipeline.process.default_sampler)
+    if config.is_verified:
+        raise UsageError(
+            f"sampler is {config.sampler!r}, which writes from left to right and cannot fill a gap; use leftmost or "
             "another"
         )
     gaps = parse(text)
     results = []
     for number in range(num_samples):
         chosen = [span[(len(span) - 1) // 2] for span in gaps.lengths]
-        best: tuple[float, Generated] | None = None
-        for at, span in enumerate(gaps.lengths):
+        best: _Filled | None = None
+        for place, span in enumerate(gaps.lengths):
             for length in span:
-                tried = [*chosen[:at], length, *chosen[at + 1 :]]
-                if best is not None and tried == chosen:
+                lengths = [*chosen[:place], length, *chosen[place + 1 :]]
+                if best is not None and lengths == chosen:
                     continue  # drafted when the gap before this one was settled
-                draft = _fill(pipeline, gaps.pieces, tried, prompt, guidance_scale, settings, seed, number)
-                if best is None or draft[0] > best[0]:
-                    best, chosen = draft, tried
+                filled = _fill(
+                    pipeline, gaps.pieces, lengths, config, prompt, RowGenerators.for_rows(seed, number, 1)
+                )
+                if best is None or filled.log_likelihood > best.log_likelihood:
+                    best, chosen = filled, lengths
         assert best is not None
-        results.append(best[1])
+        results.append(best.text)
     return results
+
+
+class _Filled(NamedTuple):
+    """One draft with gaps of certain lengths."""
+
+    log_likelihood: float
+    text: Generated
+
+
+class _Row(NamedTuple):
+    """A text with its gaps as ids."""
+
+    ids: list[int]
+    free: list[bool]
+    spans: list[slice]  # of each gap
+
+
+def _encode(pipeline: Pipeline, pieces: list[str], lengths: list[int]) -> _Row:
+    tokenizer, end = pipeline.tokenizer, pipeline.tokenizer.end
+    row = _Row([end], [False], [])
+    for i, piece in enumerate(pieces):
+        # Tokens carry their leading space, so the space before a gap belongs to the gap's first token.
+        known = tokenizer.encode(piece.removesuffix(" ") if i < len(lengths) else piece)
+        row.ids.extend(known)
+        row.free.extend([False] * len(known))
+        if i < len(lengths):
+            row.spans.append(slice(len(row.ids), len(row.ids) + lengths[i]))
+            row.ids.extend([end] * lengths[i])
+            row.free.extend([True] * lengths[i])
+    row.ids.append(end)
+    row.free.append(False)
+    limit = pipeline.model.config.context_length
+    if len(row.ids) > limit:
+        raise UsageError(
+            f"the text with its gaps has {len(row.ids)} tokens, end marks included, but this model has a context of "
+            f"{limit}; shorten it"
+        )
+    return row
 
 
 def _fill(
     pipeline: Pipeline,
-    pieces: Sequence[str],
-    lengths: Sequence[int],
+    pieces: list[str],
+    lengths: list[int],
+    config: GenerationConfig,
     prompt: str,
-    guidance_scale: float,
-    settings: SamplingSettings,
-    seed: int,
-    number: int,
-) -> tuple[float, Generated]:
-    """One draft with gaps of these lengths: its log-likelihood, and the text."""
-    tokenizer, end = pipeline.tokenizer, pipeline.tokenizer.end
-    ids, free = [end], [False]
-    spans: list[slice] = []
-    for i, piece in enumerate(pieces):
-        # Tokens carry their leading space, so the space before a gap belongs to the gap's first token.
-        known = tokenizer.encode(piece.removesuffix(" ") if i < len(lengths) else piece)
-        ids += known
-        free += [False] * len(known)
-        if i < len(lengths):
-            spans.append(slice(len(ids), len(ids) + lengths[i]))
-            ids += [end] * lengths[i]
-            free += [True] * lengths[i]
-    ids.append(end)
-    free.append(False)
-    limit = pipeline.model.config.context_length
-    if len(ids) > limit:
-        raise ValueError(
-            f"the text with its gaps has {len(ids)} tokens, end marks included, but this model reads at most "
-            f"{limit}; shorten it"
-        )
-    scale = guidance_scale if prompt or settings.negative_prompt else 0.0
-    guided, cond = pipeline.guided([prompt], scale, settings, never=[end])  # a gap is not where a text ends
-    given, mask = torch.tensor([ids], device=pipeline.device), torch.tensor([free], device=pipeline.device)
-    rng = Streams.for_rows(seed, number, 1)
-    whole = replace(settings, block_length=0)
-    done = torch.cat(list(generate(guided, pipeline.process, cond, given, mask, rng, whole)), dim=1)
+    rng: RowGenerators,
+) -> _Filled:
+    tokenizer, row = pipeline.tokenizer, _encode(pipeline, pieces, lengths)
+    if not (prompt or config.negative_prompt or config.composed_prompts):
+        config = replace(config, guidance_scale=0.0)
+    # No text ends in a gap.
+    guided, condition = pipeline.guided([prompt], config, banned_ids=[tokenizer.end])
+    ids, free = (torch.tensor([part], device=pipeline.device) for part in (row.ids, row.free))
+    whole = replace(config, block_length=0)
+    states = block_diffusion(guided, pipeline.process, condition, ids, free, rng, whole)
+    done = next(state.x for state in states if state.done)
     likelihood = pipeline.log_likelihood(done, pipeline.encode([prompt]))
     text = pieces[0]
-    for span, piece in zip(spans, pieces[1:], strict=True):
+    for span, piece in zip(row.spans, pieces[1:], strict=True):
         fill = tokenizer.decode(done[0, span].tolist())
         text += (fill.lstrip(" ") if text.endswith(" ") else fill) + piece
-    return float(likelihood), Generated(text, prompt, True, len(ids) - 2, done[0, 1:-1].tolist())
+    generated = Generated(text, prompt, True, len(row.ids) - 2, done[0, 1:-1].tolist())
+    return _Filled(float(likelihood), generated)

@@ -12,20 +12,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sunfish.checkpoint.folder import load_checkpoint
-from sunfish.config.sampling import RISING, SamplingSettings
+from sunfish.config import GenerationConfig
 from sunfish.hardware.device import PRECISIONS
-from sunfish.model.compiled import Compiled
-from sunfish.model.kernels.int8 import LEAST, LEAST_COMPILED, in_int8
+from sunfish.model.compiled import CompiledDenoiser
+from sunfish.model.denoiser import Denoiser
+from sunfish.model.kernels.int8 import MIN_INT8_NUMEL, MIN_INT8_NUMEL_COMPILED, quantize_int8
 from sunfish.model.transformer import Transformer
-from sunfish.rng import Streams
-from sunfish.sampling.block_diffusion import Snapshot, snapshots
-from sunfish.sampling.generation_config import Generation, read_generation
-from sunfish.sampling.guidance import Guided, OnePass
-from sunfish.sampling.logits import Writable
-from sunfish.sampling.sliding_window import windows
-from sunfish.sampling.speculative import verified_snapshots
+from sunfish.rng import RowGenerators
+from sunfish.sampling.block_diffusion import Snapshot, block_diffusion
+from sunfish.sampling.generation_config import read_generation_config
+from sunfish.sampling.guidance import ClassifierFreeGuidance, DistilledGuidance
+from sunfish.sampling.logits import VocabularyMask
+from sunfish.sampling.sliding_window import sliding_window
+from sunfish.sampling.speculative import speculative_decoding
 from sunfish.tokenizers.base import TextTokenizer
-from sunfish.types import Condition, Denoiser, Process
+from sunfish.types import Condition, Process
+from sunfish.utils import UsageError
 
 INT8 = "int8"
 
@@ -49,16 +51,29 @@ class Pipeline:
         process: Process,
         tokenizer: TextTokenizer,
         prompt_tokenizer: TextTokenizer | None = None,
-        generation: Generation = Generation(),  # noqa: B008 - immutable
+        generation_config: GenerationConfig = GenerationConfig(),  # noqa: B008 - immutable
         compile: bool = False,
+        min_int8_numel: int | None = None,
     ) -> None:
-        """``generation``: how it writes where a call does not say otherwise; ``compile``: see :meth:`from_checkpoint`."""
+        """Make a pipeline of its parts; :meth:`from_checkpoint` reads them from a folder.
+
+        Args:
+            model: In evaluation mode.
+            process: Its corruption.
+            tokenizer: Of texts.
+            prompt_tokenizer: Of prompts; None: that of texts.
+            generation_config: How it writes where a call does not say otherwise.
+            compile: See :meth:`from_checkpoint`.
+            min_int8_numel: Quantize matrices of at least this many weights to int8, in place; None: none.
+        """
+        if min_int8_numel is not None:
+            model = quantize_int8(model, min_int8_numel)
         self.model = model
-        self.denoiser: Denoiser = Compiled(model) if compile else model
-        self.process = process
+        self.denoiser: Denoiser = CompiledDenoiser(model) if compile else model
+        self.process = process.with_embeddings(model.token_embedding)
         self.tokenizer = tokenizer
         self.prompt_tokenizer = prompt_tokenizer or tokenizer
-        self.generation = generation
+        self.generation_config = generation_config
 
     @classmethod
     def from_checkpoint(
@@ -68,45 +83,55 @@ class Pipeline:
         precision: str = "float32",
         compile: bool = False,
     ) -> Pipeline:
-        """Load a checkpoint folder, with the settings that suit it. ``ValueError`` for anything that is none.
+        """Load a checkpoint folder, with the settings that suit it.
 
-        ``precision``: float32, or bfloat16, which takes half the memory and is faster where the processor has it, or
-        int8, for a CPU only: a quarter of the memory and faster still, with matrices rounded to 1 part in 254.
-        ``compile``: the first text takes about a minute (seconds, once that is on disk), all others less than before;
-        see :class:`sunfish.model.compiled.Compiled`.
+        Args:
+            path: The folder.
+            device: Where the model lives.
+            precision: float32; bfloat16, which takes half the memory and is faster where the processor has it; or int8,
+                for a CPU only: a quarter of the memory and faster still, with matrices rounded to 1 part in 254.
+            compile: The first text takes about a minute (seconds, once that is on disk), all others less than before;
+                see :class:`sunfish.model.compiled.CompiledDenoiser`.
+
+        Raises:
+            ValueError: The folder is no checkpoint of this version, or is damaged.
+            UsageError: There is no such precision, or not on this device.
         """
         if precision not in (*PRECISIONS, INT8):
-            raise ValueError(f"precision is {precision!r}; give one of: {', '.join(PRECISIONS)}, {INT8}")
+            raise UsageError(f"precision is {precision!r}; give one of: {', '.join(PRECISIONS)}, {INT8}")
         if precision == INT8 and torch.device(device).type != "cpu":
-            raise ValueError(
+            raise UsageError(
                 f"precision is {INT8}, which is for a CPU, but device is {device}; give bfloat16"
             )
-        loaded, generation = load_checkpoint(Path(path), device), read_generation(Path(path))
+        checkpoint, config = load_checkpoint(Path(path), device), read_generation_config(Path(path))
+        model, numel = checkpoint.model, None
         if precision == INT8:
-            model = in_int8(loaded.model, LEAST_COMPILED if compile else LEAST)
+            numel = MIN_INT8_NUMEL_COMPILED if compile else MIN_INT8_NUMEL
         else:
-            model = loaded.model.to(PRECISIONS[precision])
-        return cls(model, loaded.process, loaded.tokenizer, loaded.prompt_tokenizer, generation, compile)
+            model = model.to(PRECISIONS[precision])
+        tokenizers = (checkpoint.tokenizer, checkpoint.prompt_tokenizer)
+        return cls(model, checkpoint.process, *tokenizers, config, compile, numel)
 
     @property
     def device(self) -> torch.device:
         """Where the model lives."""
-        return self.model.table.device
+        return self.model.token_embedding.device
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
-        """The condition of ``prompts``; an empty prompt is the null prompt, as dropped ones are in training."""
+        """The condition of ``prompts``; an empty prompt is the null prompt, as dropped ones are in training.
+
+        Raises:
+            UsageError: A prompt is longer than the model's ``prompt_length``.
+        """
         rows = [self.prompt_tokenizer.encode(prompt) for prompt in prompts]
         limit = self.model.config.prompt_length
         for prompt, row in zip(prompts, rows, strict=True):
             if len(row) > limit:
-                raise ValueError(
-                    f"the prompt {prompt[:40]!r}… has {len(row)} tokens, but this model "
-                    + (
-                        f"reads at most {limit}; shorten it"
-                        if limit
-                        else "was trained without prompts; leave it out"
-                    )
+                room = f"has room for {limit}; shorten it"
+                reason = room if limit else "was trained without prompts; leave it out"
+                raise UsageError(
+                    f"the prompt {prompt[:40]!r}… has {len(row)} tokens, but this model {reason}"
                 )
         width = max(1, *(len(row) for row in rows))
         ids = torch.zeros((len(rows), width), dtype=torch.long)
@@ -117,102 +142,98 @@ class Pipeline:
         return self.model.encode(ids.to(self.device), mask.to(self.device))
 
     def guided(
-        self, prompts: Sequence[str], scale: float, settings: SamplingSettings, never: Sequence[int] = ()
+        self, prompts: Sequence[str], config: GenerationConfig, banned_ids: Sequence[int] = ()
     ) -> tuple[Denoiser, Condition]:
-        """The guided denoiser for these prompts, which writes no id in ``never``, and their condition.
+        """The guided denoiser for these prompts, and their condition.
 
         A model that takes the scale in needs one pass, unless there are negative or further prompts. What it learned is
-        guidance at the usual plausibility.
+        guidance at the default plausibility.
+
+        Raises:
+            UsageError: This checkpoint's distilled guidance does not have the scale or plausibility.
         """
-        negative = None
-        if settings.negative_prompt:
-            if scale <= 1:
-                raise ValueError(
-                    f"negative_prompt is {settings.negative_prompt[:40]!r}, but guidance_scale is {scale:g}, where "
-                    "it would not lead away from it; give a scale above 1"
+        masked, scale = VocabularyMask(self.denoiser, self.tokenizer.size, banned_ids), config.guidance_scale
+        distilled = self.model.guidance_embedding is not None and scale not in (0, 1)
+        if distilled and not config.negative_prompt and not config.composed_prompts:
+            if config.plausibility != GenerationConfig.plausibility:
+                raise UsageError(
+                    f"plausibility is {config.plausibility}, but this checkpoint learned its guidance with "
+                    f"{GenerationConfig.plausibility}; for others use the checkpoint that taught it"
                 )
-            negative = self.encode([settings.negative_prompt] * len(prompts))
-        also = [(self.encode([other] * len(prompts)), weight) for other, weight in settings.also]
-        writable = Writable(self.denoiser, self.tokenizer.size, never)
-        interval = settings.guidance_interval
-        if self.model.config.guidance_input and scale not in (0, 1) and negative is None and not also:
-            usual = SamplingSettings()
-            for name in ("plausibility", "guidance_interval", "guidance_schedule"):
-                if getattr(settings, name) != getattr(usual, name):
-                    raise ValueError(
-                        f"{name} is {getattr(settings, name)}, but this checkpoint learned its guidance with "
-                        f"{getattr(usual, name)}; for others take the checkpoint that it was taught by"
-                    )
-            return OnePass(writable, scale), self.encode(prompts)
-        rising = settings.guidance_schedule == RISING
-        guided = Guided(writable, scale, settings.plausibility, negative, also, interval, rising)
+            return DistilledGuidance(masked, scale), self.encode(prompts)
+        negative = self.encode([config.negative_prompt] * len(prompts)) if config.negative_prompt else None
+        composed = [(self.encode([text] * len(prompts)), weight) for text, weight in config.composed_prompts]
+        guided = ClassifierFreeGuidance(masked, scale, config.plausibility, negative, composed)
         return guided, self.encode(prompts)
 
     @torch.no_grad()
     def generate(
         self,
         prompts: Sequence[str],
+        config: GenerationConfig | None = None,
         *,
-        guidance_scale: float | None = None,
         seq_len: int | None = None,
-        settings: SamplingSettings | None = None,
         seed: int = 0,
         batch_size: int = 32,
         best_of: int = 1,
     ) -> list[Generated]:
-        """Write one text for each prompt ("" for no prompt), at most ``seq_len`` positions, start mark included.
+        """Write one text for each prompt.
 
-        Above the model's context_length the text goes on in windows; see :mod:`sunfish.sampling.sliding_window`.
+        Args:
+            prompts: "" for no prompt.
+            config: How tokens are drawn; None: the checkpoint's own.
+            seq_len: Positions of a text at the most, its start mark included; None: the model's context. Above that the
+                text continues in windows, see :mod:`sunfish.sampling.sliding_window`.
+            seed: The same seed gives the same texts.
+            batch_size: Texts at a time; a text does not depend on the others of its batch.
+            best_of: Draft this many for each prompt; of those that reached their end, if any, keep the one that answers
+                its prompt best by :meth:`prompt_pmi`.
 
-        Texts are written ``batch_size`` at a time; a text does not depend on the others of its batch. With ``best_of``
-        above 1 so many are drafted for each prompt; of those that reached their end, if any, the one that
-        :meth:`fit` finds to answer it best is kept.
+        Raises:
+            UsageError: An argument is out of range.
         """
         if best_of < 1:
-            raise ValueError(f"best_of is {best_of}, but at least 1 text has to be drafted")
+            raise UsageError(f"best_of is {best_of}, but at least 1 text has to be drafted")
         length = self._length(seq_len, best_of)
         if best_of > 1:
             if not all(prompts):
-                raise ValueError(f"best_of is {best_of}, but without a prompt no text answers it better")
-            drafts = self.generate(
-                [prompt for prompt in prompts for _ in range(best_of)],
-                guidance_scale=guidance_scale, seq_len=seq_len, settings=settings, seed=seed, batch_size=batch_size,
-            )  # fmt: skip
+                raise UsageError(f"best_of is {best_of}, but without a prompt no text answers it better")
+            repeated = [prompt for prompt in prompts for _ in range(best_of)]
+            drafts = self.generate(repeated, config, seq_len=seq_len, seed=seed, batch_size=batch_size)
             groups = [drafts[i : i + best_of] for i in range(0, len(drafts), best_of)]
-            return [max(group, key=lambda text: (text.finished, self.fit(text))) for group in groups]
-        settings, guidance_scale = self._usual(settings, guidance_scale)
+            return [max(group, key=lambda text: (text.finished, self.prompt_pmi(text))) for group in groups]
+        config = config or self.generation_config
         texts: list[Generated] = []
         for first in range(0, len(prompts), batch_size):
-            chosen = prompts[first : first + batch_size]
-            states = self._snapshots(chosen, guidance_scale, length, settings, seed, first)
+            batch = prompts[first : first + batch_size]
+            states = self._snapshots(batch, length, config, RowGenerators.for_rows(seed, first, len(batch)))
             ids = torch.cat([state.x for state in states if state.done], dim=1)[:, 1:].tolist()
-            texts += [self._finish(row, prompt) for row, prompt in zip(ids, chosen, strict=True)]
+            texts += [self.decode(row, prompt) for row, prompt in zip(ids, batch, strict=True)]
         return texts
 
     def stream(
         self,
         prompt: str = "",
+        config: GenerationConfig | None = None,
         *,
-        guidance_scale: float | None = None,
         seq_len: int | None = None,
-        settings: SamplingSettings | None = None,
         seed: int = 0,
         mask: str = "▒",
     ) -> Iterator[Generated]:
-        """One text as it comes into being: what there is after every step, with ``mask`` for each open position.
+        """One text as it comes into being: what there is after every step, with ``mask`` for each masked position.
 
         The last one is what :meth:`generate` returns for the same arguments.
         """
-        length = self._length(seq_len)
-        settings, guidance_scale = self._usual(settings, guidance_scale)
+        config, rng = config or self.generation_config, RowGenerators.for_rows(seed, 0, 1)
+        states = self._snapshots([prompt], self._length(seq_len), config, rng)
         written: list[int] = []
         shown = None
-        for state in self._snapshots([prompt], guidance_scale, length, settings, seed, 0):
-            x = state.x if state.x.ndim == 2 else self.process.decode(state.x, self.model.table)
+        for state in states:
+            x = state.x if state.x.ndim == 2 else self.process.decode(state.x)
             ids = written + x[0].tolist()
             if state.done:
                 written = ids
-            text = self._finish(ids[1:], prompt, mask)
+            text = self.decode(ids[1:], prompt, mask)
             if text != shown:
                 yield text
             shown = text
@@ -221,30 +242,31 @@ class Pipeline:
         self,
         prompt: str = "",
         *,
-        guidance_scale: float | None = None,
         steps: int | None = None,
         seed: int = 0,
         seq_len: int | None = None,
-        **settings: Any,
+        **config: Any,
     ) -> str:
         """The text for one prompt, in ``steps`` denoising steps a block if they are given.
 
-        ``settings`` are further fields of ``SamplingSettings``, such as ``temperature``.
+        ``config`` are fields of :class:`sunfish.config.GenerationConfig`, such as ``temperature``.
         """
         if steps is not None:
-            settings = {"sampler": self.process.samplers[0], **settings, "num_steps": steps}
-        chosen = self.generation.settings.changed(**settings)
-        return self.generate(
-            [prompt], guidance_scale=guidance_scale, seq_len=seq_len, settings=chosen, seed=seed
-        )[0].text
+            config = {"sampler": self.process.default_sampler, **config, "num_steps": steps}
+        chosen = self.generation_config.changed(**config)
+        if steps is not None and chosen.is_verified:
+            raise UsageError(
+                f"steps is {steps}, but sampler is {chosen.sampler}, which has no denoising steps"
+            )
+        return self.generate([prompt], chosen, seq_len=seq_len, seed=seed)[0].text
 
     def row(self, text: Generated) -> Tensor:
         """The ids ``[1, N]`` of a text with its start mark, and its end mark if it has one."""
         end = self.tokenizer.end
         return torch.tensor([[end, *text.ids, *[end] * text.finished]], device=self.device)
 
-    def fit(self, text: Generated) -> float:
-        """log p(text | prompt) - log p(text) in nats, both exact, by the memory: how far the text answers its prompt.
+    def prompt_pmi(self, text: Generated) -> float:
+        """log p(text | prompt) - log p(text) in nats, both exact: how far the text answers its prompt.
 
         The pointwise mutual information of Li et al. 2016 (arXiv:1510.03055, eq. 9), from one model.
         """
@@ -253,57 +275,13 @@ class Pipeline:
         return float(given - without)
 
     @torch.no_grad()
-    def log_likelihood(self, ids: Tensor, cond: Condition) -> Tensor:
+    def log_likelihood(self, ids: Tensor, condition: Condition) -> Tensor:
         """log p of each row of ``ids [B, N]`` after its start mark, ``[B]`` nats, exact, as an autoregressive model."""
-        _, logits = Writable(self.model, self.tokenizer.size).remember(ids[:, :-1], cond)
+        logits, _ = VocabularyMask(self.model, self.tokenizer.size).prefill(ids[:, :-1], condition)
         chosen = torch.log_softmax(logits.float(), dim=-1).gather(-1, ids[:, 1:, None])
         return chosen.sum(dim=(1, 2))
 
-    def _snapshots(
-        self,
-        prompts: Sequence[str],
-        guidance_scale: float,
-        length: int,
-        settings: SamplingSettings,
-        seed: int,
-        first: int,
-    ) -> Iterator[Snapshot]:
-        """Every state of one batch, its start mark first; its first text is number ``first`` of the run."""
-        guided, cond = self.guided(prompts, guidance_scale, settings)
-        end = self.tokenizer.end
-
-        def write(prefix: Tensor, length: int, rng: Streams) -> Iterator[Snapshot]:
-            if settings.verifies:
-                return verified_snapshots(guided, self.process, cond, prefix, length, rng, settings, end)
-            given = F.pad(prefix, (0, length - prefix.shape[1]), value=end)
-            free = torch.arange(length, device=self.device).expand_as(given) >= prefix.shape[1]
-            return snapshots(guided, self.process, cond, given, free, rng, settings, end)
-
-        rng = Streams.for_rows(seed, first, len(prompts))
-        start = torch.full((len(prompts), 1), end, device=self.device)
-        return windows(write, start, length, self.model.config.context_length, rng, end)
-
-    def _usual(
-        self, settings: SamplingSettings | None, guidance_scale: float | None
-    ) -> tuple[SamplingSettings, float]:
-        """What is given, and the checkpoint's own where nothing is."""
-        scale = self.generation.guidance_scale if guidance_scale is None else guidance_scale
-        return settings or self.generation.settings, scale
-
-    def _length(self, seq_len: int | None, best_of: int = 1) -> int:
-        limit = self.model.config.context_length
-        length = limit if seq_len is None else seq_len
-        if length < 2:
-            raise ValueError(
-                f"seq_len is {length}, but a text has at least 2 positions, its start mark included"
-            )
-        if best_of > 1 and length > limit:
-            raise ValueError(
-                f"seq_len is {length}, but best_of compares whole texts, which may have at most {limit} positions"
-            )
-        return length
-
-    def _finish(self, ids: list[int], prompt: str, mask: str = "") -> Generated:
+    def decode(self, ids: list[int], prompt: str, mask: str = "") -> Generated:
         """The text before the first end mark, with ``mask`` for every id that is still masked."""
         ended = self.tokenizer.end in ids
         kept = ids[: ids.index(self.tokenizer.end)] if ended else ids
@@ -313,3 +291,33 @@ class Pipeline:
             text += mask * len(run) if masked else self.tokenizer.decode(run)
             hidden += len(run) * masked
         return Generated(text, prompt, ended and not hidden, len(kept) - hidden, kept)
+
+    def _snapshots(
+        self, prompts: Sequence[str], length: int, config: GenerationConfig, rng: RowGenerators
+    ) -> Iterator[Snapshot]:
+        """Every state of one batch, its start mark first."""
+        guided, condition = self.guided(prompts, config)
+        end = self.tokenizer.end
+
+        def write(prefix: Tensor, length: int, rng: RowGenerators) -> Iterator[Snapshot]:
+            if config.is_verified:
+                return speculative_decoding(guided, self.process, condition, prefix, length, rng, config, end)
+            ids = F.pad(prefix, (0, length - prefix.shape[1]), value=end)
+            free = torch.arange(length, device=self.device).expand_as(ids) >= prefix.shape[1]
+            return block_diffusion(guided, self.process, condition, ids, free, rng, config, end)
+
+        start = torch.full((len(prompts), 1), end, device=self.device)
+        return sliding_window(write, start, length, self.model.config.context_length, rng, end)
+
+    def _length(self, seq_len: int | None, best_of: int = 1) -> int:
+        limit = self.model.config.context_length
+        length = limit if seq_len is None else seq_len
+        if length < 2:
+            raise UsageError(
+                f"seq_len is {length}, but a text has at least 2 positions, its start mark included"
+            )
+        if best_of > 1 and length > limit:
+            raise UsageError(
+                f"seq_len is {length}, but best_of compares whole texts, which may have at most {limit} positions"
+            )
+        return length

@@ -7,21 +7,31 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from sunfish.rng import Streams
+from sunfish.rng import RowGenerators
 from sunfish.sampling.block_diffusion import Snapshot
 
-Write = Callable[[Tensor, int, Streams], Iterator[Snapshot]]
+Continue = Callable[[Tensor, int, RowGenerators], Iterator[Snapshot]]
 
 
-def windows(
-    write: Write, start: Tensor, length: int, context: int, rng: Streams, end: int
+def sliding_window(
+    write: Continue, start: Tensor, length: int, context: int, rng: RowGenerators, end: int
 ) -> Iterator[Snapshot]:
-    """The start mark ``start [B, 1]``, then every state of a text of up to ``length`` positions.
+    """The start mark, then every state of a text that may be longer than the context.
 
-    ``write(prefix, length, rng)`` continues ``prefix [B, n]`` up to ``length`` positions, at most ``context``; states
-    before the prefix's end are left out. A full window is followed by one that begins with the start mark and the last
-    half of its tokens, read anew; so memory does not grow, and each token has from half to all of the context before
-    it. Stops where every row has the id ``end``.
+    A full window is followed by one that begins with the start mark and the last half of its tokens, prefilled again;
+    so the cache does not grow, and each token has from half to all of the context before it. Stops where every row has
+    the id ``end``.
+
+    Args:
+        write: Continues a prefix [B, n] up to a number of positions, at most ``context``, with generators.
+        start: [B, 1] the start mark.
+        length: Positions of the text at the most.
+        context: Positions of a window.
+        rng: One generator a row.
+        end: The id that ends a text.
+
+    Yields:
+        Snapshots; states before a prefix's end are left out.
     """
     yield Snapshot(0, start, True)
     prefix, written, number = start, start.shape[1], 0
@@ -43,5 +53,5 @@ def windows(
             return
         written += text.shape[1] - known
         prefix = torch.cat([start, text[:, -(context // 2 - 1) :]], dim=1)
-        prefix[ended] = end  # what follows a text's end is never read
+        prefix[ended] = end  # nobody reads what follows a text's end
         number += 1

@@ -1,4 +1,4 @@
-"""Self-verified writing: the canvas drafts several tokens at once, the causal memory of the same model judges them.
+"""Speculative decoding with one network: the canvas drafts several tokens, the causal mode verifies them.
 
 Speculative sampling (Leviathan et al. 2023, arXiv:2211.17192; Chen et al. 2023, arXiv:2302.01318) with one network in
 both roles. The texts have exactly the distribution of the model's autoregressive mode, guidance, temperature and
@@ -13,67 +13,81 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from sunfish.config.sampling import SamplingSettings, verified_passes
-from sunfish.rng import Streams, draw, softmax
+from sunfish.config import GenerationConfig
+from sunfish.model.denoiser import Denoiser, Draft
+from sunfish.rng import RowGenerators, sample_categorical, softmax
 from sunfish.sampling.block_diffusion import Snapshot
-from sunfish.sampling.logits import sharpen
-from sunfish.types import Condition, Denoiser, Draft, Past, Process, Start, State
+from sunfish.sampling.logits import warp_logits
+from sunfish.types import Condition, Process, Start, State
 
-TOLD = 2  # times that a draft is told its own likeliest tokens (docs/log.md)
+# Times that a draft is given its own likeliest tokens (docs/experiments/2026-11-draft-by-jacobi-iteration.md).
+JACOBI_ITERATIONS = 2
 
 
 @torch.inference_mode()
-def verified_snapshots(
+def speculative_decoding(
     denoiser: Denoiser,
     process: Process,
-    cond: Condition,
+    condition: Condition,
     prefix: Tensor,
     length: int,
-    rng: Streams,
-    settings: SamplingSettings,
+    rng: RowGenerators,
+    config: GenerationConfig,
     end: int | None = None,
 ) -> Iterator[Snapshot]:
-    """Continue ``prefix [B, n]`` up to ``length`` positions or the id ``end``; yield drafts, and what is final.
+    """Continue a prefix; yield drafts, and what is final.
 
-    Each round is a reading pass over the newest token and the ``block_length - 1`` drafted behind it, which judges and
-    remembers them, and a pass over a canvas of pure noise behind what stands, which begins with the newest token and
-    drafts the next ones; it writes from 1 to ``block_length`` tokens of each row. With one pass a round (``verified:1``)
-    the reading pass denoises a canvas behind every token that it judges, and the one behind the last that stands is the
-    next draft: fewer passes over more positions, for machines to which these cost little. It takes two for a model whose
-    canvas has a decoder of its own. At block length 1 nothing is drafted: that is the autoregressive mode.
+    Each round is a causal pass over the newest token and the ``block_length - 1`` drafted after it, which verifies them
+    and fills the cache, and a canvas pass over pure noise after the text, which begins with the newest token and drafts
+    the next ones; it writes from 1 to ``block_length`` tokens of each row. With one pass a round (``verified:1``) the
+    causal pass denoises a canvas after every token that it verifies, and the one after the last accepted token is the
+    next draft: fewer passes over more positions, for machines to which these cost little. At block length 1 nothing is
+    drafted: that is the autoregressive mode.
 
-    Rows advance each at its own pace and do not depend on one another; a state is yielded when all rows have come that
-    far, a draft where all stand at the same place. A row that has ended has the id ``end`` behind its end.
-    ``num_steps`` has no part in it.
+    Each row advances at its own pace and depends on no other. A state is yielded once all rows have reached it, a draft
+    where all rows are at the same position. A row that has ended is filled up with the id ``end``.
+
+    Args:
+        denoiser: Drafts and verifies; guided or not.
+        process: Its corruption, for the noise of the canvases.
+        condition: The encoded prompts.
+        prefix: [B, n] clean ids.
+        length: How many positions a row has at the most.
+        rng: One generator a row.
+        config: Block length, temperature, lenience; ``num_steps`` has no part in it.
+        end: The id that ends a text; None: every row is written to ``length``.
+
+    Yields:
+        Snapshots.
     """
-    drafted, at_once = settings.block_length - 1, verified_passes(settings.sampler) == 1
+    drafted = min(config.block_length, length) - 1  # no draft is longer than the text
+    single_pass = config.passes_per_round == 1
     text = _Text(prefix, length, drafted + 1, end)
-    past = denoiser.remember(prefix[:, :-1], cond)[0] if prefix.shape[1] > 1 else None
-    draft, probabilities = prefix.new_empty(len(prefix), 0), None
-    said: Draft | None = None  # of the canvas behind the newest token, where a pass has had it already
+    cache = denoiser.prefill(prefix[:, :-1], condition)[1] if prefix.shape[1] > 1 else None
+    draft_ids, draft_probabilities = prefix.new_empty(len(prefix), 0), None
+    draft: Draft | None = None  # of the canvas after the newest token
     while text.settled < length:
         newest, known = text.newest, text.written - 1
-        if drafted and not at_once:
-            noise, t = _noise(process, denoiser, newest.expand(-1, drafted + 1), rng, known=1)
-            said = denoiser.draft(noise, t, cond, past, _start(known, drafted + 1, length))
-        if said is not None:
-            draft, probabilities = _written_down(said, newest, settings, rng)
+        if drafted and not single_pass:
+            noise, t = _fully_noised(process, newest.expand(-1, drafted + 1), rng, known=1)
+            draft = denoiser.draft(noise, t, condition, cache, _start(known, drafted + 1, length))
+        if draft is not None:
+            draft_ids, draft_probabilities = sample_draft(draft, newest, config, rng)
             if bool((text.written == text.settled).all()):
-                yield Snapshot(text.settled, draft[:, : length - text.settled], False)
-        ids, drafts = torch.cat([newest, draft], dim=1), None
-        if drafted and at_once:
-            noise, t = _noise(process, denoiser, ids.repeat_interleave(drafted + 1, dim=1), rng)
+                yield Snapshot(text.settled, draft_ids[:, : length - text.settled], False)
+        ids = torch.cat([newest, draft_ids], dim=1)
+        if drafted and single_pass:
+            noise, t = _fully_noised(process, ids.repeat_interleave(drafted + 1, dim=1), rng)
             start = _start(known, ids.shape[1] + drafted + 1, length)
-            past, logits, drafts = denoiser.read_and_draft(ids, cond, past, start, noise, t)
-            at_once = drafts is not None
+            logits, cache, draft_at = denoiser.prefill_and_draft(ids, noise, t, condition, cache, start)
         else:
-            past, logits = denoiser.remember(ids, cond, past, _start(known, ids.shape[1], length))
-        tokens, counts = judge(
-            draft, probabilities, softmax(sharpen(logits, settings)), rng, settings.lenience
-        )
-        said = None if drafts is None else drafts(counts - 1)
+            logits, cache = denoiser.prefill(ids, condition, cache, _start(known, ids.shape[1], length))
+        target = softmax(warp_logits(logits, config.temperature, config.top_p))
+        tokens, counts = speculative_accept(draft_ids, draft_probabilities, target, rng, config.lenience)
+        if drafted and single_pass:
+            draft = draft_at(counts - 1)
         counts = text.write(tokens, counts)
-        past = _kept(past, known, counts, ids.shape[1])
+        cache = cache.accept(known, counts, ids.shape[1])
         if (final := text.newly_settled()) is not None:
             yield final
         if not bool(text.going.any()):
@@ -81,7 +95,7 @@ def verified_snapshots(
 
 
 class _Text:
-    """Rows that grow each at its own pace, ``[B, length]``, and how far all of them are final."""
+    """Rows ``[B, length]`` that each grow at their own pace, and how far all of them are final."""
 
     def __init__(self, prefix: Tensor, length: int, spare: int, end: int | None) -> None:
         """``spare``: how many ids a round may write beyond ``length``; nobody sees those."""
@@ -98,7 +112,7 @@ class _Text:
         return self.ids.gather(1, self.written[:, None] - 1)
 
     def write(self, tokens: Tensor, counts: Tensor) -> Tensor:
-        """Append the first ``counts [B]`` of ``tokens [B, n]``, up to the end mark or the length; how many it were."""
+        """Append the first ``counts [B]`` of ``tokens [B, n]``, up to the end mark or the length; returns how many."""
         counts = torch.where(self.going, counts.minimum(self.length - self.written), 0)
         place = torch.arange(tokens.shape[1], device=tokens.device)
         if self.end is not None:
@@ -112,7 +126,7 @@ class _Text:
         return counts
 
     def newly_settled(self) -> Snapshot | None:
-        """What all rows have come to since the last time; rows that have ended wait for none."""
+        """What has become final in all rows since the last call; rows that have ended hold up none."""
         reached = torch.where(self.going, self.written, self.length).amin()
         now, before = int(reached if bool(self.going.any()) else self.written.amax()), self.settled
         if now == before:
@@ -121,32 +135,45 @@ class _Text:
         return Snapshot(before, self.ids[:, before:now], True)
 
 
-def _noise(
-    process: Process, denoiser: Denoiser, ids: Tensor, rng: Streams, known: int = 0
-) -> tuple[State, Tensor]:
-    """Canvases of pure noise over ``ids [B, N]`` but for the first ``known`` ones, and their times ``[B, N]``."""
+def _fully_noised(process: Process, ids: Tensor, rng: RowGenerators, known: int = 0) -> tuple[State, Tensor]:
+    """Canvases of pure noise over ``ids [B, N]``, less the first ``known`` ones, and their times ``[B, N]``."""
     t = torch.ones(ids.shape, device=ids.device)
     t[:, :known] = 0.0
-    return process.corrupt(ids, t, denoiser.table, rng), t
+    return process.corrupt(ids, t, rng), t
 
 
-def _written_down(
-    draft: Draft, newest: Tensor, settings: SamplingSettings, rng: Streams
+def sample_draft(
+    draft: Draft,
+    newest: Tensor,
+    config: GenerationConfig,
+    rng: RowGenerators,
+    iterations: int = JACOBI_ITERATIONS,
 ) -> tuple[Tensor, Tensor]:
-    """Tokens ``[B, n]`` behind ``newest [B, 1]``, and the probabilities ``[B, n, V]`` that each was drawn from.
+    """Draw the tokens of a draft, and say what each was drawn from.
 
-    The likeliest tokens are told to one another, which changes which are the likeliest, and told once more: Jacobi's
-    iteration (Song et al. 2021, arXiv:2002.03629, section 3) for choosing them one after the other, which n times
-    of it would be. Then all are drawn at once. What they are told depends on nothing that was drawn, so each has the
-    probabilities that are returned, which is all that :func:`judge` asks of a draft.
+    The likeliest tokens are given to one another, which changes which are the likeliest, and given once more: Jacobi
+    iteration (Song et al. 2021, arXiv:2002.03629, section 3) for choosing them one after the other, which n iterations
+    would be. Then all are drawn at once. What they are given depends on nothing that was drawn, so each has the
+    probabilities that are returned, which is all that :func:`speculative_accept` asks of a draft.
+
+    Args:
+        draft: Logits of n positions.
+        newest: [B, 1] the id before them.
+        config: Temperature and nucleus.
+        rng: One generator a row.
+        iterations: How often the likeliest tokens are given to one another.
+
+    Returns:
+        Ids [B, n], and the probabilities [B, n, V] that they were drawn from.
     """
-    logits = draft.alone
-    for _ in range(TOLD):
-        if draft.told is not None:
+    logits = draft.marginal_logits
+    if draft.conditional_logits is not None:
+        for _ in range(iterations):
             likeliest = logits.argmax(dim=-1)
-            logits = draft.told(torch.cat([newest, likeliest[:, :-1]], dim=1))
-    probabilities = softmax(sharpen(logits, settings))
-    return draw(probabilities, rng.uniform(*probabilities.shape[:2], device=newest.device)), probabilities
+            logits = draft.conditional_logits(torch.cat([newest, likeliest[:, :-1]], dim=1))
+    probabilities = softmax(warp_logits(logits, config.temperature, config.top_p))
+    uniform = rng.uniform(*probabilities.shape[:2], device=newest.device)
+    return sample_categorical(probabilities, uniform), probabilities
 
 
 def _start(starts: Tensor, width: int, length: int) -> Start:
@@ -155,42 +182,38 @@ def _start(starts: Tensor, width: int, length: int) -> Start:
     return first if first + width <= length and bool((starts == first).all()) else starts
 
 
-def _kept(grown: Past, remembered: Tensor, counts: Tensor, width: int) -> Past:
-    """The memory after a round: of each row its ``remembered [B]`` tokens, and the first ``counts [B]`` of the
-    ``width`` new ones, which lie behind all old ones in ``grown``."""
-    rows, old = len(counts), grown.shape[4] - width
-    total = remembered + counts
-    longest = int(total.amax())
-    if bool((total == longest).all()) and bool((remembered == old).all()):
-        return grown[..., :longest, :]
-    slots = torch.arange(longest, device=grown.device)
-    where = torch.where(slots < remembered[:, None], slots, old + slots - remembered[:, None])
-    where = where.clamp(max=grown.shape[4] - 1).repeat(grown.shape[2] // rows, 1)
-    return grown.gather(4, where[:, None, :, None].expand(*grown.shape[:4], -1, grown.shape[5]))
-
-
-def judge(
-    draft: Tensor, draft_probabilities: Tensor | None, target: Tensor, rng: Streams, lenience: float = 1.0
+def speculative_accept(
+    draft_ids: Tensor,
+    draft_probabilities: Tensor | None,
+    target: Tensor,
+    rng: RowGenerators,
+    lenience: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    """The accepted start of each row of ``draft [B, n]`` and one more token, distributed as ``target`` says.
+    """Accept the start of each row of a draft and draw one more token, distributed as ``target`` says.
 
-    ``draft_probabilities [B, n, V]`` is what each drafted token was drawn from, ``target [B, n + 1, V]`` what the
-    tokens after each position shall be drawn from. Token i is accepted with probability min(1, p_i / q_i); the first
-    one that is not is replaced by a draw from max(0, p - q), normalised (Leviathan et al., section 2.3). ``lenience`` l
-    has l q in place of q: more is accepted, and no token is written with more than 1 / l of its probability p, none at
-    all where p is 0 (appendix A.5). Returns tokens ``[B, n + 1]``, and how many of each row count, ``[B]``, 1 to n + 1.
+    Token i is accepted with probability min(1, p_i / q_i); the first one that is not is replaced by a draw from
+    max(0, p - q), normalized (Leviathan et al. 2023, section 2.3). ``lenience`` l has l q in place of q: more is
+    accepted, and no token is written with more than 1 / l of its probability p, none at all where p is 0 (appendix A.5).
+
+    Args:
+        draft_ids: [B, n].
+        draft_probabilities: [B, n, V] what each drafted token was drawn from; None where n is 0.
+        target: [B, n + 1, V] what the tokens after each position shall be drawn from.
+        rng: One generator a row.
+        lenience: In (0, 1]; 1 is exact.
+
+    Returns:
+        Tokens [B, n + 1], and how many of each row count [B], 1 to n + 1.
     """
-    rows, count = draft.shape
-    accepted, last = torch.zeros(rows, dtype=torch.long, device=draft.device), target[:, count]
+    rows, count = draft_ids.shape
+    accepted, last = torch.zeros(rows, dtype=torch.long, device=draft_ids.device), target[:, count]
     if draft_probabilities is not None:
-        p = target[:, :count].gather(-1, draft[..., None]).squeeze(-1)
-        q = lenience * draft_probabilities.gather(-1, draft[..., None]).squeeze(-1)
-        refused = rng.uniform(rows, count, device=draft.device) * q >= p
-        accepted = torch.where(refused.any(1), refused.int().argmax(1), count)
-        row, at = torch.arange(rows, device=draft.device), accepted.clamp(max=count - 1)
-        rest = (target[row, at] - lenience * draft_probabilities[row, at]).clamp(min=0)
-        last = torch.where((accepted < count)[:, None], rest, last)
-    token = draw(last, rng.uniform(rows, device=draft.device))
-    return torch.cat([draft, token[:, None]], dim=1).scatter(
-        1, accepted[:, None], token[:, None]
-    ), accepted + 1
+        p = target[:, :count].gather(-1, draft_ids[..., None]).squeeze(-1)
+        q = lenience * draft_probabilities.gather(-1, draft_ids[..., None]).squeeze(-1)
+        rejected = rng.uniform(rows, count, device=draft_ids.device) * q >= p
+        accepted = torch.where(rejected.any(1), rejected.int().argmax(1), count)
+        row, place = torch.arange(rows, device=draft_ids.device), accepted.clamp(max=count - 1)
+        residual = (target[row, place] - lenience * draft_probabilities[row, place]).clamp(min=0)
+        last = torch.where((accepted < count)[:, None], residual, last)
+    token = sample_categorical(last, rng.uniform(rows, device=draft_ids.device))[:, None]
+    return torch.cat([draft_ids, token], dim=1).scatter(1, accepted[:, None], token), accepted + 1

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-from sunfish.tokenizers.base import END, TextTokenizer
+from sunfish.tokenizers.base import END_OF_TEXT, TextTokenizer
+from sunfish.utils import UsageError
 
-__all__ = ["END", "TextTokenizer", "build_tokenizer", "tokenizer_kinds", "whole_corpus"]
+__all__ = ["END_OF_TEXT", "TextTokenizer", "build_tokenizer", "tokenizer_kinds", "whole_corpus"]
 
 
 def tokenizer_kinds() -> list[str]:
@@ -19,13 +20,33 @@ def tokenizer_kinds() -> list[str]:
 
 
 def build_tokenizer(kind: str, vocab_size: int, texts: Iterable[str]) -> TextTokenizer:
-    """The tokenizer ``kind``, a name or the path of a vocabulary; a trained one has at most ``vocab_size``
-    ids."""
-    return _module(kind).build(kind, vocab_size, texts)
+    """The tokenizer of a kind, trained where the kind is one that learns.
+
+    Args:
+        kind: A name, or the path of a published vocabulary.
+        vocab_size: Ids of a trained tokenizer at most.
+        texts: What it learns from.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        UsageError: ``kind`` is neither a name nor a path that exists, or ``vocab_size`` is too small for it.
+        ValueError: A vocabulary at a path cannot be read, or there is no text to learn from.
+    """
+    tokenizer: TextTokenizer = _module(kind).build(kind, vocab_size, texts)
+    return tokenizer
 
 
 def whole_corpus(kind: str) -> bool:
-    """Whether ``kind`` must see every text of the corpus, where a sample is enough for the others."""
+    """Whether a tokenizer must see every text of the corpus, where a sample is enough for the others.
+
+    Args:
+        kind: A name, or the path of a published vocabulary.
+
+    Raises:
+        UsageError: ``kind`` is neither a name nor a path that exists.
+    """
     return getattr(_module(kind), "WHOLE_CORPUS", False)
 
 
@@ -34,7 +55,7 @@ def _module(kind: str) -> ModuleType:
         return importlib.import_module(f"{__name__}.{kind}")
     if kind and Path(kind).expanduser().exists():
         return importlib.import_module(f"{__name__}.pretrained")
-    raise ValueError(
+    raise UsageError(
         f"tokenizer is {kind!r}, neither a kind ({', '.join(tokenizer_kinds())}) nor a path that exists; "
         "give a kind, a tokenizer.json, or a folder with encoder.json and vocab.bpe"
     )

@@ -1,4 +1,4 @@
-"""The one tokenizer class: a Hugging Face ``tokenizers.Tokenizer`` with exact, loud edges.
+"""The one tokenizer class: a Hugging Face ``tokenizers.Tokenizer`` whose errors name what is wrong.
 
 Whatever its kind (byte-level BPE, bytes, characters, a published vocabulary), a tokenizer is a single
 ``tokenizer.json``, so that a checkpoint carries one file and nothing has to be registered anywhere.
@@ -9,71 +9,113 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tokenizers import Encoding
+from tokenizers import Encoding, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Engine
 
-END = "<|endoftext|>"
-ENDS = (END, "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>", "[SEP]")  # end marks of published vocabularies
+from sunfish.utils import UsageError
+
+END_OF_TEXT = "<|endoftext|>"
+# The end marks of published vocabularies, the first that a vocabulary has counts.
+KNOWN_END_MARKS = (END_OF_TEXT, "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>", "[SEP]")
+BYTE_VOCAB_SIZE = 257  # the 256 bytes and the end mark
 
 
 class TextTokenizer:
     """Text to ids and back.
 
-    ``size`` is the number of ids, ``end`` the id that begins and ends every text. The end mark is a control
-    id only: the characters ``<|endoftext|>`` in a user's text are encoded as ordinary text, so no text can
-    end a document.
+    The end mark is a control id only: the characters ``<|endoftext|>`` in a user's text are encoded as
+    ordinary text, so no text can end a document.
+
+    Attributes:
+        size: Number of ids.
+        end: The id that begins and ends every text.
+        unknown: The id that a published vocabulary puts in place of what it cannot write, or None.
     """
 
     def __init__(self, engine: Engine) -> None:
-        """Wrap ``engine``; a vocabulary without any known end mark gets ``<|endoftext|>`` as its last id."""
+        """Wrap ``engine``; a vocabulary without any known end mark gets ``<|endoftext|>`` as its last id.
+
+        Raises:
+            ValueError: Some ids below the largest one are of no token.
+        """
         engine.no_padding()
         engine.no_truncation()
-        end = next((mark for mark in ENDS if engine.token_to_id(mark) is not None), None)
+        known = (mark for mark in KNOWN_END_MARKS if engine.token_to_id(mark) is not None)
+        end_mark = next(known, END_OF_TEXT)
         # (Re-)registering it as special keeps its id and keeps it out of decoded text.
-        engine.add_special_tokens([end or END])
+        engine.add_special_tokens([end_mark])
         engine.encode_special_tokens = True  # not stored in tokenizer.json, hence set on every load
+        vocabulary = engine.get_vocab(with_added_tokens=True)
         self.engine = engine
-        self.end: int = engine.get_vocab(with_added_tokens=True)[end or END]
-        self.size: int = max(engine.get_vocab(with_added_tokens=True).values()) + 1
-        unknown = getattr(engine.model, "unk_token", None)
-        self.unknown: int | None = engine.token_to_id(unknown) if unknown else None
-        """The id that a published vocabulary puts in place of what it cannot write, if it has one."""
-        if self.size > engine.get_vocab_size(with_added_tokens=True):
-            missing = self.size - engine.get_vocab_size(with_added_tokens=True)
+        self.end: int = vocabulary[end_mark]
+        self.size: int = max(vocabulary.values()) + 1
+        unknown_token = getattr(engine.model, "unk_token", None)
+        self.unknown: int | None = engine.token_to_id(unknown_token) if unknown_token else None
+        missing = self.size - engine.get_vocab_size(with_added_tokens=True)
+        if missing > 0:
             raise ValueError(
                 f"the vocabulary has {missing} holes below its largest id {self.size - 1}; repair its files"
             )
 
     def encode(self, text: str) -> list[int]:
-        """The ids of ``text``, without end marks. ``ValueError`` for what the vocabulary cannot write."""
-        return self._run(text).ids
+        """The ids of a text, without end marks.
+
+        Args:
+            text: Any text that the vocabulary can write.
+
+        Raises:
+            ValueError: The vocabulary cannot write a character of it.
+        """
+        return self._encoding(text).ids
 
     def encodings(self, texts: Sequence[str]) -> list[Encoding]:
-        """The engine's encodings of many texts at once, which also know the characters that each id covers."""
+        """The engine's encodings of many texts at once, which also know the characters that each id covers.
+
+        Args:
+            texts: Any texts that the vocabulary can write.
+
+        Raises:
+            ValueError: The vocabulary cannot write a character of one of them.
+        """
         try:
             return self.engine.encode_batch(list(texts), add_special_tokens=False)
-        except Exception:
-            return [self._run(text) for text in texts]  # names the text that is to blame
+        except Exception:  # the library raises bare Exception; one by one, the text to blame is named
+            return [self._encoding(text) for text in texts]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ``ids``. End marks print nothing; an id outside the vocabulary is a ``ValueError``."""
-        known = [int(i) for i in ids]
-        for i in known:
-            if not 0 <= i < self.size:
+        """The text of ids; end marks print nothing.
+
+        Args:
+            ids: Numbers from 0 to ``size - 1``.
+
+        Raises:
+            ValueError: An id is outside the vocabulary.
+        """
+        numbers = [int(i) for i in ids]
+        for number in numbers:
+            if not 0 <= number < self.size:
                 raise ValueError(
-                    f"token id {i} is outside the vocabulary of {self.size} ids (0 to {self.size - 1})"
+                    f"token id {number} is outside the vocabulary of {self.size} ids (0 to {self.size - 1})"
                 )
-        return self.engine.decode([i for i in known if i != self.end], skip_special_tokens=False)
+        return self.engine.decode([n for n in numbers if n != self.end], skip_special_tokens=False)
 
     def save(self, path: str | Path) -> None:
-        """Write ``path`` (a ``tokenizer.json``)."""
+        """Write the tokenizer to ``path``, a ``tokenizer.json``."""
         self.engine.save(str(path))
 
     @staticmethod
     def load(path: str | Path) -> TextTokenizer:
-        """Read a ``tokenizer.json``; ``ValueError`` where it is missing or is none."""
+        """Read a ``tokenizer.json``.
+
+        Args:
+            path: The file.
+
+        Raises:
+            UsageError: The file does not exist.
+            ValueError: It is no tokenizer.
+        """
         if not Path(path).is_file():
-            raise ValueError(f"there is no tokenizer at {path}; give a tokenizer.json")
+            raise UsageError(f"there is no tokenizer at {path}; give a tokenizer.json")
         try:
             engine = Engine.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
@@ -83,32 +125,53 @@ class TextTokenizer:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return _from_json, (self.engine.to_str(),)
 
-    def _run(self, text: str) -> Encoding:
+    def _encoding(self, text: str) -> Encoding:
         try:
             return self.engine.encode(text, add_special_tokens=False)
-        except Exception as error:
-            raise ValueError(_why(self.engine, text, error)) from error
+        except Exception as error:  # the library raises bare Exception
+            raise ValueError(_explain(self.engine, text, error)) from error
+
+
+def byte_level_engine(model: models.BPE) -> Engine:
+    """An engine for the bytes of a text, as in GPT-2, but without a space before it: decoding is exact."""
+    engine = Engine(model)
+    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    engine.decoder = decoders.ByteLevel()
+    return engine
+
+
+def check_room_for_bytes(kind: str, vocab_size: int) -> None:
+    """Refuse a vocabulary that cannot hold every byte.
+
+    Raises:
+        UsageError: ``vocab_size`` is below ``BYTE_VOCAB_SIZE``.
+    """
+    if vocab_size < BYTE_VOCAB_SIZE:
+        raise UsageError(
+            f"vocab_size is {vocab_size}, but {kind} needs at least {BYTE_VOCAB_SIZE} "
+            "(256 bytes and the end mark)"
+        )
 
 
 def _from_json(text: str) -> TextTokenizer:
     return TextTokenizer(Engine.from_str(text))
 
 
-def _why(engine: Engine, text: str, error: Exception) -> str:
-    """Name the character that could not be encoded, where there is one."""
+def _explain(engine: Engine, text: str, error: Exception) -> str:
+    """Why ``text`` could not be encoded: the character to blame, where there is one."""
     if not isinstance(text, str):
         return f"text to encode is {type(text).__name__}, not a string"
-    for at, character in enumerate(text):
+    for position, character in enumerate(text):
+        code = f"U+{ord(character):04X}"
         if 0xD800 <= ord(character) < 0xE000:
-            return (
-                f"text has a lone surrogate U+{ord(character):04X} at character {at}; it is no valid Unicode"
-            )
-    for at, character in enumerate(text):
+            return f"text has a lone surrogate {code} at character {position}; it is no valid Unicode"
+    for position, character in enumerate(text):
         try:
             engine.encode(character, add_special_tokens=False)
-        except Exception:
+        except Exception:  # the library raises bare Exception
             return (
-                f"character {character!r} (U+{ord(character):04X}) at position {at} is not in the vocabulary "
-                f"of {engine.get_vocab_size()} ids; use a tokenizer that covers it, such as bpe or bytes"
+                f"character {character!r} (U+{ord(character):04X}) at position {position} is not in the "
+                f"vocabulary of {engine.get_vocab_size()} ids; use a tokenizer that covers it, "
+                "such as bpe or bytes"
             )
     return f"text cannot be encoded: {error}"

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import models, pre_tokenizers, trainers
 
-from sunfish.tokenizers.base import END, TextTokenizer
-
-SMALLEST = 257  # the 256 bytes and the end mark
+from sunfish.tokenizers.base import END_OF_TEXT, TextTokenizer, byte_level_engine, check_room_for_bytes
 
 
 def build(name: str, vocab_size: int, texts: Iterable[str]) -> TextTokenizer:
-    """Learn merges from ``texts`` until there are ``vocab_size`` ids (Sennrich et al. 2016; on bytes as in
-    GPT-2).
+    """Learn merges from ``texts`` until there are ``vocab_size`` ids.
 
-    No space is put before a text, so that decoding returns exactly the text. A corpus with few different
-    words yields fewer ids than asked for.
+    Source: Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units"; on bytes as in
+    GPT-2.
+
+    Args:
+        name: ``bpe``.
+        vocab_size: Ids at most; a corpus with few different words yields fewer.
+        texts: What is learned from.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        UsageError: ``vocab_size`` has no room for every byte.
     """
-    if vocab_size < SMALLEST:
-        raise ValueError(
-            f"vocab_size is {vocab_size}, but bpe needs at least {SMALLEST} (256 bytes and the end mark)"
-        )
-    engine = Tokenizer(models.BPE())
-    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    engine.decoder = decoders.ByteLevel()
+    check_room_for_bytes(name, vocab_size)
+    engine = byte_level_engine(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
-        special_tokens=[END],
+        special_tokens=[END_OF_TEXT],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )

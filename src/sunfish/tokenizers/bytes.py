@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import models, pre_tokenizers
 
-from sunfish.tokenizers.base import END, TextTokenizer
+from sunfish.tokenizers.base import END_OF_TEXT, TextTokenizer, byte_level_engine, check_room_for_bytes
 
 
 def build(name: str, vocab_size: int, texts: Iterable[str]) -> TextTokenizer:
-    """257 ids, whatever ``texts``: the end mark is id 0, the byte alphabet follows."""
-    if vocab_size < 257:
-        raise ValueError(f"vocab_size is {vocab_size}, but bytes needs 257 (256 bytes and the end mark)")
+    """257 ids: the end mark is id 0, the byte alphabet follows.
+
+    Args:
+        name: ``bytes``.
+        vocab_size: At least 257.
+        texts: Has no effect.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        UsageError: ``vocab_size`` has no room for every byte.
+    """
+    check_room_for_bytes(name, vocab_size)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {END: 0, **{symbol: i + 1 for i, symbol in enumerate(alphabet)}}
-    engine = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    # Splitting into words first only keeps the pieces short; without merges it changes no id.
-    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
-    engine.decoder = decoders.ByteLevel()
-    return TextTokenizer(engine)
+    vocabulary = {END_OF_TEXT: 0, **{symbol: i + 1 for i, symbol in enumerate(alphabet)}}
+    # The engine divides a text into words first. Without merges that changes no id and keeps the pieces short.
+    return TextTokenizer(byte_level_engine(models.BPE(vocab=vocabulary, merges=[])))

@@ -7,23 +7,36 @@ from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from sunfish.tokenizers.base import END, TextTokenizer
+from sunfish.tokenizers.base import END_OF_TEXT, TextTokenizer
 
 WHOLE_CORPUS = True  # an alphabet is complete only when every text was seen
 
 
 def build(name: str, vocab_size: int, texts: Iterable[str]) -> TextTokenizer:
-    """The ``vocab_size - 1`` most frequent characters of ``texts``, in code point order, after the end mark.
+    """The most frequent characters of ``texts``, in code point order, after the end mark.
 
     A character outside that alphabet cannot be encoded: a ``ValueError`` that names it, never a substitute.
+
+    Args:
+        name: ``characters``.
+        vocab_size: Ids at most, the end mark included.
+        texts: What the alphabet is taken from.
+
+    Returns:
+        The tokenizer.
+
+    Raises:
+        ValueError: The texts have no characters.
     """
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)
     if not counts:
-        raise ValueError("tokenizer is 'characters', but the corpus has no characters to learn from")
-    kept = sorted(counts, key=lambda c: (-counts[c], c))[: vocab_size - 1]
-    vocabulary = {END: 0, **{c: i + 1 for i, c in enumerate(sorted(kept))}}
+        raise ValueError(
+            f"tokenizer is {name!r}, but the corpus has no characters to learn from; give it texts"
+        )
+    alphabet = sorted(counts, key=lambda character: (-counts[character], character))[: vocab_size - 1]
+    vocabulary = {END_OF_TEXT: 0, **{character: i + 1 for i, character in enumerate(sorted(alphabet))}}
     # The vocabulary lacks this token, so that the engine fails at an unknown character and replaces nothing.
     engine = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token="<unknown character>"))
     engine.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")

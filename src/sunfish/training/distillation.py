@@ -8,19 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sunfish.checkpoint.folder import load_checkpoint
-from sunfish.config import TrainingConfig
-from sunfish.config.sampling import SamplingSettings
+from sunfish.checkpoint.folder import first_mismatch, load_checkpoint
+from sunfish.config import GenerationConfig, TrainingConfig
 from sunfish.model.transformer import Transformer
-from sunfish.rng import Streams
-from sunfish.sampling.guidance import LARGEST_LEARNED, Guided
+from sunfish.rng import RowGenerators
+from sunfish.sampling.guidance import MAX_DISTILLED_SCALE, classifier_free_guidance
 from sunfish.tokenizers.base import TextTokenizer
-from sunfish.training.loss import Losses, draft_loss, places, training_times
+from sunfish.training.loss import Losses, draft_loss, flat_indices
+from sunfish.training.time_sampling import sample_training_times
 from sunfish.types import Batch, Process
 
 
 class Distillation:
-    """The objective of ``sunfish distill-guidance``, called as :func:`sunfish.training.loss.objective` is."""
+    """The objective of ``sunfish distill-guidance``, called as :func:`sunfish.training.loss.training_loss` is."""
 
     def __init__(self, teacher: Transformer) -> None:
         self.teacher = teacher
@@ -29,16 +29,17 @@ class Distillation:
     def start(cls, path: Path, model: Transformer, tokenizer: TextTokenizer) -> Distillation:
         """Load the teacher and give its weights to ``model``; the input of the scale starts at zero.
 
-        ``ValueError`` where the teacher takes a scale in itself, has another shape or another tokenizer.
+        Raises:
+            ValueError: the teacher was distilled itself, cannot guide, or has another shape or tokenizer.
         """
-        loaded = load_checkpoint(path, model.table.device)
-        if loaded.config.model.guidance_input:
+        loaded = load_checkpoint(path, model.token_embedding.device)
+        if loaded.config.training.distills:
             raise ValueError(f"the teacher {path} has learned one-pass guidance already; sample it as it is")
         if not loaded.config.model.prompt_length:
             raise ValueError(
                 f"the teacher {path} was trained without prompts, so there is nothing to guide by"
             )
-        if loaded.config.model.vector_input:
+        if loaded.process.self_conditioned:
             raise ValueError(
                 f"the teacher {path} is a gaussian model; guidance in one pass is for the other processes only"
             )
@@ -50,8 +51,10 @@ class Distillation:
         try:
             left = model.load_state_dict(loaded.model.state_dict(), strict=False)
         except RuntimeError as why:
-            raise ValueError(f"the teacher {path} has another shape than the model: {why}") from why
-        assert left.missing_keys == ["guidance.weight"] and not left.unexpected_keys, left
+            raise ValueError(
+                f"the teacher {path} has another shape than the model: {first_mismatch(why)}"
+            ) from why
+        assert left.missing_keys == ["guidance_embedding.weight"] and not left.unexpected_keys, left
         return cls(loaded.model.requires_grad_(False))
 
     def __call__(
@@ -65,36 +68,45 @@ class Distillation:
     ) -> Losses:
         """KL(teacher || model) in nats: the mean over unknown positions of the canvas, and over next tokens.
 
-        The scale is uniform in [0, LARGEST_LEARNED], one a step (Meng et al. 2023, arXiv:2210.03142, algorithm 1;
+        The scale is uniform in [0, MAX_DISTILLED_SCALE], one a step (Meng et al. 2023, arXiv:2210.03142, algorithm 1;
         here the divergence of categorical distributions takes the place of the squared error).
         """
-        scale = LARGEST_LEARNED * float(torch.rand((), generator=generator))
-        t = training_times(batch, block_length, process, training, generator)
+        scale = MAX_DISTILLED_SCALE * float(torch.rand((), generator=generator))
+        t = sample_training_times(batch, block_length, process, training, generator)
         dropped = (torch.rand(batch.x0.shape[0], generator=generator) < training.prompt_dropout).to(t.device)
-        x_t = process.corrupt(batch.x0, t, model.table, Streams([generator]))
-        scored = process.scored(x_t, t, model.table)
+        x_t = process.corrupt(batch.x0, t, RowGenerators([generator]))
+        scored = process.loss_mask(x_t, t)
         real = torch.arange(batch.x0.shape[1], device=t.device) < (batch.lengths - 1)[:, None]
-        with torch.no_grad():
-            guided = Guided(self.teacher, scale, SamplingSettings.plausibility)
-            cond = self.teacher.encode(batch.prompt, batch.prompt_mask).drop(dropped)
-            past, next_wanted = guided.remember(batch.x0, cond)
-            wanted = guided(x_t, t, cond, past, 0, block_length)
-        cond = model.encode(batch.prompt, batch.prompt_mask).drop(dropped).at_scale(scale)
-        past, next_logits = model.remember(batch.x0, cond)
-        hidden = model.canvas(x_t, t, cond, past, 0, block_length)
-        logits = model.head(hidden)
-        next_token = divergence(next_wanted[real], next_logits[real])
-        canvas = divergence(wanted[scored], logits[scored])
+        teacher_next, teacher_canvas = self._teacher_logits(batch, x_t, t, dropped, block_length, scale)
+        condition = model.encode(batch.prompt, batch.prompt_mask).drop(dropped).at_scale(scale)
+        text_hidden, canvas_hidden = model.joint_pass(batch.x0, x_t, t, condition, block_length)
+        next_token = divergence(teacher_next[real], model.head(text_hidden[real]))
+        canvas = divergence(teacher_canvas[scored], model.head(canvas_hidden[scored]))
         weight = training.next_token_weight
-        draft = draft_loss(model, hidden, batch.x0, places(scored))
+        draft = draft_loss(model, canvas_hidden, batch.x0, flat_indices(scored))
         total = (1 - weight) * canvas + weight * next_token + draft
         return Losses(total, canvas.detach(), canvas.detach(), next_token.detach(), draft.detach())
 
+    @torch.no_grad()
+    def _teacher_logits(
+        self, batch: Batch, x_t: Tensor, t: Tensor, dropped: Tensor, block_length: int, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        """The teacher's guided logits of next tokens and of the canvas, ``[B, N, V]`` each."""
+        condition = self.teacher.encode(batch.prompt, batch.prompt_mask).drop(dropped).with_null()
+        x0, x_t, t = (torch.cat([part, part]) for part in (batch.x0, x_t, t))
 
-def divergence(wanted: Tensor, logits: Tensor) -> Tensor:
-    """Mean KL in nats of ``softmax(logits [M, V])`` from ``softmax(wanted [M, V])``, whose logits may be -inf."""
-    if not len(wanted):
+        def guided(hidden: Tensor) -> Tensor:
+            conditional, unconditional = self.teacher.head(hidden).float().chunk(2)
+            return classifier_free_guidance(conditional, unconditional, scale, GenerationConfig.plausibility)
+
+        text_hidden, canvas_hidden = self.teacher.joint_pass(x0, x_t, t, condition, block_length)
+        return guided(text_hidden), guided(canvas_hidden)
+
+
+def divergence(teacher: Tensor, logits: Tensor) -> Tensor:
+    """Mean KL in nats of ``softmax(logits [M, V])`` from ``softmax(teacher [M, V])``, whose logits may be -inf."""
+    if not len(teacher):
         return logits.sum()
     predicted = torch.log_softmax(logits.float(), dim=-1)
-    target = torch.log_softmax(wanted.float(), dim=-1).clamp(min=-1e4)
+    target = torch.log_softmax(teacher.float(), dim=-1).clamp(min=-1e4)
     return F.kl_div(predicted, target, reduction="batchmean", log_target=True)

@@ -7,15 +7,17 @@ from typing import NamedTuple
 
 import torch
 
-from sunfish.data.dataloader import Batches
+from sunfish.data.dataloader import BatchLoader
+from sunfish.hardware.device import autocast
 from sunfish.model.transformer import Transformer
-from sunfish.rng import Streams, generator_of
-from sunfish.training.loss import block_times, losses_at
+from sunfish.rng import RowGenerators, make_generator
+from sunfish.training.loss import losses_at
+from sunfish.training.time_sampling import sample_block_times
 from sunfish.types import Process
 
 
 class Validation(NamedTuple):
-    """Nats per token over held-out texts, prompts given, unless it says otherwise."""
+    """Nats/token over held-out texts, prompts given, unless it says otherwise."""
 
     bound: float  # upper bound of the negative log-likelihood, the whole text as one block (see `proven`)
     bits_per_byte: float  # the same bound, per byte of text
@@ -31,7 +33,7 @@ class Validation(NamedTuple):
 def validate(
     model: Transformer,
     process: Process,
-    batches: Batches,
+    batches: BatchLoader,
     texts: int,
     batch_size: int,
     block_lengths: tuple[int, ...],
@@ -42,26 +44,27 @@ def validate(
 
     Both prompt conditions of ``prompt_gain`` see the same corrupted texts, which cancels most of the variance.
     """
-    device = model.table.device
-    shortest = min(length or model.config.context_length for length in block_lengths)
+    device, whole_text = model.token_embedding.device, model.config.context_length
+    process = process.with_embeddings(model.token_embedding)
+    shortest = min(length or whole_text for length in block_lengths)
     sums = dict.fromkeys(("bound", "block", "next", "shuffled"), 0.0)
     tokens = count = 0
     right = batches.in_order(texts, batch_size)
     wrong_prompts = batches.in_order(texts, batch_size, wrong_prompts=True)
     for number, pair in enumerate(zip(right, wrong_prompts, strict=True)):
-        batch, other = (one.to(device) for one in pair)
-        generator = generator_of("validation", seed, number)
+        batch, other = (part.to(device) for part in pair)
+        generator = make_generator("validation", seed, number)
         real = int((batch.lengths - 1).sum())
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            cond = model.encode(batch.prompt, batch.prompt_mask)
+        with autocast(device, dtype):
+            condition = model.encode(batch.prompt, batch.prompt_mask)
             shuffled = model.encode(other.prompt, other.prompt_mask)
-            t = block_times(batch, 0, 0.0, 1.0, generator)
-            x_t = process.corrupt(batch.x0, t, model.table, Streams([generator]))
-            whole = losses_at(model, process, batch, cond, x_t, t, 0, 0.5, evaluates=True)
-            wrong = losses_at(model, process, batch, shuffled, x_t, t, 0, 0.0, evaluates=True)
-            t = block_times(batch, shortest, 0.0, 1.0, generator)
-            x_t = process.corrupt(batch.x0, t, model.table, Streams([generator]))
-            short = losses_at(model, process, batch, cond, x_t, t, shortest, 0.0, evaluates=True)
+            t = sample_block_times(batch, whole_text, 0.0, 1.0, generator)
+            x_t = process.corrupt(batch.x0, t, RowGenerators([generator]))
+            whole = losses_at(model, process, batch, condition, x_t, t, whole_text, 0.5, evaluating=True)
+            wrong = losses_at(model, process, batch, shuffled, x_t, t, whole_text, 0.0, evaluating=True)
+            t = sample_block_times(batch, shortest, 0.0, 1.0, generator)
+            x_t = process.corrupt(batch.x0, t, RowGenerators([generator]))
+            short = losses_at(model, process, batch, condition, x_t, t, shortest, 0.0, evaluating=True)
         sums["bound"] += float(whole.canvas) * real
         sums["next"] += float(whole.next_token) * real
         sums["shuffled"] += float(wrong.canvas) * real
@@ -77,5 +80,5 @@ def validate(
         next_token=sums["next"] / tokens,
         prompt_gain=(sums["shuffled"] - sums["bound"]) / tokens,
         texts=count,
-        proven=process.has_bound,
+        proven=process.is_elbo,
     )

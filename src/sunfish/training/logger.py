@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from sunfish.training.trackers import EXTRA, open_tracker
 
 
-class Monitor:
-    """Writes everything of one run; to a terminal with a live line, else as plain lines, always to stderr."""
+class Logger:
+    """Writes everything of one run; on a terminal with a live line, else as plain lines, always to stderr."""
 
     def __init__(self, folder: Path, trackers: Sequence[str], config: dict[str, Any]) -> None:
         self.folder = folder
@@ -26,7 +26,7 @@ class Monitor:
         for name in trackers:
             tracker = open_tracker(name, folder, config)
             if tracker is None:
-                self.say(f"{name} curves are off; to have them: {EXTRA}")
+                self.log(f"{name} curves are off; to have them: {EXTRA}")
             else:
                 self._trackers.append(tracker)
         self._live: Progress | None = None
@@ -42,7 +42,7 @@ class Monitor:
             self._task = self._live.add_task("starting", total=1.0)
             self._live.start()
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """One line (or more) for the person in front of the screen."""
         self.console.print(text, markup=False)
 
@@ -53,27 +53,25 @@ class Monitor:
         for tracker in self._trackers:
             tracker.log(step, values)
 
-    def progress(self, step: int, share: float, values: dict[str, float], left: str) -> None:
-        """The live line on a terminal, a plain line elsewhere."""
-        canvas = f"train_loss {values['train_loss']:.3f}" if "train_loss" in values else "only reads"
-        line = (
-            f"step {step}  {canvas}  next_token {values['next_token']:.3f}  "
-            f"{values['tokens_per_second']:,.0f} tokens/s  {left} left"
-        )
+    def progress(self, step: int, share: float, values: dict[str, float], remaining: str) -> None:
+        """The live line on a terminal, a plain line elsewhere; pure autoregression has no ``train_loss``."""
+        losses = [f"{name} {values[name]:.3f}" for name in ("train_loss", "next_token") if name in values]
+        speed = f"{values['tokens_per_second']:,.0f} tokens/s"
+        line = "  ".join([f"step {step}", *losses, speed, f"{remaining} left"])
         if self._live is not None:
             self._live.update(self._task, completed=share, description=line)
         else:
-            self.say(line)
+            self.log(line)
 
     def samples(self, step: int, texts: list[tuple[str, str]]) -> None:
-        """Show (prompt, text) pairs and keep them in the run's ``samples.md``."""
+        """Show (prompt, text) pairs and append them to the run's ``samples.md``."""
         lines = [f"## step {step}", ""]
         for prompt, text in texts:
             lines += [f"**{prompt or '(no prompt)'}**", "", text or "(an empty text)", ""]
         with (self.folder / "samples.md").open("a", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
         for prompt, text in texts:
-            self.say(f"  > {prompt or '(no prompt)'}\n    {text}")
+            self.log(f"  > {prompt or '(no prompt)'}\n    {text}")
 
     def close(self) -> None:
         """Flush and close everything."""

@@ -1,4 +1,4 @@
-"""The optimizers: Muon for the matrices of the layers, AdamW for all else, and the learning-rate schedule."""
+"""Muon for the matrices of the layers, AdamW for all else, the learning-rate schedule, the EMA."""
 
 from __future__ import annotations
 
@@ -12,21 +12,30 @@ from torch import Tensor, nn
 from sunfish.config import TrainingConfig
 
 # Numbers that go through the iteration at a time: on a CPU more of them gain no speed and take memory.
-TOGETHER, TOGETHER_ON_GPU = 4_000_000, 64_000_000
-TURNS = 3  # each matrix is updated in one of so many steps; no divisor of the usual four block lengths
-ROW_MEMORY = 0.95  # of the running mean square of each row of the updates
+MAX_STACK_NUMEL = {"cpu": 4_000_000, "cuda": 64_000_000}
+# Each matrix is updated in one of this many steps; no divisor of the usual four block lengths.
+UPDATE_INTERVAL = 3
+BETA2 = 0.95  # of the running mean square of each row of the updates
 
 
 @torch.no_grad()
-def orthogonalise(matrices: Tensor, dtype: torch.dtype, steps: int = 5) -> Tensor:
+def newton_schulz(matrices: Tensor, dtype: torch.dtype, steps: int = 5) -> Tensor:
     """Push all singular values of each matrix ``[n, rows, columns]`` to about 1 (between 0.7 and 1.2).
 
     The quintic Newton-Schulz iteration of Muon (Jordan et al. 2024), over a whole stack in batched products.
+
+    Args:
+        matrices: any scale; each is divided by its Frobenius norm first.
+        dtype: what the products are computed in.
+        steps: iterations.
+
+    Returns:
+        The nearly orthogonal matrices, in ``dtype``.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     x = matrices.to(dtype)
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    tall = x.shape[1] > x.shape[2]  # the smaller of the two products with itself
+    tall = x.shape[1] > x.shape[2]  # take the smaller of the two Gram matrices
     for _ in range(steps):
         gram = torch.bmm(x.mT, x) if tall else torch.bmm(x, x.mT)
         polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
@@ -35,17 +44,18 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype, steps: int = 5) -> Tenso
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose every update is orthogonalised (Jordan et al. 2024) and its rows brought to one size, for matrices.
+    """Momentum whose updates are orthogonalized (Muon), with normalized rows (NorMuon), for matrices.
 
-    The rows are those of NorMuon (Li et al. 2025, arXiv:2510.05491, algorithm 1): each is divided by the root of its
-    own running mean square, and the whole keeps its norm.
+    Muon is Jordan et al. 2024. NorMuon (Li et al. 2025, arXiv:2510.05491, algorithm 1) divides each row by
+    the root of its own running mean square, and the whole update keeps its norm.
 
-    Stacked projections (queries, keys, values; gate and up) are orthogonalised each on its own, and matrices of one
-    shape go through the iteration together: a small network has many small matrices, and calls cost more than
-    products there.
+    Stacked projections (queries, keys, values; gate and up) are orthogonalized one by one, and projections of
+    one shape go through the iteration together: a small network has many small matrices, for which calls cost
+    more than products.
 
-    Momentum changes by a twentieth in a step, and orthogonalising it is a third of a step of a large network with a small
-    batch. So matrices take turns: each is updated in one of ``turns`` steps, by as many times the learning rate.
+    Momentum changes by a twentieth in a step, and orthogonalizing it takes a third of a step of a large
+    network with a small batch. So matrices take turns: each is updated in one of ``update_interval`` steps,
+    by that many times the learning rate.
     """
 
     def __init__(
@@ -54,33 +64,60 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         weight_decay: float,
         dtype: torch.dtype,
-        turns: int = TURNS,
+        update_interval: int = UPDATE_INTERVAL,
+        max_stack_numel: int | None = None,
     ) -> None:
-        """``parameters`` maps each matrix to how many projections are stacked in it, one above the other."""
-        super().__init__(parameters, dict(lr=lr, momentum=0.95, weight_decay=weight_decay))
-        self.pieces = dict(parameters)
+        """Optimize matrices.
+
+        Args:
+            parameters: each matrix, and how many projections are stacked in it, one above the other.
+            lr: learning rate.
+            weight_decay: decoupled weight decay.
+            dtype: what the iteration is computed in.
+            update_interval: steps between two updates of one matrix.
+            max_stack_numel: numbers that go through the iteration at a time; None: what suits the device.
+        """
+        super().__init__(parameters, dict(lr=lr, momentum=0.95, weight_decay=weight_decay, turn=-1))
+        self.projections = dict(parameters)
         self.dtype = dtype
-        self.turns = turns
+        self.update_interval = update_interval
+        self.max_stack_numel = max_stack_numel
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """The momentum of every matrix that has a gradient, and an update of those whose turn it is."""
+        """Update the momentum of every matrix that has a gradient, and the matrices whose turn it is."""
         for group in self.param_groups:
-            turn = group["turn"] = group.get("turn", -1) + 1
-            shapes: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    shapes[parameter.shape[0] // self.pieces[parameter], parameter.shape[1]].append(parameter)
-            stacks = ((shape, some) for shape, alike in shapes.items() for some in _stacks(alike))
-            for place, (shape, parameters) in enumerate(stacks):
+            group["turn"] += 1
+            for place, (shape, parameters) in enumerate(self._stacks(group["params"])):
                 gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
                 momenta = [self._state(parameter, "momentum", parameter.shape) for parameter in parameters]
                 torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-                if (turn + place) % self.turns == 0:
-                    stack = self._stacked(parameters, shape, gradients, momenta, group["momentum"])
-                    self._update(parameters, stack, self.turns * group["lr"], group["weight_decay"])
+                if (group["turn"] + place) % self.update_interval == 0:
+                    stack = self._nesterov(parameters, shape, gradients, momenta, group["momentum"])
+                    lr = self.update_interval * group["lr"]
+                    self._update(parameters, stack, lr, group["weight_decay"])
 
-    def _stacked(
+    def _stacks(
+        self, parameters: Sequence[nn.Parameter]
+    ) -> Iterator[tuple[tuple[int, int], list[nn.Parameter]]]:
+        """The matrices with a gradient, stacked by the shape of their projections."""
+        by_shape: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
+        for parameter in parameters:
+            if parameter.grad is not None:
+                rows = parameter.shape[0] // self.projections[parameter]
+                by_shape[rows, parameter.shape[1]].append(parameter)
+        for shape, alike in by_shape.items():
+            kind = "cpu" if alike[0].device.type == "cpu" else "cuda"
+            limit = MAX_STACK_NUMEL[kind] if self.max_stack_numel is None else self.max_stack_numel
+            stack: list[nn.Parameter] = []
+            for parameter in alike:
+                if stack and sum(p.numel() for p in stack) + parameter.numel() > limit:
+                    yield shape, stack
+                    stack = []
+                stack.append(parameter)
+            yield shape, stack
+
+    def _nesterov(
         self,
         parameters: list[nn.Parameter],
         shape: tuple[int, int],
@@ -88,31 +125,31 @@ class Muon(torch.optim.Optimizer):
         momenta: list[Tensor],
         momentum: float,
     ) -> Tensor:
-        """Nesterov's momentum of projections that all have one ``shape``, in ``dtype``."""
-        pieces = self._pieces(parameters, torch._foreach_lerp(gradients, momenta, momentum))
-        stack = torch.empty(len(pieces), *shape, dtype=self.dtype, device=pieces[0].device)
-        torch._foreach_copy_(list(stack), pieces)
+        """Nesterov's momentum of projections of one ``shape``, ``[n, rows, columns]`` in ``dtype``."""
+        projections = self._split(parameters, torch._foreach_lerp(gradients, momenta, momentum))
+        stack = torch.empty(len(projections), *shape, dtype=self.dtype, device=projections[0].device)
+        torch._foreach_copy_(list(stack), projections)
         return stack
 
     def _update(self, parameters: list[nn.Parameter], stack: Tensor, lr: float, weight_decay: float) -> None:
         """Update matrices by their projections' momentum, ``stack [n, rows, columns]``."""
-        stack = orthogonalise(stack, self.dtype)
+        stack = newton_schulz(stack, self.dtype)
         stack.mul_(self._row_scale(parameters, stack))
         torch._foreach_mul_(list[Tensor](parameters), 1 - lr * weight_decay)
         scale = max(1.0, stack.shape[1] / stack.shape[2]) ** 0.5
-        torch._foreach_add_(self._pieces(parameters, parameters), list(stack), alpha=-lr * scale)
+        torch._foreach_add_(self._split(parameters, parameters), list(stack), alpha=-lr * scale)
 
     def _row_scale(self, parameters: list[nn.Parameter], stack: Tensor) -> Tensor:
-        """What brings the rows of ``stack [n, rows, columns]`` to one size, ``[n, rows, 1]``."""
+        """What brings the rows of ``stack [n, rows, columns]`` to one size over time, ``[n, rows, 1]``."""
         square = torch.linalg.vector_norm(stack, dim=2, dtype=torch.float32).square()
-        known = [
-            self._state(parameter, "rows", (self.pieces[parameter], stack.shape[1]))
+        running = [
+            self._state(parameter, "row_mean_square", (self.projections[parameter], stack.shape[1]))
             for parameter in parameters
         ]
-        mean = torch.cat(known).lerp_(square, 1 - ROW_MEMORY)
-        torch._foreach_copy_(known, list(mean.split([len(rows) for rows in known])))
+        mean = torch.cat(running).lerp_(square, 1 - BETA2)
+        torch._foreach_copy_(running, list(torch.split(mean, [len(rows) for rows in running])))
         scale = mean.clamp(min=1e-20).rsqrt()
-        # The same norm as before; the part of the mean that is still its beginning, 0, cancels out here.
+        # The update keeps its norm; the bias of the mean toward its start, 0, cancels out.
         scale *= (
             square.sum(1, keepdim=True) / (square * scale.square()).sum(1, keepdim=True).clamp(min=1e-20)
         ).sqrt()
@@ -122,39 +159,28 @@ class Muon(torch.optim.Optimizer):
         state = self.state[parameter]
         if name not in state:
             state[name] = torch.zeros(*shape, device=parameter.device)
-        return state[name]
+        value: Tensor = state[name]
+        return value
 
-    def _pieces(self, parameters: Sequence[nn.Parameter], tensors: Sequence[Tensor]) -> list[Tensor]:
+    def _split(self, parameters: Sequence[nn.Parameter], tensors: Sequence[Tensor]) -> list[Tensor]:
         """The projections that are stacked in ``tensors``, one tensor for each parameter."""
-        both = zip(parameters, tensors, strict=True)
-        return [piece for parameter, tensor in both for piece in tensor.chunk(self.pieces[parameter])]
+        pairs = zip(parameters, tensors, strict=True)
+        return [part for parameter, tensor in pairs for part in tensor.chunk(self.projections[parameter])]
 
 
-def _stacks(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
-    """The parameters in runs of at most as many numbers as go together, or of one parameter."""
-    some: list[nn.Parameter] = []
-    limit = TOGETHER if parameters[0].device.type == "cpu" else TOGETHER_ON_GPU
-    for parameter in parameters:
-        if some and sum(p.numel() for p in some) + parameter.numel() > limit:
-            yield some
-            some = []
-        some.append(parameter)
-    yield some
-
-
-# Projections that share their input are one matrix; each is orthogonalised on its own.
-STACKED = {"project": 3, "gate_up": 2}
+# Projections that share their input are one matrix; each is orthogonalized separately.
+STACKED = {"qkv_proj": 3, "gate_up_proj": 2}
 
 
 def build_optimizers(
     model: nn.Module, config: TrainingConfig, n_embd: int, dtype: torch.dtype
 ) -> list[torch.optim.Optimizer]:
-    """Muon over the layers' matrices, AdamW over embeddings and gains."""
+    """Muon over the matrices of the blocks, then AdamW over embeddings, scales and all else."""
     matrices: dict[nn.Parameter, int] = {}
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2 and name.endswith("weight"):
             layer = name.split(".")[-2]
-            count = parameter.shape[0] // n_embd if layer == "keys_values" else STACKED.get(layer, 1)
+            count = parameter.shape[0] // n_embd if layer == "kv_proj" else STACKED.get(layer, 1)
             matrices[parameter] = count
     rest = [p for p in model.parameters() if p not in matrices]
     return [
@@ -166,7 +192,16 @@ def build_optimizers(
 
 
 def learning_rate_factor(config: TrainingConfig, step: int, progress: float) -> float:
-    """Warm-up, plateau, linear fall to 0 (WSD, Hu et al. 2024); ``progress`` is the share of the run that is over."""
+    """Warm-up, plateau, linear decay to 0 (WSD, Hu et al. 2024).
+
+    Args:
+        config: ``warmup_steps`` and ``decay_fraction``.
+        step: steps before this one.
+        progress: the share of the run that is over.
+
+    Returns:
+        What the peak learning rates are multiplied by, in [0, 1].
+    """
     warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     if config.decay_fraction == 0:
         return warm
@@ -175,6 +210,9 @@ def learning_rate_factor(config: TrainingConfig, step: int, progress: float) -> 
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Exponential moving average of the weights; the decay grows with the steps, so the start is forgotten fast."""
+    """Move ``average`` toward the weights of ``model``: an exponential moving average (EMA).
+
+    The decay grows with the steps up to ``decay``, so the start is forgotten fast.
+    """
     decay = min(decay, (1 + step) / (10 + step))
     torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)

@@ -20,10 +20,13 @@ class Tracker(NamedTuple):
 
 
 def open_tracker(name: str, folder: Path, config: dict[str, Any]) -> Tracker | None:
-    """The tracker ``name`` of a run in ``folder``.
+    """Open the tracker ``name`` of a run in ``folder``.
 
-    ``None`` where TensorBoard, the default, is not installed. ``ValueError`` where wandb or trackio, which somebody
-    asked for by name, is not; it names the extra.
+    Returns:
+        The tracker; None where TensorBoard, the default, is not installed.
+
+    Raises:
+        ValueError: where wandb or trackio, which somebody asked for, is not installed; it names the extra.
     """
     if name == "tensorboard":
         try:

@@ -1,9 +1,9 @@
 """Derives a prompt from a text that has none, so that no text is trained on without one.
 
 A derived prompt names the one or two most *salient* words of its text in one of the phrasings of the built-in
-prompts ("Write about the harbour", "Write a story about X and Y", "Describe X"); for about one text in seven
+prompts ("Write about the harbour", "Write a story about X and Y", "Describe X"). For about one text in seven
 it is the text's first three to eight words instead, so that a beginning works as a prompt as well. A word is
-salient where it is frequent in the text but in few documents of the corpus (tf-idf); function words are left
+salient if it is frequent in the text but in few documents of the corpus (tf-idf). Function words are left
 out, and so are words that too few documents contain for the model to learn what they mean. The choice depends
 on the text alone, through its hash, and on the word counts of the corpus: the same corpus gives the same
 prompts.
@@ -11,25 +11,28 @@ prompts.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections import Counter
 from dataclasses import dataclass
 
-WORD = re.compile(r"[^\W\d_]{3,}(?:['\u2019][^\W\d_]+)?")
-PIECE = 4_000  # characters; else one long text would be a corpus of one document
-KEPT = 50_000  # words whose document count is kept; rarer ones count as unknown
+from sunfish.data.text_hash import text_digest
 
-ONE = ("Write about {a}", "Write a story about {a}", "Describe {a}", "Tell me about {a}", "A text about {a}")
-TWO = (
-    "Write about {a} and {b}",
-    "Write a story about {a} and {b}",
-    "Describe {a} and {b}",
-    "Tell me about {a} and {b}",
-    "A text about {a} and {b}",
+WORD = re.compile(r"[^\W\d_]{3,}(?:['\u2019][^\W\d_]+)?")
+PIECE_CHARACTERS = 4_000  # counted as one document; else one long text would be a corpus of one document
+MAX_COUNTED_WORDS = 50_000  # with a document count of their own; rarer ones count as unknown
+BEGINNING_SHARE = 1 / 7  # of the texts whose prompt is their beginning
+MAX_BEGINNING_CHARACTERS = 200
+
+ONE_WORD_PHRASINGS = (
+    "Write about {a}",
+    "Write a story about {a}",
+    "Describe {a}",
+    "Tell me about {a}",
+    "A text about {a}",
 )
-PHRASINGS = tuple(phrase.format(a="", b="") for phrase in ONE + TWO)
+TWO_WORD_PHRASINGS = tuple(phrasing.replace("{a}", "{a} and {b}") for phrasing in ONE_WORD_PHRASINGS)
+PHRASINGS = tuple(phrasing.format(a="", b="") for phrasing in ONE_WORD_PHRASINGS + TWO_WORD_PHRASINGS)
 _FUNCTION_WORDS = """
 about above after again against all almost also although always among and another any anyone anything are
 aren't around asked away back became because become been before began being below better between both but
@@ -49,72 +52,89 @@ wouldn't year years yes yet you you're your yours yourself
 STOPWORDS = frozenset(_FUNCTION_WORDS.split())
 
 
-class Statistics:
-    """Gathers in how many documents each word occurs, over a sample of the corpus."""
+class DocumentFrequencies:
+    """Counts in how many documents each word occurs, over a sample of the corpus."""
 
     def __init__(self) -> None:
         self.documents = 0
         self.counts: Counter[str] = Counter()
 
     def add(self, text: str) -> None:
-        """Count one document; of a long one, each piece of ``PIECE`` characters counts as a document."""
-        for first in range(0, len(text), PIECE):
+        """Count one document; of a long one, each piece of ``PIECE_CHARACTERS`` counts as a document."""
+        for first in range(0, len(text), PIECE_CHARACTERS):
             self.documents += 1
-            words = WORD.findall(text, first, first + PIECE)
-            self.counts.update({w.lower().replace("\u2019", "'") for w in words})
-        if len(self.counts) > 20 * KEPT:  # bounds the memory; words this rare would be dropped in the end
-            self.counts = Counter(dict(self.counts.most_common(10 * KEPT)))
+            words = WORD.findall(text, first, first + PIECE_CHARACTERS)
+            self.counts.update({_normalized(word) for word in words})
+        # Bounds the memory; words this rare would be dropped in the end.
+        if len(self.counts) > 20 * MAX_COUNTED_WORDS:
+            self.counts = Counter(dict(self.counts.most_common(10 * MAX_COUNTED_WORDS)))
 
-    def deriver(self) -> Deriver:
-        """The finished counts."""
-        common = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[:KEPT]
-        return Deriver(self.documents, {word: count for word, count in common if count > 1})
+    def prompt_deriver(self) -> PromptDeriver:
+        """The deriver that uses the counts so far."""
+        common = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_COUNTED_WORDS]
+        return PromptDeriver(self.documents, {word: count for word, count in common if count > 1})
 
 
 @dataclass(frozen=True)
-class Deriver:
-    """Derives prompts with the word counts of one corpus."""
+class PromptDeriver:
+    """Derives prompts with the word counts of one corpus.
+
+    Attributes:
+        documents: Number of documents counted.
+        counts: Word -> in how many of them it occurs.
+    """
 
     documents: int
     counts: dict[str, int]
 
     def derive(self, text: str) -> str:
         """A prompt for ``text``, never empty."""
-        digest = hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest()
+        digest = text_digest(text)
         if not text.strip():  # a window of one long text may be blank
             return "Write a text"
-        words = self.salient(text, 2)
-        if not words or digest[0] < 256 // 7:
-            return self._beginning(text, 3 + digest[1] % 6)
+        words = self.salient_words(text, 2)
+        if not words or digest[0] < int(256 * BEGINNING_SHARE):
+            return " ".join(text.split()[: 3 + digest[1] % 6])[:MAX_BEGINNING_CHARACTERS]
+        number = digest[3] % len(ONE_WORD_PHRASINGS)
         if len(words) == 1 or digest[2] < 96:
-            return ONE[digest[3] % len(ONE)].format(a=words[0])
-        a, b = words[:2] if digest[4] & 1 else words[1::-1]
-        return TWO[digest[3] % len(TWO)].format(a=a, b=b)
+            return ONE_WORD_PHRASINGS[number].format(a=words[0])
+        first, second = words if digest[4] & 1 else reversed(words)
+        return TWO_WORD_PHRASINGS[number].format(a=first, b=second)
 
-    def salient(self, text: str, limit: int) -> list[str]:
-        """The ``limit`` words with the highest tf-idf, as the text writes them, most salient first."""
-        written: dict[str, str] = {}
-        frequency: dict[str, int] = {}
-        for form, n in Counter(WORD.findall(text)).items():
-            word = form.lower().replace("\u2019", "'")
+    def salient_words(self, text: str, limit: int) -> list[str]:
+        """The words of a text with the highest tf-idf.
+
+        Args:
+            text: The text.
+            limit: Number of words at most.
+
+        Returns:
+            The words as the text writes them, most salient first.
+        """
+        spellings: dict[str, str] = {}
+        frequencies: dict[str, int] = {}
+        for spelling, count in Counter(WORD.findall(text)).items():
+            word = _normalized(spelling)
             if word in STOPWORDS:
                 continue
-            frequency[word] = frequency.get(word, 0) + n
-            if (
-                word not in written or form == word
-            ):  # lower case where the text has it: no sentence beginnings
-                written[word] = form
-        least = max(2, self.documents // 500)
-        scores = {
-            word: (1 + math.log(n)) * math.log((1 + self.documents) / self.counts[word])
-            for word, n in frequency.items()
-            if self.counts.get(word, 0) >= least
-        }
-        if not scores:  # nothing that the corpus shares: its longest words still say more than none
-            scores = {word: len(word) * n for word, n in frequency.items()}
+            frequencies[word] = frequencies.get(word, 0) + count
+            # Lower case where the text has it: the capital of a sentence's beginning says nothing.
+            if word not in spellings or spelling == word:
+                spellings[word] = spelling
+        scores = self._scores(frequencies)
         best = sorted(scores, key=lambda word: (-scores[word], word))[:limit]
-        return [written[word] for word in best]
+        return [spellings[word] for word in best]
 
-    @staticmethod
-    def _beginning(text: str, words: int) -> str:
-        return " ".join(text.split()[:words])[:200]
+    def _scores(self, frequencies: dict[str, int]) -> dict[str, float]:
+        min_documents = max(2, self.documents // 500)
+        scores = {
+            word: (1 + math.log(count)) * math.log((1 + self.documents) / self.counts[word])
+            for word, count in frequencies.items()
+            if self.counts.get(word, 0) >= min_documents
+        }
+        # A text that shares no word with the corpus: its longest words still say more than none.
+        return scores or {word: float(len(word) * count) for word, count in frequencies.items()}
+
+
+def _normalized(word: str) -> str:
+    return word.lower().replace("\u2019", "'")

@@ -1,4 +1,4 @@
-"""Runs jobs on all cores, in order, with bounded memory."""
+"""Maps a function over jobs on all cores, with the results in order and bounded memory."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -20,14 +21,26 @@ from sunfish.hardware.cpu import hardware_threads
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+JOBS_PER_WORKER = 4  # under way at most, so that a corpus larger than memory streams through
+
 _work: Callable[[Any], Any] | None = None  # set once in each worker process
 
 
-def in_order(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int = 0) -> Iterator[Result]:
-    """``work(job)`` for each job, in the order of ``jobs``, on ``workers`` processes (0: one for each hardware thread).
+def ordered_map(
+    work: Callable[[Job], Result], jobs: Iterable[Job], workers: int = 0
+) -> Generator[Result, None, None]:
+    """``work(job)`` for each job, in the order of ``jobs``.
 
-    A single worker, or a single job, runs in this process. At most four jobs a worker are under way, so a
-    corpus larger than memory streams through.
+    A single worker, or a single job, runs in this process. Closing the generator ends the workers.
+
+    Args:
+        work: A function that can be pickled.
+        jobs: Its arguments; they can be pickled, and they are taken only as they are needed.
+        workers: Number of processes; 0: one for each hardware thread.
+
+    Raises:
+        MemoryError: A worker process died.
+        Exception: What ``work`` raises.
     """
     workers = workers or hardware_threads()
     jobs = iter(jobs)
@@ -36,17 +49,37 @@ def in_order(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int = 
     if workers == 1 or len(head) < 2:
         yield from map(work, jobs)
         return
-    # Each worker encodes on its own core; the variable also tells the library that the fork is intended.
+    with _without_tokenizer_threads(), _pool(work, workers) as pool:
+        pending: deque[Future[Result]] = deque(
+            pool.submit(_call, job) for job in islice(jobs, JOBS_PER_WORKER * workers)
+        )
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(_call, job) for job in islice(jobs, 1))
+            yield result
+
+
+@contextmanager
+def _without_tokenizer_threads() -> Iterator[None]:
+    """Each worker encodes on its own core; the variable also tells the library that the fork is intended."""
     before = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    method = "fork" if sys.platform == "linux" else "spawn"
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context(method), _start, (work,))
     try:
-        waiting: deque[Future[Result]] = deque(pool.submit(_call, job) for job in islice(jobs, 4 * workers))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(_call, job) for job in islice(jobs, 1))
-            yield result
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("TOKENIZERS_PARALLELISM", None)
+        else:
+            os.environ["TOKENIZERS_PARALLELISM"] = before
+
+
+@contextmanager
+def _pool(work: Callable[[Any], Any], workers: int) -> Iterator[ProcessPoolExecutor]:
+    # Forking shares the tokenizer and the imports with the workers; elsewhere it is unsafe or absent.
+    method = "fork" if sys.platform == "linux" else "spawn"
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context(method), _start_worker, (work,))
+    try:
+        yield pool
     except BrokenProcessPool as error:
         raise MemoryError(
             "a worker process of the preparation died, most often for lack of memory; "
@@ -54,22 +87,17 @@ def in_order(work: Callable[[Job], Result], jobs: Iterable[Job], workers: int = 
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        if before is None:
-            os.environ.pop("TOKENIZERS_PARALLELISM", None)
-        else:
-            os.environ["TOKENIZERS_PARALLELISM"] = before
 
 
-def _start(work: Callable[[Any], Any]) -> None:
+def _start_worker(work: Callable[[Any], Any]) -> None:
     global _work
     _work = work
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # the parent ends its workers; they need not report it as well
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    # The parent ends its workers at SIGINT; they need not report it as well.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
-def _end_with(parent: int) -> None:
+def _exit_with_parent(parent: int) -> None:
     """A killed parent cannot end its workers, so they watch it."""
     while os.getppid() == parent:
         time.sleep(1)
@@ -77,5 +105,5 @@ def _end_with(parent: int) -> None:
 
 
 def _call(job: Any) -> Any:
-    assert _work is not None
+    assert _work is not None, "the pool starts each worker with its work"
     return _work(job)

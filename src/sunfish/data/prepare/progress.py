@@ -1,4 +1,4 @@
-"""Shows how far the preparation is, on stderr: a moving bar on a terminal, plain lines elsewhere."""
+"""Shows the progress of a preparation on stderr: a moving bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,38 +7,42 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from sunfish.utils import log
+
 OnProgress = Callable[[str, int, int | None], None]  # stage, documents done, documents in all (None: unknown)
 
-SECONDS = 5.0  # between two plain lines
+LINE_INTERVAL_SECONDS = 5.0  # between two plain lines of one stage
 
 
 @contextmanager
 def show_progress() -> Iterator[OnProgress]:
-    """A callback that displays what it is told."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=Console(stderr=True)) as bars:
-            tasks = {}
-
-            def move(stage: str, done: int, total: int | None) -> None:
-                if stage not in tasks:
-                    tasks[stage] = bars.add_task(stage, total=total)
-                bars.update(tasks[stage], completed=done, total=total)
-
-            yield move
+    """A callback that shows the progress it is called with."""
+    if not sys.stderr.isatty():
+        yield _plain_lines()
         return
-    last, shown = time.monotonic(), ""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-    def line(stage: str, done: int, total: int | None) -> None:
-        nonlocal last, shown
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def move_bar(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield move_bar
+
+
+def _plain_lines() -> OnProgress:
+    last_time, last_stage = time.monotonic(), ""
+
+    def print_line(stage: str, done: int, total: int | None) -> None:
+        nonlocal last_time, last_stage
         now = time.monotonic()
-        if stage != shown or done == total or now - last >= SECONDS:
-            last, shown = now, stage
-            print(
-                f"{stage}: {done:,}{f' of {total:,}' if total else ''} documents", file=sys.stderr, flush=True
-            )
+        if stage != last_stage or done == total or now - last_time >= LINE_INTERVAL_SECONDS:
+            last_time, last_stage = now, stage
+            log(f"{stage}: {done:,}{f' of {total:,}' if total else ''} documents")
 
-    yield line
+    return print_line

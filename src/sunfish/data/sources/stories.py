@@ -1,26 +1,40 @@
-"""The built-in corpus: short stories written by a seeded grammar, each with its prompt. Needs no network."""
+"""Owns the built-in source: short stories written by a seeded grammar, each with its prompt."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sunfish.config import DataConfig
+from sunfish.data.sources.base import Chunk, LocatedExample, Source, check_split
 from sunfish.types import Example
 
-VALIDATION = (
-    2_000  # stories held out, or a tenth of a small corpus; a story of one split never occurs in the other
-)
+# Stories held out at most. A story of one split never occurs in the other.
+MAX_VALIDATION_STORIES = 2_000
 
 
-class StoriesSource:
-    """``train_count`` and ``validation_count`` stories, each a function of (seed, split, index)."""
+def build(config: DataConfig, seed: int) -> StoriesSource:
+    """The source for ``--data stories``; a tenth of the stories is held out, within bounds.
+
+    Args:
+        config: ``stories`` is the number of stories for training.
+        seed: Of the stories.
+
+    Returns:
+        The source.
+    """
+    return StoriesSource(seed, config.stories, max(100, min(MAX_VALIDATION_STORIES, config.stories // 10)))
+
+
+class StoriesSource(Source):
+    """Stories, each a function of (seed, split, index)."""
 
     name = "stories"
 
-    def __init__(self, seed: int, train_count: int, validation_count: int = VALIDATION) -> None:
+    def __init__(self, seed: int, train_count: int, validation_count: int = MAX_VALIDATION_STORIES) -> None:
         self.seed = seed
         self.counts = {"train": train_count, "validation": validation_count}
 
@@ -31,22 +45,27 @@ class StoriesSource:
         grammar = hash_grammar(Path(stories.__file__).parent)
         return {"source": "stories", "seed": self.seed, **self.counts, "grammar": grammar}
 
-    def examples(self, split: str, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Example]:
-        """Every ``world``-th story of ``split`` from ``start + rank`` on."""
-        for index in range(start + rank, self._count(split), world):
+    def examples(self, split: str, start: int = 0, rank: int = 0, world_size: int = 1) -> Iterator[Example]:
+        """See :meth:`Source.examples`; stories that are skipped are not written."""
+        for index in range(start + rank, self.total(split), world_size):
             yield self._example(split, index)
 
-    def chunks(self, split: str, size: int) -> Iterator[Callable[[], list[tuple[str, Example]]]]:
-        """Picklable jobs of ``size`` stories each; the writing itself happens where the job is called."""
-        for first in range(0, self._count(split), size):
-            yield partial(self._write, split, first, min(first + size, self._count(split)))
+    def chunks(self, split: str, size: int) -> Iterator[Chunk]:
+        """See :meth:`Source.chunks`; the stories are written where the chunk is called."""
+        total = self.total(split)
+        for first in range(0, total, size):
+            yield partial(self._write, split, first, min(first + size, total))
 
     def total(self, split: str) -> int:
         """Number of stories of ``split``."""
-        return self._count(split)
+        check_split(split)
+        return self.counts[split]
 
-    def _write(self, split: str, first: int, last: int) -> list[tuple[str, Example]]:
-        return [(f"stories {split}:{index}", self._example(split, index)) for index in range(first, last)]
+    def _write(self, split: str, first: int, last: int) -> list[LocatedExample]:
+        return [
+            LocatedExample(f"stories {split}:{index}", self._example(split, index))
+            for index in range(first, last)
+        ]
 
     def _example(self, split: str, index: int) -> Example:
         from sunfish.data.stories import story
@@ -54,14 +73,9 @@ class StoriesSource:
         written = story(self.seed, split, index)
         return Example(written.prompt, written.text)
 
-    def _count(self, split: str) -> int:
-        if split not in self.counts:
-            raise ValueError(f"split is {split!r}; the splits are: {', '.join(self.counts)}")
-        return self.counts[split]
-
 
 def hash_grammar(folder: Path) -> str:
-    """The SHA-256 hash of the code and the texts under `folder`, names included."""
+    """The SHA-256 hash of the code and the texts under ``folder``, names included."""
     grammar = hashlib.sha256()
     for file in sorted(folder.rglob("*")):
         if file.suffix in (".py", ".txt"):

@@ -1,0 +1,1 @@
+"""Owns the networks that SunFish is compared with, trained on its batches."""

@@ -1,0 +1,177 @@
+"""Owns the peer: a Llama of the transformers library, of a checkpoint's size, trained on the same texts.
+
+    ./run.sh benchmarks/peers/llama.py checkpoints/tiny/last.ckpt --minutes 20 --out llama-tiny
+
+It reads the corpus that the checkpoint was trained on, with its tokenizer, in the same batches: prompt, end
+mark, text, end mark; the loss is taken over the text. AdamW (betas 0.9, 0.95, weight decay 0.1), 100 steps of
+warm-up, linear decay over the last 40%. Needs ``./run.sh -m pip install -e '.[hf]'``.
+benchmarks/speed/sampling_speed.py compares it with the checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.frame import Benchmark, Run
+from benchmarks.generation import checkpoint_path
+from benchmarks.smoke import smoke_folder
+from benchmarks.timing import ratio
+from benchmarks.workload import held_out_batches, prepared_corpus, train_batches
+from sunfish.checkpoint.folder import load_checkpoint
+from sunfish.config import ModelConfig
+from sunfish.hardware.device import autocast, choose_precision
+from sunfish.training.evaluation import validate
+from sunfish.types import Batch
+
+IGNORED = -100
+LEARNING_RATE = 3e-3
+REPORT_EVERY = 250  # steps
+SMOKE_SECONDS = 0.05
+
+
+def build_llama(config: ModelConfig, parameters: int, end: int) -> Any:
+    """A Llama of this depth, width and vocabulary, its feed-forward as wide as ``parameters`` allow."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    attention = 4 * config.n_embd**2 * config.n_layer
+    hidden = (parameters - config.vocab_size * config.n_embd - attention) // (
+        3 * config.n_embd * config.n_layer
+    )
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=config.vocab_size,
+            hidden_size=config.n_embd,
+            intermediate_size=hidden,
+            num_hidden_layers=config.n_layer,
+            num_attention_heads=config.n_head,
+            num_key_value_heads=config.n_head,
+            tie_word_embeddings=True,
+            max_position_embeddings=config.context_length + config.prompt_length,
+            eos_token_id=end,
+            bos_token_id=end,
+            pad_token_id=end,
+        )
+    )
+
+
+def join_prompts(batch: Batch, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and labels ``[B, P + N]``: each row's prompt, its text, end marks; only the text has labels."""
+    prompts = batch.prompt_mask.sum(1)
+    width = int((prompts + batch.lengths).max())
+    ids = torch.full((len(prompts), width), end, device=batch.x0.device)
+    labels = torch.full_like(ids, IGNORED)
+    for row, (prompt, length) in enumerate(zip(prompts.tolist(), batch.lengths.tolist(), strict=True)):
+        ids[row, :prompt] = batch.prompt[row][batch.prompt_mask[row]]
+        ids[row, prompt : prompt + length] = batch.x0[row, :length]
+        labels[row, prompt + 1 : prompt + length] = batch.x0[row, 1:length]
+    return ids, labels
+
+
+def hide_prompts(batch: Batch) -> Batch:
+    """The same texts, their prompts hidden."""
+    return batch._replace(prompt_mask=torch.zeros_like(batch.prompt_mask))
+
+
+@torch.no_grad()
+def total_nats(model: Any, batches: Iterable[Batch], end: int) -> float:
+    """Nats of all texts, each given its prompt."""
+    total = 0.0
+    for batch in batches:
+        ids, labels = join_prompts(batch, end)
+        total += float(model(input_ids=ids, labels=labels).loss) * float((batch.lengths - 1).sum())
+    return total
+
+
+def train_llama(
+    model: Any,
+    batch_of: Callable[[int], Batch],
+    seconds: float,
+    dtype: torch.dtype,
+    end: int,
+    learning_rate: float = LEARNING_RATE,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> int:
+    """Train on ``batch_of(step)`` for ``seconds`` of wall clock. Returns the number of steps."""
+    optimizer = torch.optim.AdamW(model.parameters(), learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
+    begin, step = time.perf_counter(), 0
+    while (progress := (time.perf_counter() - begin) / seconds) < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * min(1, (step + 1) / 100, (1 - progress) / 0.4)
+        ids, labels = join_prompts(batch_of(step), end)
+        with autocast(ids.device, dtype):
+            loss = model(input_ids=ids, labels=labels).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        on_step(step)
+    return step
+
+
+def measure(run: Run) -> None:
+    """Train, compare the next-token likelihood with the checkpoint's, save."""
+    loaded = load_checkpoint(checkpoint_path(run), run.device)
+    folder = loaded.config.corpus.data_folder if run.smoke else str(run.arguments.data_folder)
+    config = loaded.config.with_fields(data_folder=folder)
+    settings, prepared = config.training, prepared_corpus(config)
+    end, batches = prepared.tokenizer.end, train_batches(prepared, settings.batch_size, settings.seed)
+    held_out = held_out_batches(prepared, settings.batch_size)
+    parameters = sum(p.numel() for p in loaded.model.parameters())
+    model = build_llama(config.model, parameters, end).to(run.device)
+    dtype = choose_precision(settings.precision, run.device)
+    seconds = SMOKE_SECONDS if run.smoke else 60 * run.arguments.minutes
+    count = sum(p.numel() for p in model.parameters())
+    run.header(dtype, f"{count:,} parameters, the checkpoint {parameters:,}", model=settings.name)
+    rows = [b.to(run.device) for b in held_out.in_order(settings.eval_texts, settings.batch_size)]
+    tokens = sum(int((batch.lengths - 1).sum()) for batch in rows)
+
+    def report(step: int) -> None:
+        if step % REPORT_EVERY == 0:
+            run.say(f"step {step}: {total_nats(model, rows, end) / tokens:.3f} nats/token held out")
+
+    def batch_of(step: int) -> Batch:
+        return batches.batch(step).to(run.device)
+
+    steps = train_llama(model, batch_of, seconds, dtype, end, run.arguments.learning_rate, report)
+    nats = total_nats(model, rows, end) / tokens
+    size, lengths = settings.batch_size, settings.block_lengths
+    own = validate(
+        loaded.model, loaded.process, held_out, settings.eval_texts, size, lengths, torch.float32
+    ).next_token
+    run.add(
+        {"minutes": seconds / 60},
+        {"next_token": own, "llama_next_token": nats, "ratio": ratio(own, nats), "llama_steps": float(steps)},
+    )
+    model.save_pretrained(smoke_folder() / "llama" if run.smoke else run.arguments.out)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Which checkpoint, how long, where to."""
+    parser.add_argument("checkpoint", type=Path, nargs="?", help="a checkpoint folder")
+    parser.add_argument("--minutes", type=float, default=20, help="of training (%(default)s)")
+    parser.add_argument("--learning_rate", type=float, default=LEARNING_RATE, help="peak (%(default)s)")
+    parser.add_argument(
+        "--data_folder", type=Path, default=Path("data"), help="prepared corpora (%(default)s)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("llama"), help="folder of the Llama (%(default)s)")
+
+
+benchmark = Benchmark(
+    "peers/llama",
+    __doc__,
+    measure,
+    claim="SunFish's causal pass predicts the next token as well as a Llama trained as long",
+    peer="a Llama of the transformers library, of the same size, trained on the same batches",
+    add_flags=add_flags,
+)
+
+if __name__ == "__main__":
+    sys.exit(benchmark.main())

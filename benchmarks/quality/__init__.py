@@ -1,0 +1,1 @@
+"""Owns the claims of what is learned and generated."""

@@ -1,0 +1,1 @@
+"""Owns the claims of speed and memory."""

@@ -1,0 +1,133 @@
+"""What a denoiser answers, and the base of everything that wraps one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from sunfish.model.kv_cache import KVCache
+from sunfish.types import Condition, Start, State
+
+
+class Draft(NamedTuple):
+    """What a canvas of W positions predicts for positions 1 to W - 1."""
+
+    marginal_logits: Tensor  # [B, W-1, V] each position as if the others were unknown
+    # From the id before each position, [B, W-1], to logits [B, W-1, V]; None: the model has no draft head.
+    conditional_logits: Callable[[Tensor], Tensor] | None
+
+    def map_logits(
+        self, change: Callable[[Tensor], Tensor], repeat: Callable[[Tensor], Tensor] = lambda ids: ids
+    ) -> Draft:
+        """The same draft with its logits sent through ``change``, and the ids it is given through ``repeat``."""
+        conditional = self.conditional_logits
+        return Draft(
+            change(self.marginal_logits),
+            conditional and (lambda previous: change(conditional(repeat(previous)))),
+        )
+
+
+# Of canvases after several tokens: from the index of one, [B], to its draft.
+DraftAt = Callable[[Tensor], Draft]
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """Predicts clean tokens from the text so far (in the cache), a prompt and a noisy canvas.
+
+    ``start`` is where a pass begins in the text: one position, or one for each row ``[B]``; a row then sees the first
+    ``start[b]`` positions of its cache.
+    """
+
+    def denoise(
+        self, x: State, t: Tensor, condition: Condition, cache: KVCache | None = None, start: Start = 0
+    ) -> Tensor:
+        """Clean-token logits ``[B, N, V]`` of a canvas ``x`` at times ``t [B, N]``, one block after the cache."""
+        ...
+
+    def prefill(
+        self, ids: Tensor, condition: Condition, cache: KVCache | None = None, start: Start | None = None
+    ) -> tuple[Tensor, KVCache]:
+        """Next-token logits ``[B, N, V]`` of clean ``ids [B, N]``, and the cache with them appended.
+
+        They begin at ``start``; None: after all of the cache.
+        """
+        ...
+
+    def draft(self, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start) -> Draft:
+        """What a canvas of ``[B, W]`` positions, the first of them known, drafts."""
+        ...
+
+    def prefill_and_draft(
+        self, ids: Tensor, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start
+    ) -> tuple[Tensor, KVCache, DraftAt]:
+        """:meth:`prefill` of ``ids [B, N]``, and in the same pass a canvas after each of them.
+
+        ``x`` and ``t [B, N W]`` are N canvases of W positions; number i sees what the cache holds and
+        ``ids[:, : i + 1]``.
+        """
+        ...
+
+
+class DenoiserWrapper:
+    """A denoiser around another one. Subclasses say how a call is prepared and how its logits are finished.
+
+    With ``num_branches`` above 1 every text takes that many rows, one branch after the other: ids, canvases and starts
+    are repeated here, :meth:`prepare` makes the conditions of the branches, and :meth:`finish` combines their logits.
+    """
+
+    num_branches = 1
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        self.denoiser = denoiser
+
+    def prepare(self, condition: Condition) -> Condition:
+        """The condition ``[num_branches * B, ...]`` that the wrapped denoiser gets."""
+        return condition
+
+    def finish(self, logits: Tensor) -> Tensor:
+        """Logits ``[B, N, V]`` of the wrapped denoiser's ``[num_branches * B, N, V]``."""
+        return logits
+
+    def denoise(
+        self, x: State, t: Tensor, condition: Condition, cache: KVCache | None = None, start: Start = 0
+    ) -> Tensor:
+        """See :meth:`Denoiser.denoise`."""
+        x, t, start = self._repeat(x, t, start)
+        return self.finish(self.denoiser.denoise(x, t, self.prepare(condition), cache, start))
+
+    def prefill(
+        self, ids: Tensor, condition: Condition, cache: KVCache | None = None, start: Start | None = None
+    ) -> tuple[Tensor, KVCache]:
+        """See :meth:`Denoiser.prefill`."""
+        ids, start = self._repeat(ids, start)
+        logits, cache = self.denoiser.prefill(ids, self.prepare(condition), cache, start)
+        return self.finish(logits), cache
+
+    def draft(self, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start) -> Draft:
+        """See :meth:`Denoiser.draft`."""
+        x, t, start = self._repeat(x, t, start)
+        return self._finished(self.denoiser.draft(x, t, self.prepare(condition), cache, start))
+
+    def prefill_and_draft(
+        self, ids: Tensor, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start
+    ) -> tuple[Tensor, KVCache, DraftAt]:
+        """See :meth:`Denoiser.prefill_and_draft`."""
+        ids, x, t, start = self._repeat(ids, x, t, start)
+        condition = self.prepare(condition)
+        logits, cache, draft_at = self.denoiser.prefill_and_draft(ids, x, t, condition, cache, start)
+        return self.finish(logits), cache, lambda index: self._finished(draft_at(*self._repeat(index)))
+
+    def _finished(self, draft: Draft) -> Draft:
+        return draft.map_logits(self.finish, lambda ids: self._repeat(ids)[0])
+
+    def _repeat(self, *parts: Any) -> tuple[Any, ...]:
+        """``parts`` for every branch; what is no tensor is the same for all rows."""
+        if self.num_branches == 1:
+            return parts
+        return tuple(
+            torch.cat([part] * self.num_branches) if isinstance(part, Tensor) else part for part in parts
+        )

@@ -1,0 +1,90 @@
+"""The KV cache: keys and values of the text so far, of every block and of the copy head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+KeyValue = tuple[Tensor, Tensor]  # of one block, each [B, H, N, D/H]
+
+
+class KVCache(NamedTuple):
+    """Keys and values of C text tokens for L blocks and the copy head, which comes last.
+
+    The cache is a value: every method returns a new one. Rows may hold different numbers of valid tokens; each row
+    then has its own ``start``, and the attention mask hides what lies after it.
+    """
+
+    keys_values: Tensor  # [L+1, 2, B, H, C, D/H]
+
+    @classmethod
+    def from_pass(cls, pairs: Sequence[KeyValue], length: int) -> KVCache:
+        """The cache of the first ``length`` positions of a pass."""
+        parts = [part[:, :, :length] for pair in pairs for part in pair]
+        return cls(torch.stack(parts).unflatten(0, (-1, 2)))
+
+    @property
+    def length(self) -> int:
+        """C: how many positions each row has."""
+        return self.keys_values.shape[4]
+
+    @property
+    def num_rows(self) -> int:
+        """B: how many texts, guidance branches counted."""
+        return self.keys_values.shape[2]
+
+    def append(self, new: KVCache) -> KVCache:
+        """These positions, then those of ``new``."""
+        return KVCache(torch.cat([self.keys_values, new.keys_values.to(self.keys_values.dtype)], dim=4))
+
+    def trim(self, length: int) -> KVCache:
+        """The first ``length`` positions."""
+        return KVCache(self.keys_values[..., :length, :])
+
+    def rows(self, count: int) -> KVCache:
+        """The first ``count`` rows."""
+        return KVCache(self.keys_values[:, :, :count])
+
+    def contiguous(self) -> KVCache:
+        """The same cache without holes in memory, which compiled passes ask for."""
+        return KVCache(self.keys_values.contiguous())
+
+    def accept(self, lengths: Tensor, counts: Tensor, drafted: int) -> KVCache:
+        """Keep what verification accepted, and close the gap that shorter rows leave.
+
+        Args:
+            lengths: [rows] valid tokens of each text before the pass.
+            counts: [rows] tokens to keep of the ``drafted`` ones that the pass appended.
+            drafted: Number of positions that the pass appended to every row.
+
+        Returns:
+            A cache as long as its longest row.
+        """
+        before = self.length - drafted
+        total = lengths + counts
+        longest = int(total.amax())
+        if bool((total == longest).all()) and bool((lengths == before).all()):
+            return self.trim(longest)
+        slots = torch.arange(longest, device=lengths.device)
+        source = torch.where(slots < lengths[:, None], slots, before + slots - lengths[:, None])
+        source = source.clamp(max=self.length - 1).repeat(self.num_rows // len(counts), 1)
+        shape = self.keys_values.shape
+        index = source[:, None, :, None].expand(*shape[:4], -1, shape[5])
+        return KVCache(self.keys_values.gather(4, index))
+
+    def last_token(self, start: int | Tensor) -> Tensor:
+        """The normalized embedding ``[B, D]`` of the token before ``start``, 0 where the text begins there.
+
+        The copy head's values are the text's token embeddings, so the cache knows them.
+        """
+        tokens = self.keys_values[-1, 1]  # [B, H, C, D/H]
+        if isinstance(start, int):
+            return (
+                tokens[:, :, start - 1].flatten(1) if start else torch.zeros_like(tokens[:, :, 0]).flatten(1)
+            )
+        rows = torch.arange(len(start), device=start.device)
+        last = tokens[rows, :, (start - 1).clamp(min=0)]
+        return (last * (start > 0)[:, None, None]).flatten(1)

@@ -1,0 +1,91 @@
+"""One training step: the loss, its gradient, the optimizers; shared by the trainer and the pre-flight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from sunfish.config import Config, TrainingConfig
+from sunfish.hardware.device import autocast
+from sunfish.model.transformer import Transformer
+from sunfish.training.loss import Losses, training_loss
+from sunfish.training.optimizer import build_optimizers
+from sunfish.types import Batch, Process
+
+Objective = Callable[[Transformer, Process, Batch, torch.Generator, int, TrainingConfig], Losses]
+
+
+class NonFiniteLoss(ValueError):
+    """The loss or its gradient became NaN or infinite; the weights are those of before the step."""
+
+
+@dataclass
+class TrainingStep:
+    """Everything that changes the weights of ``model``.
+
+    Attributes:
+        model: the network in training.
+        process: the forward corruption.
+        optimizers: Muon and AdamW, in this order.
+        config: learning rates, clipping, block lengths, and what the objective asks for.
+        dtype: what the network computes in under autocast.
+        objective: the loss of a batch.
+    """
+
+    model: Transformer
+    process: Process
+    optimizers: list[torch.optim.Optimizer]
+    config: Config
+    dtype: torch.dtype
+    objective: Objective = training_loss
+
+    @classmethod
+    def build(
+        cls,
+        config: Config,
+        model: Transformer,
+        process: Process,
+        dtype: torch.dtype,
+        objective: Objective = training_loss,
+    ) -> TrainingStep:
+        """The step of a run, with new optimizers."""
+        optimizers = build_optimizers(model, config.training, config.model.n_embd, dtype)
+        return cls(model, process, optimizers, config, dtype, objective)
+
+    def block_length(self, step: int) -> int:
+        """The block length of step number ``step``, in positions."""
+        lengths = self.config.training.block_lengths
+        return lengths[step % len(lengths)] or self.config.model.context_length
+
+    def __call__(self, batch: Batch, generator: torch.Generator, step: int, factor: float = 1.0) -> Losses:
+        """Update the weights once.
+
+        Args:
+            batch: the texts, on the model's device.
+            generator: the noise of this step.
+            step: the number of the step, which says the block length.
+            factor: what the peak learning rates are multiplied by.
+
+        Raises:
+            NonFiniteLoss: before the weights change.
+        """
+        settings = self.config.training
+        with autocast(batch.x0.device, self.dtype):
+            losses = self.objective(
+                self.model, self.process, batch, generator, self.block_length(step), settings
+            )
+        torch.autograd.backward(losses.total)
+        clip = settings.gradient_clip or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip))
+        if not math.isfinite(norm) or not math.isfinite(losses.total.item()):
+            raise NonFiniteLoss(f"loss {losses.total.item()}, gradient norm {norm}")
+        rates = (settings.matrix_learning_rate, settings.learning_rate)
+        for optimizer, rate in zip(self.optimizers, rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return losses

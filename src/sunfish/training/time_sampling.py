@@ -1,0 +1,115 @@
+"""Where a training step picks its noise levels: times for each block, and exactly how many tokens to mask."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sunfish.config import Config, TrainingConfig
+from sunfish.types import Batch, Process
+from sunfish.utils import UsageError
+
+
+def stratified_times(rows: int, columns: int, generator: torch.Generator | None) -> Tensor:
+    """Uniform times ``[rows, columns]`` in (0, 1], one in each of rows * columns equal strata, shuffled.
+
+    The low-discrepancy sampler of Variational Diffusion Models (Kingma et al. 2021, appendix I.1): each time is still
+    uniform, and the mean over the batch has far less variance than with independent draws.
+    """
+    count = rows * columns
+    offset = torch.rand((), generator=generator, dtype=torch.float64)
+    strata = (torch.randperm(count, generator=generator).double() + 1 - offset) / count
+    return strata.float().clamp(min=torch.finfo(torch.float32).tiny).view(rows, columns)
+
+
+def sample_block_times(
+    batch: Batch, block_length: int, low: float, high: float, generator: torch.Generator | None
+) -> Tensor:
+    """Times ``[B, N]`` for training: one for each block, stratified over the batch, in (low, high].
+
+    The start mark at position 0 is known, so its time is 0.
+    """
+    rows, length = batch.x0.shape
+    block_length = min(block_length, length)
+    times = low + (high - low) * stratified_times(rows, -(-length // block_length), generator)
+    t = times.repeat_interleave(block_length, dim=1)[:, :length].clone()
+    t[:, 0] = 0.0
+    return t.to(batch.x0.device)
+
+
+def sample_training_times(
+    batch: Batch,
+    block_length: int,
+    process: Process,
+    training: TrainingConfig,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """:func:`sample_block_times` between the mask rates of ``training``; up to 1 for a time-conditioned network.
+
+    That one must know all times. Masks teach most where some context is left
+    (docs/experiments/2026-11-objective-and-number-format.md).
+    """
+    high = 1.0 if process.time_conditioned else training.mask_rate_max
+    return sample_block_times(batch, block_length, training.mask_rate_min, high, generator)
+
+
+def check_noise_settings(config: Config, process: Process) -> None:
+    """Refuse noise settings that have no effect with this process.
+
+    Raises:
+        UsageError: Names the setting, its value and the process.
+    """
+    training, name = config.training, config.process.process
+    if process.time_conditioned and training.mask_rate_max != TrainingConfig.mask_rate_max:
+        raise UsageError(
+            f"mask_rate_max is {training.mask_rate_max}, which has no effect where process is {name}, which trains up "
+            "to a noise rate of 1; leave it out"
+        )
+    if training.complementary and not process.fixed_count:
+        raise UsageError(
+            f"complementary is True, but process is {name}, whose noise has no complement; leave complementary out"
+        )
+
+
+def fixed_count_mask(
+    t: Tensor, block_length: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Mask exactly the drawn share of each block, not each token with that chance.
+
+    k = ceil(t n) of a block's n unknown positions are masked, at random. Uniform t makes k uniform in 1 .. n, and n / k
+    times the masked cross-entropy is the same bound in the mean (LLaDA, Nie et al. 2025, eq. 6), with less variance.
+
+    Args:
+        t: [B, N] times of :func:`sample_block_times`.
+        block_length: Positions of a block.
+        generator: Of the step.
+
+    Returns:
+        Which positions to mask, as times 1 and 0, and the share k / n of each block; [B, N] both.
+    """
+    rows, length = t.shape
+    block_length = min(block_length, length)
+    unknown = t > 0
+    blocks = -(-length // block_length)
+    padding = blocks * block_length - length
+    score = torch.rand(rows, length, generator=generator).to(t.device).masked_fill(~unknown, 2.0)
+    score = F.pad(score, (0, padding), value=2.0).view(rows, blocks, block_length)
+    free = (score < 2).sum(-1, keepdim=True)
+    time = F.pad(t, (0, padding)).view(rows, blocks, block_length).amax(-1, keepdim=True)
+    count = torch.ceil(time * free - 1e-6)
+    rank = score.argsort(-1).argsort(-1)
+    masked = (rank < count).view(rows, -1)[:, :length]
+    share = (count / free.clamp(min=1)).expand(-1, -1, block_length).reshape(rows, -1)[:, :length]
+    return masked.to(t.dtype), torch.where(unknown, share, torch.zeros_like(t))
+
+
+def complementary_masks(noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """What :func:`fixed_count_mask` returned, then a second canvas that masks just the others, ``[B, 2 N]`` both.
+
+    Each token of a text is then asked for once in a step, and the second canvas's share is the rest of the first's.
+    """
+    unknown = t > 0
+    complement = unknown & (noise == 0)
+    share = torch.where(unknown, 1 - t, torch.zeros_like(t))
+    return torch.cat([noise, complement.to(noise.dtype)], dim=1), torch.cat([t, share], dim=1)

@@ -1,0 +1,24 @@
+"""Readers of plain text: delimiters and parts across the reads of a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sunfish.data.sources.files.plain_text import READ_CHARACTERS, read_delimited, read_long_text
+from tests.data.sources.files import write
+
+
+def test_a_delimiter_across_reads_is_found(tmp_path: Path) -> None:
+    size = READ_CHARACTERS - 3
+    path = write(tmp_path / "a.txt", "a" * size + "<|end|>" + "b\n" * size + "<|end|>\n\nc")
+    documents = list(read_delimited(path, "<|end|>"))
+    summary = [(line, document[0], len(document)) for line, document in documents]
+    assert summary == [(1, "a", size), (1, "b", 2 * size), (size + 3, "\n", 3)]
+
+
+def test_a_long_text_in_parts_reassembles(tmp_path: Path) -> None:
+    content = "some words that go on " * 200
+    path = write(tmp_path / "a.txt", content)
+    parts = [text for _, text in read_long_text(path, 10, 4000, part_characters=100)]
+    assert "".join(parts) == content[10:4000]
+    assert max(map(len, parts)) <= 100 and all(part[0] == " " for part in parts[1:])

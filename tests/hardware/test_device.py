@@ -1,0 +1,179 @@
+"""Devices are taken as named or refused, never exchanged."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from sunfish.hardware import cpu
+from sunfish.hardware import device as devices
+from sunfish.hardware.cpu import cores, hardware_threads
+from sunfish.hardware.device import autocast, choose_device, choose_precision
+from sunfish.utils import UsageError
+
+
+def test_auto_and_cpu() -> None:
+    assert choose_device("cpu") == torch.device("cpu")
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mps", "lacks the float64"),
+        ("tpu", "the devices are: auto, cpu, cuda"),
+        ("cuda:one", "the devices are: auto, cpu, cuda"),
+    ],
+)
+def test_a_device_that_no_machine_has_is_wrong_use(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=f"device is '{name}'.*{message}"):
+        choose_device(name)
+
+
+def test_a_device_that_this_machine_lacks_is_named() -> None:
+    with pytest.raises(ValueError, match=r"device is 'cuda:99'.*(no CUDA GPU|counted from 0)") as error:
+        choose_device("cuda:99")
+    assert not isinstance(error.value, UsageError)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_computes_in_the_type(dtype: torch.dtype) -> None:
+    with autocast(torch.device("cpu"), dtype):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+def test_the_number_format_is_chosen_from_pairs_so_that_one_slow_moment_decides_nothing(monkeypatch) -> None:
+    # The machine halves its speed while it is measured: (bfloat16, float32) of each pair.
+    pairs = [(210, 190), (400, 185), (205, 95), (210, 98), (410, 186)]
+    rates = iter([rate for pair in pairs for rate in pair])
+    monkeypatch.setattr(devices, "matmul_rate", lambda *_, **__: next(rates))
+    assert choose_precision("auto", torch.device("cpu")) == torch.bfloat16
+
+
+def test_emulated_bfloat16_is_measured_once(monkeypatch) -> None:
+    asked = []
+
+    def rate(dtype: torch.dtype, **_: float) -> float:
+        asked.append(dtype)
+        return 20.0 if dtype == torch.bfloat16 else 150.0
+
+    monkeypatch.setattr(devices, "matmul_rate", rate)
+    assert choose_precision("auto", torch.device("cpu")) == torch.float32
+    assert asked == [torch.bfloat16, torch.float32]
+
+
+BLOCKS = """
+import ctypes, sys
+from sunfish.hardware.cpu import keep_malloc_pages
+print(keep_malloc_pages() if sys.argv[1:] else False)
+names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+fields = [(name, ctypes.c_size_t) for name in names]
+libc.mallinfo2.restype = type("Info", (ctypes.Structure,), {"_fields_": fields})
+before = libc.mallinfo2()
+block = libc.malloc(ctypes.c_size_t(20 * 2**20))
+apart = libc.mallinfo2().hblks - before.hblks
+libc.free(block)
+print(apart, libc.mallinfo2().arena - before.arena >= 19 * 2**20)  # less what was free before
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs a GNU C library of 2021 or later"
+)
+def test_the_memory_of_a_step_is_kept_for_the_next() -> None:
+    """20 MB are a block of their own, returned to the system at once; else the heap keeps them."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+
+    def said(*arguments: str, **more: str) -> list[str]:
+        command = [sys.executable, "-c", BLOCKS, *arguments]
+        done = subprocess.run(command, env=environment | more, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    assert said() == ["False", "1", "False"]
+    assert said("keep") == ["True", "0", "True"]
+    assert said("keep", MALLOC_ARENA_MAX="2") == ["False", "1", "False"]
+
+
+def with_topology(folder: Path, siblings: dict[int, str]) -> Path:
+    """The files in which Linux says which hardware threads share a core."""
+    for number, shared in siblings.items():
+        (folder / f"cpu{number}/topology").mkdir(parents=True)
+        (folder / f"cpu{number}/topology/thread_siblings_list").write_text(shared + "\n")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "siblings,allowed,expected",
+    [
+        ({n: f"{n % 8},{n % 8 + 8}" for n in range(16)}, range(16), 8),  # a desktop, numbered core by core
+        ({n: f"{n - n % 2}-{n - n % 2 + 1}" for n in range(16)}, range(16), 8),  # the same, thread by thread
+        ({n: f"{n % 8},{n % 8 + 8}" for n in range(16)}, (0, 8, 1), 2),  # what taskset left
+        (
+            {n: f"{n - n % 2}-{n - n % 2 + 1}" if n < 4 else str(n) for n in range(8)},
+            range(8),
+            6,
+        ),  # two kinds
+        ({n: str(n) for n in range(4)}, range(4), 4),
+        ({}, range(3), 3),  # the system does not say
+    ],
+)
+def test_a_core_with_two_hardware_threads_counts_once(
+    monkeypatch, tmp_path, siblings, allowed, expected
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(allowed), raising=False)
+    assert cores(with_topology(tmp_path, siblings)) == expected
+    assert hardware_threads(tmp_path / "no-cgroup") == len(set(allowed))
+
+
+def test_a_run_takes_one_thread_for_each_core(monkeypatch) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    try:
+        assert devices.set_threads(0) == 3
+        assert devices.set_threads(2) == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
+        ({"cpu.max": "?\n"}, 64),
+        ({}, 64),
+    ],
+)
+def test_the_quota_of_a_container_counts(monkeypatch, tmp_path, files: dict[str, str], expected: int) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert cpu.default_threads(tmp_path / "no-topology", tmp_path) == expected
+    assert hardware_threads(tmp_path) == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [("1", 1), ("4,2", 4), (" 2 ", 2)])
+def test_the_environment_says_how_many_threads(monkeypatch, value: str, expected: int) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert cpu.default_threads() == expected
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
+def test_a_wrong_number_of_threads_is_named(monkeypatch, value: str) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    with pytest.raises(UsageError, match=f"OMP_NUM_THREADS is {value!r}"):
+        cpu.default_threads()

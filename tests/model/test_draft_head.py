@@ -1,0 +1,130 @@
+"""Causal pass and drafts in one pass equal separate passes; the draft head learns, and learns alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sunfish.config import TrainingConfig
+from sunfish.model.kernels.autograd import rms_norm
+from sunfish.processes import process_builders
+from sunfish.rng import make_generator
+from sunfish.training.loss import draft_loss, training_loss
+from sunfish.types import Batch
+from tests.helpers import CONFIG, WITHOUT_PROMPTS, batch, model, process_of, row_generators, row_of
+
+WITHOUT_HEAD = replace(CONFIG, draft_head=False)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("starts", [[0, 0, 0], [6, 6, 6], [9, 4, 0]], ids=["begin", "even", "ragged"])
+@pytest.mark.parametrize("name", process_builders())
+def test_one_pass_is_a_causal_pass_and_a_canvas_after_every_token(name: str, starts: list[int]) -> None:
+    network, texts = model(process=name), batch()
+    condition = network.encode(texts.prompt, texts.prompt_mask)
+    start = starts[0] if len(set(starts)) == 1 else torch.tensor(starts)
+    cache = network.prefill(texts.x0[:, : max(starts)], condition)[1] if max(starts) else None
+    ids = torch.randint(1, 20, (3, 3), generator=make_generator("ids"))
+    noise = ids.repeat_interleave(4, dim=1)
+    t = torch.ones(noise.shape)
+    x = process_of(name, network).corrupt(noise, t, row_generators("noise"))
+    logits, grown, draft_at = network.prefill_and_draft(ids, x, t, condition, cache, start)
+    expected, expected_cache = network.prefill(ids, condition, cache, start)
+    torch.testing.assert_close(logits, expected, atol=1e-10, rtol=0)
+    torch.testing.assert_close(grown.keys_values, expected_cache.keys_values, atol=1e-10, rtol=0)
+    index, previous = torch.tensor([2, 0, 1]), torch.tensor([[5, 7, 11], [1, 2, 3], [9, 9, 4]])
+    draft = draft_at(index)
+    assert draft.conditional_logits is not None
+    conditional = draft.conditional_logits(previous)
+    for row, (begin, i) in enumerate(zip(starts, index.tolist(), strict=True)):
+        rows, alone, window = slice(row, row + 1), row_of(condition, row), slice(4 * i, 4 * i + 4)
+        text = torch.cat([texts.x0[rows, :begin], ids[rows, : i + 1]], dim=1)
+        _, before = network.prefill(text, alone)
+        separate = network.draft(x[rows, window], t[rows, window], alone, before, begin + i + 1)
+        assert separate.conditional_logits is not None
+        torch.testing.assert_close(draft.marginal_logits[rows], separate.marginal_logits, atol=1e-10, rtol=0)
+        expected = separate.conditional_logits(previous[rows])
+        torch.testing.assert_close(conditional[rows], expected, atol=1e-10, rtol=0)
+
+
+@torch.no_grad()
+def test_a_draft_is_given_the_token_before_each_position() -> None:
+    network, texts = model(), batch()
+    condition = network.encode(texts.prompt, texts.prompt_mask)
+    masks, t = torch.full((3, 4), CONFIG.vocab_size), torch.ones(3, 4)
+    draft, canvas = network.draft(masks, t, condition, None, 0), network.denoise(masks, t, condition)[:, 1:]
+    torch.testing.assert_close(draft.marginal_logits, canvas)
+    assert draft.conditional_logits is not None and network.draft_head is not None
+    ids, other = torch.tensor([[1, 2, 3]] * 3), torch.tensor([[1, 5, 3]] * 3)
+    changed = (draft.conditional_logits(ids) != draft.conditional_logits(other)).any(-1)
+    assert changed.tolist() == [[False, True, False]] * 3  # only after the token that differs
+    network.draft_head.down_proj.weight.zero_()  # as it begins
+    torch.testing.assert_close(draft.conditional_logits(ids), canvas)
+
+
+@torch.no_grad()
+def test_without_a_head_a_draft_is_the_canvas() -> None:
+    network, texts = model(config=WITHOUT_HEAD), batch()
+    condition = network.encode(texts.prompt, texts.prompt_mask)
+    masks, t = torch.full((3, 4), CONFIG.vocab_size), torch.ones(3, 4)
+    draft = network.draft(masks, t, condition, None, 0)
+    torch.testing.assert_close(draft.marginal_logits, network.denoise(masks, t, condition)[:, 1:])
+    assert draft.conditional_logits is None
+    _, _, draft_at = network.prefill_and_draft(texts.x0[:, :1], masks, t, condition, None, 0)
+    assert draft_at(torch.zeros(3, dtype=torch.long)).conditional_logits is None
+    hidden = network.canvas_pass(masks, t, condition)[:, 0]
+    assert float(network.draft_loss(hidden, texts.x0[:, 0], texts.x0[:, 1])) == 0
+
+
+def test_only_the_draft_head_learns_from_its_loss() -> None:
+    network, texts = model(), batch()
+    condition = network.encode(texts.prompt, texts.prompt_mask)
+    hidden = network.canvas_pass(texts.x0, torch.ones(texts.x0.shape), condition)
+    scored = torch.arange(texts.x0.numel())[torch.arange(texts.x0.numel()) % 16 > 0]
+    loss = draft_loss(network, hidden, texts.x0, scored)
+    loss.backward()
+    learned = {name for name, p in network.named_parameters() if p.grad is not None and bool(p.grad.any())}
+    assert learned == {"draft_head.up_proj.weight", "draft_head.down_proj.weight"}
+    # The same figure from nothing but the forward pass and PyTorch's own cross-entropy, in float64.
+    assert network.draft_head is not None
+    row, place = scored[::7] // 16, scored[::7] % 16
+    previous = network.token_embedding[texts.x0[row, place - 1]]
+    refined = rms_norm(network.draft_head(hidden[row, place], previous)) * network.output_scale
+    logits = F.linear(refined, network.token_embedding[:-1])
+    expected = F.cross_entropy(logits, texts.x0[row, place])
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_training_teaches_the_head_and_leaves_everything_else_as_it_is() -> None:
+    with_head, without = model(), model(config=WITHOUT_HEAD)
+    without.load_state_dict(with_head.state_dict(), strict=False)
+    for network in (with_head, without):
+        losses = training_loss(network, process_of(), batch(), make_generator("x"), 4, TrainingConfig())
+        losses.total.backward()
+        assert (float(losses.draft) > 0) == (network is with_head)
+    gradients = {name: parameter.grad for name, parameter in with_head.named_parameters()}
+    assert gradients["draft_head.up_proj.weight"] is not None
+    assert bool(gradients["draft_head.up_proj.weight"].any())
+    for name, parameter in without.named_parameters():
+        torch.testing.assert_close(parameter.grad, gradients[name])
+
+
+@pytest.mark.slow
+def test_the_head_learns_what_the_canvas_alone_cannot_know() -> None:
+    """Texts of one repeated token: the canvas guesses 1 of 4; given the token before, all are known."""
+    network, process = model(torch.float32, WITHOUT_PROMPTS), process_of()
+    training = TrainingConfig(mask_rate_min=0.99, mask_rate_max=1.0)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
+    for step in range(150):
+        kind = torch.randint(1, 5, (16, 1), generator=make_generator("kind", step))
+        x0 = torch.cat([torch.zeros_like(kind), kind.expand(-1, 4)], dim=1)
+        nothing = torch.zeros(16, 0, dtype=torch.long)
+        texts = Batch(x0, torch.full((16,), 5), nothing, nothing.bool())
+        losses = training_loss(network, process, texts, make_generator("step", step), 5, training)
+        losses.total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert losses.cross_entropy.item() > 1.2 and losses.draft.item() < 0.8

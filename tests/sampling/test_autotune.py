@@ -1,0 +1,93 @@
+"""Time against quality: which settings are recommended, what the metrics say, what is measured."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from sunfish.config import GenerationConfig
+from sunfish.data.stories.generate import story
+from sunfish.sampling.autotune import (
+    CANDIDATES,
+    Measurement,
+    by_likelihood,
+    by_oracle,
+    candidates,
+    measure,
+    pareto_front,
+    recommend,
+)
+from sunfish.sampling.pipeline import Generated, Pipeline
+
+
+def measurement(seconds: float, quality: float) -> Measurement:
+    return Measurement(GenerationConfig(guidance_scale=seconds), seconds, quality, {})
+
+
+def test_the_pareto_front_and_what_is_recommended() -> None:
+    slow_best, close = measurement(3, 0.905), measurement(2, 0.90)
+    fast, beaten = measurement(0.5, 0.7), measurement(0.8, 0.6)
+    measurements = [slow_best, beaten, fast, close]
+    assert pareto_front(measurements) == [fast, close, slow_best]
+    assert recommend(measurements) == {"best": close.config, "fast": fast.config}
+    assert recommend([slow_best]) == {"best": slow_best.config}
+
+
+def test_every_candidate_is_another_setting() -> None:
+    configs = candidates([1.0, 3.0])
+    assert len(set(configs)) == len(configs) == 2 * len(CANDIDATES)
+    settings = ({"block_length": 3}, {"sampler": "leftmost", "num_steps": 3})
+    assert candidates([2.0], settings) == [
+        GenerationConfig(block_length=3, guidance_scale=2.0),
+        GenerationConfig(sampler="leftmost", num_steps=3, guidance_scale=2.0),
+    ]
+
+
+def test_each_setting_is_measured_on_every_prompt(pipeline: Pipeline) -> None:
+    """The quality is the product of the metric's parts; the texts are those of the setting and the seeds."""
+    prompts = ["Write about dogs", "Describe the ocean"]
+    settings = [{"sampler": "leftmost", "num_steps": steps, "block_length": 32} for steps in (1, 2)]
+    configs = candidates([1.5], settings)
+    seen: list[list[Generated]] = []
+
+    def metric(_: Pipeline, texts: list[Generated]) -> dict[str, float]:
+        seen.append(list(texts))
+        return {"first": 0.5, "second": 0.25}
+
+    measurements = list(measure(pipeline, prompts, configs, metric, seed=3))
+    assert [m.config for m in measurements] == configs
+    assert all(m.quality == 0.125 and m.seconds > 0 for m in measurements)
+    for config, texts in zip(configs, seen, strict=True):
+        expected = [pipeline.generate([p], config, seed=3 + i)[0] for i, p in enumerate(prompts)]
+        assert texts == expected
+
+
+def test_the_oracle_judges_grammar_and_constraints(pipeline: Pipeline) -> None:
+    written = [story(1, "test", index) for index in range(3)]
+    good = [Generated(one.text, one.prompt, True, 5, []) for one in written]
+    assert by_oracle(pipeline, good) == {"grammar": 1, "constraints": 1}
+    broken = [text._replace(text=text.text.replace(" the ", " the the ")) for text in good]
+    assert by_oracle(pipeline, broken)["grammar"] < 0.9
+    swapped = [
+        text._replace(prompt=one.prompt) for text, one in zip(good, written[1:] + written[:1], strict=True)
+    ]
+    assert by_oracle(pipeline, swapped)["constraints"] < 0.9
+    assert by_oracle(pipeline, []) == {"grammar": 0, "constraints": 0}
+
+
+def test_the_likelihood_is_that_of_each_token(pipeline: Pipeline) -> None:
+    texts = [
+        Generated("", prompt, done, 3, ids)
+        for prompt, done, ids in (("", False, [5, 6, 5]), ("A", True, [5, 6]))
+    ]
+    parts = by_likelihood(pipeline, texts)
+    nats = 0.0
+    for text in texts:
+        ids = [pipeline.tokenizer.end, *text.ids, *[pipeline.tokenizer.end] * text.finished]
+        for at in range(1, len(ids)):
+            row = pipeline.row(Generated("", "", False, at - 1, ids[1:at]))
+            logits, _ = pipeline.model.prefill(row, pipeline.encode([text.prompt]))
+            nats += float(logits[0, -1, : pipeline.tokenizer.size].log_softmax(-1)[ids[at]].detach())
+    assert parts["likelihood"] == pytest.approx(math.exp(nats / 6), rel=1e-4)
+    assert parts["distinct"] == pytest.approx(2 / 3)  # 5 6, 6 5, and 5 6 again

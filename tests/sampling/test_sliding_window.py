@@ -1,0 +1,89 @@
+"""Texts longer than the context: greedy texts against each window computed anew, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from sunfish.config import GenerationConfig
+from sunfish.rng import RowGenerators
+from sunfish.sampling.block_diffusion import Snapshot, block_diffusion
+from sunfish.sampling.logits import VocabularyMask
+from sunfish.sampling.sliding_window import sliding_window
+from sunfish.sampling.speculative import speculative_decoding
+from sunfish.types import Condition
+from tests.helpers import CONFIG, END, batch, finished, model, process_of
+
+CONTEXT, LENGTH, KEPT = CONFIG.context_length, 61, CONFIG.context_length // 2 - 1
+
+
+def prompts(rows: slice) -> Condition:
+    b = batch()
+    return model().encode(b.prompt[rows], b.prompt_mask[rows])
+
+
+def write(
+    rows: slice, config: GenerationConfig, banned_ids: tuple[int, ...] = (END,), seed: int = 0
+) -> Tensor:
+    """Ids ``[B, <= LENGTH]`` for rows of the batch's prompts, the start mark first."""
+    denoiser = VocabularyMask(model(), CONFIG.vocab_size, banned_ids)
+    process, condition = process_of("masked"), prompts(rows)
+
+    def extend(prefix: Tensor, length: int, rng: RowGenerators) -> Iterator[Snapshot]:
+        assert length <= CONTEXT
+        if config.is_verified:
+            return speculative_decoding(denoiser, process, condition, prefix, length, rng, config, END)
+        ids = torch.nn.functional.pad(prefix, (0, length - prefix.shape[1]), value=END)
+        free = torch.arange(length).expand_as(ids) >= prefix.shape[1]
+        return block_diffusion(denoiser, process, condition, ids, free, rng, config, END)
+
+    start = torch.full((len(condition.mask), 1), END)
+    rng = RowGenerators.for_rows(seed, rows.start, len(condition.mask))
+    states = list(sliding_window(extend, start, LENGTH, CONTEXT, rng, END))
+    done = [state for state in states if state.done]
+    assert [state.start for state in done] == [sum(d.x.shape[1] for d in done[:i]) for i in range(len(done))]
+    return finished(done)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("block_length", [1, 4])
+def test_a_greedy_text_is_that_of_each_window_computed_anew(block_length: int) -> None:
+    ids = write(slice(0, 1), GenerationConfig(temperature=0, block_length=block_length))[0].tolist()
+    denoiser, condition = VocabularyMask(model(), CONFIG.vocab_size, (END,)), prompts(slice(0, 1))
+    text, window = [END], [END]
+    while len(text) < LENGTH:
+        if len(window) == CONTEXT:
+            window = [END, *window[-KEPT:]]
+        logits, _ = denoiser.prefill(torch.tensor([window]), condition)
+        window.append(int(logits[0, -1].argmax()))
+        text.append(window[-1])
+    assert ids == text
+
+
+@pytest.mark.parametrize("block_length", [5, 8, 0])
+def test_a_long_text_does_not_depend_on_its_batch(block_length: int) -> None:
+    config = GenerationConfig(num_steps=4, sampler="ancestral", block_length=block_length, temperature=3)
+    together = write(slice(0, 3), config)
+    assert together.shape == (3, LENGTH)
+    for row in range(3):
+        assert torch.equal(write(slice(row, row + 1), config), together[row : row + 1])
+    parts = together[0, 1:].unfold(0, 12, 12)
+    assert len({tuple(part.tolist()) for part in parts}) == len(parts)  # no draw is used twice
+
+
+@pytest.mark.slow
+def test_it_stops_where_all_texts_have_ended() -> None:
+    """Rows that ended wait for the others; what follows their end is never read, nor part of the text."""
+    config = GenerationConfig(num_steps=4, sampler="ancestral", block_length=4, temperature=3)
+    ends = []
+    for seed in range(12):
+        ids = write(slice(0, 3), config, (), seed)
+        is_end = ids[:, 1:] == END
+        ends.append([int(row.int().argmax()) + 2 if row.any() else LENGTH for row in is_end])
+        assert ids.shape[1] == min(LENGTH, -(-max(ends[-1]) // 4) * 4) or max(ends[-1]) > CONTEXT
+        alone = write(slice(0, 1), config, (), seed)[0].tolist()
+        assert alone[: ends[-1][0]] == ids[0, : ends[-1][0]].tolist()
+    assert any(max(rows) > CONTEXT > min(rows) for rows in ends)

@@ -1,0 +1,98 @@
+"""Which times training draws and which tokens it masks: range, blocks, complementary canvases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from sunfish.config import TrainingConfig
+from sunfish.config.presets import preset
+from sunfish.processes import build_process, process_builders
+from sunfish.rng import make_generator
+from sunfish.training.time_sampling import (
+    check_noise_settings,
+    complementary_masks,
+    fixed_count_mask,
+    sample_block_times,
+    sample_training_times,
+)
+from sunfish.utils import UsageError
+from tests.helpers import batch, process_of
+
+
+@pytest.mark.parametrize("name", process_builders())
+def test_the_range_of_times(name: str) -> None:
+    """Masks up to the largest mask rate; a time-conditioned network must know all times."""
+    training = TrainingConfig(mask_rate_min=0.2, mask_rate_max=0.7)
+    process, highest = process_of(name), 0.7 if name == "masked" else 1.0
+    times = [
+        sample_training_times(batch(64, 16), 4, process, training, make_generator("times", number))
+        for number in range(10)
+    ]
+    t = torch.cat(times)
+    assert bool((t[:, 0] == 0).all())
+    drawn = t[:, 1:]
+    assert 0.2 <= float(drawn.min()) < 0.21 and highest - 0.01 < float(drawn.max()) <= highest
+
+
+def test_only_masks_have_fixed_counts() -> None:
+    assert [name for name in process_builders() if process_of(name).fixed_count] == ["masked"]
+
+
+@pytest.mark.parametrize("block_length", [1, 4, 5, 16, 99])
+def test_a_block_has_one_time(block_length: int) -> None:
+    t = sample_block_times(batch(), block_length, 0.0, 1.0, make_generator("t"))
+    assert t.shape == (3, 16) and not t[:, 0].any()
+    blocks = list(t.split(block_length, 1))
+    blocks[0] = blocks[0][:, 1:]
+    blocks = [part for part in blocks if part.shape[1]]  # with length 1 the known token is a block
+    assert all(bool((part == part[:, :1]).all()) for part in blocks)
+    drawn = torch.cat([part[:, :1] for part in blocks], 1)
+    assert len(drawn.unique()) == drawn.numel()
+
+
+@pytest.mark.parametrize("block_length", [1, 3, 5, 16])
+def test_the_complement_masks_the_others_and_both_count_alike(block_length: int) -> None:
+    b = batch()
+    chosen, share = fixed_count_mask(
+        sample_block_times(b, block_length, 0.2, 0.8, make_generator("t")),
+        block_length,
+        make_generator("counts"),
+    )
+    noise, t = complementary_masks(chosen, share)
+    first, second = noise.chunk(2, 1)
+    assert torch.equal(first, chosen) and torch.equal(t.chunk(2, 1)[0], share)
+    # Every unknown position once, the known one never.
+    assert torch.equal(first + second, (share > 0).to(first.dtype))
+    # Masked tokens count 1 / share: a block counts as much as it has unknown tokens, whatever was drawn.
+    for canvas, time in zip((first, second), t.chunk(2, 1), strict=True):
+        weight = torch.where(canvas > 0, 1 / time, torch.zeros_like(time))
+        parts = (part.split(block_length, 1) for part in (canvas, weight, share > 0))
+        for masked, counted, unknown in zip(*parts, strict=True):
+            expected = torch.where(masked.sum(1) > 0, unknown.sum(1), 0).to(counted.dtype)
+            torch.testing.assert_close(counted.sum(1), expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (dict(complementary=True, process="uniform"), "complementary is True, but process is uniform"),
+        (dict(process="uniform", mask_rate_max=0.5), "mask_rate_max is 0.5, which .* process is uniform"),
+        (dict(process="gaussian", mask_rate_max=0.9), "mask_rate_max is 0.9, which .* process is gaussian"),
+    ],
+)
+def test_noise_settings_without_effect_are_refused(fields: dict[str, Any], message: str) -> None:
+    config = preset("tiny", **fields)
+    with pytest.raises(UsageError, match=message):
+        check_noise_settings(config, build_process(config.process, config.model.vocab_size))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [dict(complementary=True), dict(mask_rate_max=0.9), dict(process="uniform"), dict(process="mixed")],
+)
+def test_noise_settings_with_an_effect_are_taken(fields: dict[str, Any]) -> None:
+    config = preset("tiny", **fields)
+    check_noise_settings(config, build_process(config.process, config.model.vocab_size))
