@@ -30,27 +30,11 @@ PEERS = (
         ratio="ratio_to_llama_f32",
     ),
     Comparison(
-        what="`tiny` compiled, tokens/s; a compiled Llama in float32",
-        name=SAMPLING,
-        case={**TINY, "compile": True},
-        figure="tokens_per_second",
-        peer="llama_f32_compiled_tokens_per_second",
-        ratio="ratio_to_llama_f32_compiled",
-    ),
-    Comparison(
-        what="`micro`, GFLOP/s of a training step; the machine's matrix product",
+        what="`micro`, GFLOP/s of a float32 training step; the machine's matrix product",
         name="speed/training_rate",
         case={"model": "micro", "compile": False},
         figure="gflop_per_second",
         peer="machine_gflop_per_second",
-    ),
-    Comparison(
-        what="`micro`, seconds from a cold start to a text; a Llama",
-        name="speed/startup",
-        case={"model": "micro"},
-        figure="sunfish_seconds",
-        peer="llama_seconds",
-        form="{:.1f}",
     ),
 )
 
