@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from pathlib import Path
 
@@ -32,6 +31,8 @@ def log(text: str) -> None:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's content."""
+    import hashlib  # loads OpenSSL, which --help can do without
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
