@@ -85,6 +85,20 @@ def test_it_learns_and_reports(tmp_path: Path) -> None:
     assert sum(padding) / len(padding) <= 0.10
 
 
+def run_slowly(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Run with steps that take a minute each by the trainer's clock; the steps at which it saved."""
+    step, save, saved = trainer.train_step, trainer.save, []
+
+    def slow() -> tuple[Losses, Batch]:
+        trainer.seconds += 60
+        return step()
+
+    monkeypatch.setattr(trainer, "train_step", slow)
+    monkeypatch.setattr(trainer, "save", lambda best=False: saved.append(trainer.step) or save(best))
+    trainer.run()
+    return saved
+
+
 @pytest.mark.parametrize(
     ("minutes", "expected"), [(0.0, [4]), (60.0, [4]), (2.5, [3, 4]), (1e-9, [1, 2, 3, 4])]
 )
@@ -93,16 +107,7 @@ def test_slow_steps_are_saved_and_shown_by_the_clock(
 ) -> None:
     """With a step a minute and no validation due, ``save_minutes`` says when; the end comes in any case."""
     trainer = Trainer(config(tmp_path, name="clock", save_minutes=minutes, max_steps=4, **SHORT))
-    whole, saved = trainer.train_step, []
-
-    def slow() -> tuple[Losses, Batch]:
-        trainer.seconds += 60
-        return whole()
-
-    save = trainer.save
-    monkeypatch.setattr(trainer, "train_step", slow)
-    monkeypatch.setattr(trainer, "save", lambda best=False: saved.append(trainer.step) or save(best))
-    trainer.run()
+    saved = run_slowly(trainer, monkeypatch)
     samples = (tmp_path / "ck/clock/samples.md").read_text().splitlines()
     shown = [int(line.removeprefix("## step ")) for line in samples if line.startswith("## ")]
     assert saved == shown == expected
@@ -110,16 +115,7 @@ def test_slow_steps_are_saved_and_shown_by_the_clock(
 
 def test_a_validation_restarts_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = Trainer(config(tmp_path, name="clocks", save_minutes=2.5, eval_every=2, max_steps=6, **SHORT))
-    whole, saved = trainer.train_step, []
-
-    def slow() -> tuple[Losses, Batch]:
-        trainer.seconds += 60
-        return whole()
-
-    save = trainer.save
-    monkeypatch.setattr(trainer, "train_step", slow)
-    monkeypatch.setattr(trainer, "save", lambda best=False: saved.append(trainer.step) or save(best))
-    trainer.run()
+    saved = run_slowly(trainer, monkeypatch)
     assert saved == [2, 4, 6]
 
 

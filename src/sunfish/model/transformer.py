@@ -194,18 +194,23 @@ class Transformer(nn.Module):
 
         Where rows stand at different places, positions after the context count as its last one; nothing of them is kept.
         """
-        position, limit = layout.position, self.config.context_length
+        position = layout.position
         if isinstance(position, slice):
-            if position.stop > limit:
-                raise ValueError(
-                    f"the text has {position.stop} positions, but this model was built for context_length {limit}; "
-                    "ask for a shorter text (--seq_len)"
-                )
+            self._check_length(position.stop)
             return self.position_embedding[position], (self.cos[position], self.sin[position])
-        position = position.clamp(max=limit - 1)
+        position = position.clamp(max=self.config.context_length - 1)
         cos, sin = self.cos[position], self.sin[position]
         rotary = (cos, sin) if position.ndim == 1 else (cos[:, None], sin[:, None])
         return F.embedding(position, self.position_embedding), rotary
+
+    def _check_length(self, positions: int) -> None:
+        """Raise ``ValueError`` for a text of more positions than the context."""
+        limit = self.config.context_length
+        if positions > limit:
+            raise ValueError(
+                f"the text has {positions} positions, but this model was built for context_length {limit}; "
+                "ask for a shorter text (--seq_len)"
+            )
 
     # The passes: hidden states.
 
@@ -245,11 +250,8 @@ class Transformer(nn.Module):
         ``ids [B, N]``; ``x`` and ``t [B, C N]`` are C canvases of each text, which do not see one another (one where
         noise does not show).
         """
-        length, limit = ids.shape[1], self.config.context_length
-        if length > limit:
-            raise ValueError(
-                f"the text has {length} positions, but this model was built for context_length {limit}"
-            )
+        length = ids.shape[1]
+        self._check_length(length)
         canvases, shows_state = x.shape[1] // length, self.time_embedding is None
         assert canvases == 1 or shows_state
         tiled = self.flex_attention and shows_state
