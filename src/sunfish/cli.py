@@ -2,7 +2,7 @@
 
     sunfish train | sample | infill | distill-guidance | bench | data | tokenizer | sizes | doctor
 
-Results go to stdout, logs to stderr. Exit codes: 0 done, 1 a failure, 2 wrong use, 130 SIGINT, 143 SIGTERM.
+Results go to stdout, logs to stderr. Exit codes: 0 done, 1 a failure, 2 wrong use, 128 + n ended by signal n.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from sunfish.commands import bench, data, distill_guidance, doctor, infill, sample, sizes, tokenizer, train
 from sunfish.commands.flags import BaseConfig
 from sunfish.commands.parser import Parser
 from sunfish.config.presets import preset
 from sunfish.hardware.cpu import limit_openmp_spin
-from sunfish.utils import UsageError
+from sunfish.signals import handled, interrupt
+from sunfish.utils import UsageError, log, open_standard_streams
 
 COMMANDS = {
     "train": train,
@@ -80,8 +80,9 @@ def parse(words: Sequence[str], base: BaseConfig = preset) -> argparse.Namespace
 
 def main(argv: Sequence[str] | None = None, base: BaseConfig = preset) -> int:
     """Run one command and return its exit code; ``base`` gives the meaning of ``--config NAME``."""
+    open_standard_streams()
     limit_openmp_spin()
-    with _signals():
+    with handled(interrupt):
         try:
             arguments = parse(sys.argv[1:] if argv is None else argv, base)
             if arguments.version:
@@ -90,13 +91,14 @@ def main(argv: Sequence[str] | None = None, base: BaseConfig = preset) -> int:
                 print(f"sunfish {version('sunfish')}")
                 return 0
             code = arguments.run(arguments)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # None: the program was started without
+                sys.stdout.flush()
             return int(code or 0)
-        except SystemExit as stop:  # argparse after --help or a wrong flag; the SIGTERM handler
+        except SystemExit as stop:  # argparse after --help or a wrong flag
             return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        except KeyboardInterrupt:
-            print("stopped by SIGINT", file=sys.stderr)
-            return 130
+        except KeyboardInterrupt as stop:
+            log(str(stop) or "stopped by SIGINT")
+            return 128 + int(getattr(stop, "signum", signal.SIGINT))
         except BrokenPipeError:  # the reader of stdout has gone: that is no failure
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             return 0
@@ -108,7 +110,7 @@ def _report(error: Exception) -> int:
     """One clear line for what a user can mend; anything else is a bug and keeps its traceback."""
     signum = getattr(error, "signum", None)
     if signum is not None:  # a run that a signal ended, after it was saved
-        print(error, file=sys.stderr)
+        log(str(error))
         return 128 + int(signum)
     if os.environ.get("SUNFISH_DEBUG") == "1":
         raise error
@@ -117,23 +119,5 @@ def _report(error: Exception) -> int:
     if not out_of_memory and not isinstance(error, (ValueError, OSError, ImportError, MemoryError)):
         raise error
     text = " ".join(str(error).split()) or type(error).__name__
-    print(f"error: {text}", file=sys.stderr)
+    log(f"error: {text}")
     return 2 if isinstance(error, UsageError) else 1
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Let SIGTERM end the program through its ``finally`` clauses, with exit code 143."""
-
-    def terminate(signum: int, frame: object) -> None:
-        raise SystemExit(128 + signum)
-
-    try:
-        before = signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

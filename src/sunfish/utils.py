@@ -1,9 +1,16 @@
-"""Small things that every floor uses: wrong use, words for bytes and seconds, a line on stderr, extras."""
+"""Small things that every floor uses: wrong use, words for bytes and seconds, lines on stderr, extras."""
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 GIB = 2**30
 
@@ -24,9 +31,69 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+class Stderr(io.TextIOBase):
+    """``sys.stderr`` as it is at each moment. Writing never fails: work does not end because its log does.
+
+    Attributes:
+        reader_left: Whether the reader of a pipe has left, which ends other programs by SIGPIPE.
+    """
+
+    reader_left = False
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """What rich draws its lines with."""
+        return getattr(sys.stderr, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        """Write and flush ``text`` if anybody can read it."""
+        try:
+            if sys.stderr is not None:  # None: the program was started without
+                sys.stderr.write(text)
+                sys.stderr.flush()
+        except OSError as why:  # the reader left, the terminal closed, the disk is full
+            self.reader_left |= isinstance(why, BrokenPipeError)
+            self._drop_what_follows()
+        except (ValueError, RuntimeError):  # a closed stream; a signal handler inside another write
+            pass
+        return len(text)
+
+    def isatty(self) -> bool:
+        """Whether stderr is a terminal."""
+        with suppress(OSError, ValueError):
+            return sys.stderr is not None and sys.stderr.isatty()
+        return False
+
+    def live_console(self) -> Console | None:
+        """A console for lines that move in place; None where stderr cannot show them."""
+        if not self.isatty() or os.environ.get("TERM", "") in ("", "dumb", "unknown"):
+            return None
+        from rich.console import Console
+
+        file = cast(IO[str], self)
+        return Console(file=file, force_terminal=True, force_jupyter=False, highlight=False, emoji=False)
+
+    def _drop_what_follows(self) -> None:
+        """Point the file descriptor to nowhere; Python would try the unwritten rest again when it exits."""
+        with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stderr.fileno())
+
+
+stderr = Stderr()
+
+
 def log(text: str) -> None:
     """Print one line for the person in front of the screen, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    stderr.write(text + "\n")
+
+
+def open_standard_streams() -> None:
+    """Open what was closed of stdin, stdout and stderr; a file opened next would receive their output."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
 
 
 def file_sha256(path: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sunfish.commands.flags import print_json
-from sunfish.utils import log
+from sunfish.utils import log, stderr
 
 if TYPE_CHECKING:
     from sunfish.sampling.pipeline import Generated
@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 
 def watch(states: Iterable[Generated]) -> Generated:
     """Draw every state on stderr, in place on a terminal and else one per line; returns the last."""
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    console = stderr.live_console()
+    if console is None:
         for state in states:
             log(state.text)
         return state
+    from rich.live import Live
+    from rich.text import Text
+
     with Live(console=console, transient=True, refresh_per_second=20) as live:
         for state in states:
             lines = Text(state.text).wrap(console, console.width)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sunfish.training.trackers import EXTRA, open_tracker
+from sunfish.utils import log, stderr
 
 
 class Logger:
@@ -20,38 +21,52 @@ class Logger:
     def __init__(self, folder: Path, trackers: Sequence[str], config: dict[str, Any]) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.console = Console(stderr=True, soft_wrap=True, highlight=False)
-        self._metrics: TextIO = (folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self._trackers = []
-        for name in trackers:
-            tracker = open_tracker(name, folder, config)
-            if tracker is None:
-                self.log(f"{name} curves are off; to have them: {EXTRA}")
-            else:
-                self._trackers.append(tracker)
         self._live: Progress | None = None
-        if self.console.is_terminal:
+        self._trackers = []
+        with ExitStack() as opened:
+            self._metrics = opened.enter_context(_append_lines(folder / "metrics.jsonl"))
+            for name in trackers:
+                tracker = open_tracker(name, folder, config)
+                if tracker is None:
+                    self.log(f"{name} curves are off; to have them: {EXTRA}")
+                else:
+                    self._trackers.append(tracker)
+                    opened.callback(tracker.close)
+            self._start_live_line()
+            if self._live is not None:
+                opened.callback(self._live.stop)
+            self._opened = opened.pop_all()
+
+    def _start_live_line(self) -> None:
+        console = stderr.live_console()
+        if console is not None:
             self._live = Progress(
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
                 TextColumn("{task.percentage:>3.0f}%"),
                 TimeElapsedColumn(),
-                console=self.console,
+                console=console,
             )
             self._task = self._live.add_task("starting", total=1.0)
             self._live.start()
 
     def log(self, text: str) -> None:
         """One line (or more) for the person in front of the screen."""
-        self.console.print(text, markup=False)
+        if self._live is not None:
+            self._live.console.print(text, markup=False, soft_wrap=True)
+        else:
+            log(text)
 
     def metrics(self, step: int, values: dict[str, float]) -> None:
         """Append one JSON line, and tell the trackers."""
-        self._metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
-        self._metrics.flush()
+        self._append(step, values)
         for tracker in self._trackers:
             tracker.log(step, values)
+
+    def note(self, step: int, text: str) -> None:
+        """Say something in ``metrics.jsonl``, where it can be read if nobody reads stderr."""
+        self._append(step, {"note": text})
 
     def progress(self, step: int, share: float, values: dict[str, float], remaining: str) -> None:
         """The live line on a terminal, a plain line elsewhere; pure autoregression has no ``train_loss``."""
@@ -75,8 +90,17 @@ class Logger:
 
     def close(self) -> None:
         """Flush and close everything."""
-        if self._live is not None:
-            self._live.stop()
-        self._metrics.close()
-        for tracker in self._trackers:
-            tracker.close()
+        self._opened.close()
+
+    def _append(self, step: int, values: dict[str, Any]) -> None:
+        self._metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
+        self._metrics.flush()
+
+
+def _append_lines(path: Path) -> TextIO:
+    """Open a file of lines to append to, less the half line that a killed program left at its end."""
+    with path.open("ab+") as file:
+        file.seek(0)
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
+    return path.open("a", encoding="utf-8")

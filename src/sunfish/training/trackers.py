@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from sunfish.utils import how_to_install
 
 EXTRA = how_to_install("log")
+DEFAULT = "tensorboard"  # a run does without it where it is not installed
 
 
 class Tracker(NamedTuple):
@@ -19,6 +21,17 @@ class Tracker(NamedTuple):
     close: Callable[[], None]
 
 
+def check_trackers(names: Iterable[str]) -> None:
+    """Refuse a tracker that somebody asked for and that is not installed, before any work is done.
+
+    Raises:
+        ValueError: names the tracker and the extra.
+    """
+    for name in names:
+        if name != DEFAULT:
+            _library(name)
+
+
 def open_tracker(name: str, folder: Path, config: dict[str, Any]) -> Tracker | None:
     """Open the tracker ``name`` of a run in ``folder``.
 
@@ -26,9 +39,9 @@ def open_tracker(name: str, folder: Path, config: dict[str, Any]) -> Tracker | N
         The tracker; None where TensorBoard, the default, is not installed.
 
     Raises:
-        ValueError: where wandb or trackio, which somebody asked for, is not installed; it names the extra.
+        ValueError: as :func:`check_trackers`.
     """
-    if name == "tensorboard":
+    if name == DEFAULT:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -40,9 +53,13 @@ def open_tracker(name: str, folder: Path, config: dict[str, Any]) -> Tracker | N
                 board.add_scalar(key, value, step)
 
         return Tracker(log, board.close)
-    try:
-        library = importlib.import_module(name)
-    except ImportError as why:
-        raise ValueError(f"trackers has {name!r}, which is not installed: {EXTRA}, or leave it out") from why
+    library = _library(name)
     library.init(project="sunfish", name=folder.name, config=config)
     return Tracker(lambda step, values: library.log(values, step=step), library.finish)
+
+
+def _library(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as why:
+        raise ValueError(f"trackers has {name!r}, which is not installed: {EXTRA}, or leave it out") from why

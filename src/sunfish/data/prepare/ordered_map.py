@@ -17,6 +17,7 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from sunfish.hardware.cpu import hardware_threads
+from sunfish.signals import STOPPING
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -92,8 +93,9 @@ def _pool(work: Callable[[Any], Any], workers: int) -> Iterator[ProcessPoolExecu
 def _start_worker(work: Callable[[Any], Any]) -> None:
     global _work
     _work = work
-    # The parent ends its workers at SIGINT; they need not report it as well.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A terminal sends its signals to the workers as well, but the parent ends them: by SIGTERM at the worst.
+    for signum in STOPPING:
+        signal.signal(signum, signal.SIG_DFL if signum == signal.SIGTERM else signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sunfish.utils import log
+from sunfish.utils import log, stderr
 
 OnProgress = Callable[[str, int, int | None], None]  # stage, documents done, documents in all (None: unknown)
 
@@ -17,14 +16,14 @@ LINE_INTERVAL_SECONDS = 5.0  # between two plain lines of one stage
 @contextmanager
 def show_progress() -> Iterator[OnProgress]:
     """A callback that shows the progress it is called with."""
-    if not sys.stderr.isatty():
+    console = stderr.live_console()
+    if console is None:
         yield _plain_lines()
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*columns, console=console) as bars:
         tasks: dict[str, TaskID] = {}
 
         def move_bar(stage: str, done: int, total: int | None) -> None:
