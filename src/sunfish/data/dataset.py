@@ -7,6 +7,7 @@ The folder: ``manifest.json``, ``tokenizer.json``, and for each split (``train``
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,13 @@ class PreparedCorpus:
         self.tokenizer = TextTokenizer.load(folder / "tokenizer.json")
         prompt_file = folder / "prompt_tokenizer.json"
         self.prompt_tokenizer = TextTokenizer.load(prompt_file) if prompt_file.is_file() else self.tokenizer
+
+    @property
+    def digest(self) -> str:
+        """A hash of the rows of both splits: where it is equal, so is the training data, wherever it lay."""
+        files = self.manifest["files"].items()
+        rows = {name: file["sha256"] for name, file in files if not name.endswith("tokenizer.json")}
+        return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
     def split(self, name: str) -> PreparedSplit:
         """One split.

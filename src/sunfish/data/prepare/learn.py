@@ -19,7 +19,12 @@ DERIVED_PROMPT_STRIDE = 8  # of so many texts without a prompt, the tokenizer le
 
 
 def learn_tokenizer(
-    source: Source, kind: str, vocab_size: int, on_progress: OnProgress, workers: int
+    source: Source,
+    kind: str,
+    vocab_size: int,
+    on_progress: OnProgress,
+    workers: int,
+    tokenizer: TextTokenizer | None = None,
 ) -> tuple[TextTokenizer, PromptDeriver]:
     """Learn from the first texts of the training split.
 
@@ -29,6 +34,7 @@ def learn_tokenizer(
         vocab_size: Ids of a trained tokenizer at most.
         on_progress: Called with the progress.
         workers: Number of processes; 0: every core.
+        tokenizer: That of the run, if it has one: then only the word counts are learned.
 
     Returns:
         The tokenizer, and what derives prompts.
@@ -41,6 +47,8 @@ def learn_tokenizer(
     for example in sample:
         frequencies.add(example.text)
     deriver = frequencies.prompt_deriver()
+    if tokenizer is not None:
+        return tokenizer, deriver
     texts: Iterable[str] = _sample_texts(sample, deriver)
     if whole_corpus(kind):
         texts = chain(PHRASINGS, _corpus_texts(source, workers))  # derived prompts add only these letters

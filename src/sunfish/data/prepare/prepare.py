@@ -37,6 +37,7 @@ def prepare(
     on_progress: OnProgress | None = None,
     workers: int = 0,
     prompt_tokenizer: TextTokenizer | None = None,
+    tokenizer: TextTokenizer | None = None,
 ) -> PreparedCorpus:
     """The prepared corpus of a source: opened if it exists, else written to ``<data_folder>/<name>-<hash>``.
 
@@ -46,6 +47,7 @@ def prepare(
         on_progress: Called with (stage, done, total) in place of the display on stderr.
         workers: Number of processes; 0: every core.
         prompt_tokenizer: Encodes the prompts where the prompt encoder has a vocabulary of its own.
+        tokenizer: That of a run which is resumed; None: what ``config`` names.
 
     Returns:
         The corpus.
@@ -54,9 +56,11 @@ def prepare(
         UsageError: A setting names something that does not exist or does not fit.
         ValueError: A split has no usable document, or the existing folder is damaged.
     """
-    recipe = _recipe(source, config)
-    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-    folder = Path(config.corpus.data_folder) / f"{source.name}-{digest[:12]}"
+    recipe = _recipe(source, config, tokenizer is not None)
+    folder = _folder(source, config, recipe)
+    if tokenizer is not None and not _has_tokenizers(folder, tokenizer, prompt_tokenizer):
+        recipe["given_tokenizers"] = [_digest(part) for part in (tokenizer, prompt_tokenizer)]
+        folder = _folder(source, config, recipe)
     if folder.exists():
         return open_prepared(folder)
     with ExitStack() as stack:
@@ -65,7 +69,7 @@ def prepare(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         stack.callback(shutil.rmtree, temporary, ignore_errors=True)
-        _write(temporary, source, recipe, on_progress, workers, prompt_tokenizer)
+        _write(temporary, source, recipe, on_progress, workers, prompt_tokenizer, tokenizer)
         try:
             temporary.rename(folder)
         except OSError:
@@ -74,10 +78,31 @@ def prepare(
     return open_prepared(folder)
 
 
-def _recipe(source: Source, config: Config) -> dict[str, Any]:
-    """All that determines the content of the folder."""
+def _folder(source: Source, config: Config, recipe: dict[str, Any]) -> Path:
+    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+    return Path(config.corpus.data_folder) / f"{source.name}-{digest[:12]}"
+
+
+def _has_tokenizers(folder: Path, tokenizer: TextTokenizer, prompt_tokenizer: TextTokenizer | None) -> bool:
+    """Whether ``folder`` exists and was prepared with these; a new preparation may have learned others."""
+    if not folder.exists():
+        return False
+    prepared = open_prepared(folder)
+    same = (tokenizer, prompt_tokenizer or tokenizer)
+    return [_digest(part) for part in (prepared.tokenizer, prepared.prompt_tokenizer)] == [
+        *map(_digest, same)
+    ]
+
+
+def _digest(tokenizer: TextTokenizer | None) -> str:
+    return hashlib.sha256(tokenizer.engine.to_str().encode()).hexdigest() if tokenizer else ""
+
+
+def _recipe(source: Source, config: Config, is_resumed: bool) -> dict[str, Any]:
+    """All that determines the content of the folder, less the tokenizer that a resumed run brings along."""
     kind = config.corpus.tokenizer
-    whole_corpus(kind)  # refuses an unknown tokenizer before any work is done
+    if not is_resumed:
+        whole_corpus(kind)  # refuses an unknown tokenizer before any work is done
     recipe = {
         "format": FORMAT_VERSION,
         "source": source.fingerprint(),
@@ -103,10 +128,11 @@ def _write(
     on_progress: OnProgress,
     workers: int,
     prompt_tokenizer: TextTokenizer | None,
+    tokenizer: TextTokenizer | None,
 ) -> None:
     """Write the whole folder: tokenizers, splits, and the manifest last."""
     kind, vocab_size = recipe["tokenizer"], recipe["vocab_size"]
-    tokenizer, deriver = learn_tokenizer(source, kind, vocab_size, on_progress, workers)
+    tokenizer, deriver = learn_tokenizer(source, kind, vocab_size, on_progress, workers, tokenizer)
     if tokenizer.size > vocab_size:
         raise UsageError(
             f"the tokenizer {kind!r} has {tokenizer.size} ids, but vocab_size is {vocab_size}; "
