@@ -302,7 +302,6 @@ def test_resume_continues_and_refuses_another_shape(
     resume = ["train", "--config", "micro", "--cpu", "--resume", str(trained.checkpoint)]
     for words, field in (
         (["--n_layer", "2"], "n_layer"),
-        (["--data", "other.txt"], "data"),
         (["--seed", "1"], "seed"),
         (["--tokenizer", "bytes"], "tokenizer"),
     ):

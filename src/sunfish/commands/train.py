@@ -21,7 +21,16 @@ from sunfish.utils import UsageError, log
 
 # What a run has learned from cannot change when it is resumed; how long, how fast and how reported can.
 FIXED_GROUPS = ("model", "process", "corpus")
-FREE_FIELDS = ("data_folder",)
+FREE_FIELDS = ("data_folder", "data")
+# Other text that is given on purpose may have other fields, but not another tokenizer.
+FIELDS_OF_TEXT = (
+    "text_field",
+    "prompt_field",
+    "prompt_template",
+    "delimiter",
+    "validation_fraction",
+    "stories",
+)
 
 
 def add(parser: Parser) -> None:
@@ -54,13 +63,16 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         print_config(config)
         return 0
+    from sunfish.training.trackers import check_trackers
+
+    check_trackers(config.training.trackers)
     if arguments.preflight if arguments.preflight is not None else resume is None:
         from sunfish.training.preflight import preflight
 
         preflight(config)
     from sunfish.training.trainer import train
 
-    print(train(config, resume))
+    print(train(config, resume, other_data=resume is not None and "data" in given_fields(arguments)))
     return 0
 
 
@@ -78,8 +90,9 @@ def resumed_config(arguments: argparse.Namespace, resume: Path) -> Config:
     for group in FIXED_GROUPS:
         values = getattr(saved, group)
         fixed |= {field.name: getattr(values, field.name) for field in dataclasses.fields(values)}
+    free = FREE_FIELDS + (FIELDS_OF_TEXT if "data" in given else ())
     for name, old in fixed.items():
-        if name not in FREE_FIELDS and given.get(name, old) != old:
+        if name not in free and given.get(name, old) != old:
             raise UsageError(
                 f"{name} is {given[name]!r}, but {resume} was trained with {old!r}; leave it out to resume "
                 "that run, or train a new one: --name, without --resume"

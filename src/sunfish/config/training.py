@@ -9,6 +9,7 @@ from sunfish.utils import UsageError
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 PRECISIONS = ("auto", "float32", "bfloat16")
+ON_NAN = ("stop", "rollback")
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ class TrainingConfig:
     """Texts of the validation."""
     save_minutes: float = 5.0
     """Write a checkpoint and samples at least this often, however slow the steps are; 0: by steps alone."""
+    on_nan: str = "stop"
+    """When a loss is NaN or infinite: stop, or rollback (return to the last good checkpoint, skip the batches
+    since)."""
     trackers: tuple[str, ...] = ("tensorboard",)
     """Where metrics go in addition to metrics.jsonl: tensorboard, wandb, trackio (extra: log)."""
     checkpoints: str = "checkpoints"
@@ -103,6 +107,8 @@ class TrainingConfig:
             )
         if unknown := sorted(set(self.trackers) - set(TRACKERS)):
             raise UsageError(f"trackers has {unknown}; the trackers are: {', '.join(TRACKERS)}")
+        if self.on_nan not in ON_NAN:
+            raise UsageError(f"on_nan is {self.on_nan!r}: use {' or '.join(ON_NAN)}")
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision is {self.precision!r}: use {', '.join(PRECISIONS)}")
 

@@ -19,7 +19,15 @@ Objective = Callable[[Transformer, Process, Batch, torch.Generator, int, Trainin
 
 
 class NonFiniteLoss(ValueError):
-    """The loss or its gradient became NaN or infinite; the weights are those of before the step."""
+    """The loss or its gradient became NaN or infinite; the weights are those of before the step.
+
+    Attributes:
+        fault: What happened, without the advice that follows it in the message.
+    """
+
+    def __init__(self, fault: str, advice: str = "") -> None:
+        super().__init__(f"{fault}. {advice}" if advice else fault)
+        self.fault = fault
 
 
 @dataclass
@@ -81,6 +89,8 @@ class TrainingStep:
         clip = settings.gradient_clip or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip))
         if not math.isfinite(norm) or not math.isfinite(losses.total.item()):
+            for optimizer in self.optimizers:
+                optimizer.zero_grad(set_to_none=True)
             raise NonFiniteLoss(f"loss {losses.total.item()}, gradient norm {norm}")
         rates = (settings.matrix_learning_rate, settings.learning_rate)
         for optimizer, rate in zip(self.optimizers, rates, strict=True):

@@ -7,6 +7,7 @@ sunfish train --resume checkpoints/last.ckpt
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import signal
 import time
@@ -37,6 +38,7 @@ from sunfish.model.transformer import build_model
 from sunfish.processes import build_process
 from sunfish.rng import derive_seed, make_generator
 from sunfish.sampling.pipeline import Pipeline
+from sunfish.signals import Interrupted, handled
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.training.distillation import Distillation
 from sunfish.training.evaluation import Validation, validate
@@ -44,58 +46,94 @@ from sunfish.training.logger import Logger
 from sunfish.training.loss import Losses, training_loss
 from sunfish.training.metrics import Metrics, describe
 from sunfish.training.optimizer import learning_rate_factor, update_average
+from sunfish.training.resume import (
+    Resumed,
+    check_folder,
+    compare_corpus,
+    compare_environment,
+    corpus_record,
+    environment,
+    find_data,
+    load_resumed,
+)
 from sunfish.training.step import NonFiniteLoss, Objective, TrainingStep
 from sunfish.training.time_sampling import check_noise_settings
+from sunfish.training.trackers import check_trackers
 from sunfish.types import Batch
-from sunfish.utils import format_duration, log
+from sunfish.utils import format_duration, log, stderr
 
 SHOWN_PROMPTS = 2  # held-out prompts among the samples
+MAX_ROLLBACKS = 3  # in a row, before the next checkpoint that the run reaches by itself
+SIGPIPE = getattr(signal, "SIGPIPE", signal.SIGTERM)  # Windows has none
 
 
 class TrainingInterrupted(Exception):
     """A signal asked for the end, and the run was saved. ``signum`` gives the exit code."""
 
     def __init__(self, signum: int, folder: Path) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name}; resume with --resume {folder}")
+        why = " (nobody reads the log)" if signum == SIGPIPE else ""
+        super().__init__(f"stopped by {signal.Signals(signum).name}{why}; resume with --resume {folder}")
         self.signum = signum
 
 
 class Trainer:
     """One run. :meth:`state` is all that resuming needs; the rest follows from the configuration."""
 
-    def __init__(self, config: Config, resume: Path | None = None) -> None:
+    def __init__(self, config: Config, resume: Path | None = None, other_data: bool = False) -> None:
+        """Prepare the corpus and build the network.
+
+        Args:
+            config: the run.
+            resume: the checkpoint folder to resume from.
+            other_data: whether a resumed run may continue on other text than it has learned from.
+
+        Raises:
+            ValueError: for settings or data that are wrong.
+        """
         settings = config.training
         self.config = config
+        check_trackers(settings.trackers)
         self.device = choose_device(settings.device)
         self.threads = set_threads(settings.threads)
         self.dtype = choose_precision(settings.precision, self.device)
         if settings.compile:
             require_compiler()
         self.folder = Path(settings.checkpoints) / settings.name
-        saved = load_trainer(resume) if resume else None
-        if not resume and self.folder.exists() and any(self.folder.glob("step-*")):
-            raise ValueError(
-                f"{self.folder} already holds a run. Resume it with --resume {self.folder / LAST}, "
-                "or choose another --name"
-            )
-        self._build()
+        resumed = load_resumed(resume) if resume else None
+        check_folder(self.folder, resumed)
+        if resumed and not other_data:
+            self.config = dataclasses.replace(config, corpus=find_data(config.corpus, resumed))
+        self.notes: list[str] = []
+        self._build(resumed)
+        self.corpus = corpus_record(self.config, self.prepared)
+        self.environment = environment(self.device, self.threads, self.dtype)
         self.step, self.tokens, self.seconds, self.best = 0, 0, 0.0, math.inf
-        if saved:
-            self._restore(saved)
-        self._saved_step = self.step if saved else None
+        self.rollbacks = 0
+        self._good: Path | None = None
+        if resumed:
+            self._resume(resumed, other_data)
+        self._saved_step = self.step if resumed else None
         self._stop: int | None = None
 
-    def _build(self) -> None:
+    def _build(self, resumed: Resumed | None) -> None:
         """The corpus, the network, its average, and what a step needs."""
         config, settings = self.config, self.config.training
         process = build_process(config.process, config.model.vocab_size)
         check_noise_settings(config, process)
-        table, prompt_tokenizer = None, None
-        if config.model.prompt_encoder != "learned":
+        table, tokenizer, prompt_tokenizer = None, None, None
+        if resumed:
+            table, tokenizer, prompt_tokenizer = (
+                resumed.prompt_table,
+                resumed.tokenizer,
+                resumed.prompt_tokenizer,
+            )
+        elif config.model.prompt_encoder != "learned":
             pretrained = load_pretrained_prompts(config.model.prompt_encoder)
             table, prompt_tokenizer = pretrained.table, TextTokenizer(pretrained.tokenizer)
         source = open_source(config.corpus, settings.seed)
-        self.prepared: PreparedCorpus = prepare(source, config, prompt_tokenizer=prompt_tokenizer)
+        self.prepared: PreparedCorpus = prepare(
+            source, config, prompt_tokenizer=prompt_tokenizer, tokenizer=tokenizer
+        )
         end = self.prepared.tokenizer.end
         self.batches = BatchLoader(self.prepared.split("train"), settings.batch_size, end, settings.seed)
         self.held_out = BatchLoader(
@@ -114,13 +152,26 @@ class Trainer:
         if settings.compile:
             self.model.compile_blocks()
 
+    def _resume(self, resumed: Resumed, other_data: bool) -> None:
+        """Take over a checkpoint, and note what has changed since it was written."""
+        saved = resumed.state
+        self._good = resumed.path
+        self._restore(saved)
+        if "corpus" not in saved:  # written before checkpoints recorded it
+            self.notes.append(f"note: {resumed.path} does not record its text, so it is taken to be the same")
+            return
+        self.notes.append(compare_corpus(saved["corpus"], self.corpus, self.config, other_data))
+        self.notes.append(compare_environment(saved["environment"], self.environment))
+        if saved["corpus"]["digest"] != self.corpus["digest"]:
+            self.best = math.inf  # of other held-out texts
+
     def _restore(self, saved: dict[str, Any]) -> None:
         self.model.load_state_dict(saved["model"])
         self.average.load_state_dict(saved["average"])
         for optimizer, state in zip(self.training_step.optimizers, saved["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.step, self.seconds, self.best = saved["step"], saved["seconds"], saved["best"]
-        self.tokens = saved["tokens"]
+        self.tokens, self.rollbacks = saved["tokens"], saved.get("rollbacks", 0)
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run cannot derive. Noise and data order follow from (seed, step)."""
@@ -129,6 +180,9 @@ class Trainer:
             "tokens": self.tokens,
             "seconds": self.seconds,
             "best": self.best,
+            "rollbacks": self.rollbacks,
+            "corpus": self.corpus,
+            "environment": self.environment,
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.training_step.optimizers],
@@ -156,12 +210,8 @@ class Trainer:
         try:
             losses = self.training_step(batch, generator, self.step, factor)
         except NonFiniteLoss as why:
-            last = self.folder / LAST
-            good = f"The last good checkpoint is {last}" if last.exists() else "No checkpoint exists yet"
-            raise NonFiniteLoss(
-                f"step {self.step}: {why}; the batch was rows {self.batches.row_numbers(self.step)} of "
-                f"{self.prepared.folder}. {good}. Try a lower --learning_rate and --matrix_learning_rate, or "
-                "--precision float32"
+            raise self._non_finite(
+                f"{why}; the batch was rows {self.batches.row_numbers(self.step)} of {self.prepared.folder}"
             ) from None
         update_average(self.average, self.model, settings.ema_decay, self.step)
         self.step += 1
@@ -201,7 +251,7 @@ class Trainer:
             update_symlink(self.folder / BEST, folder)
         best_folder = folder.parent / (self.folder / BEST).resolve().name
         prune_checkpoints(self.folder, {folder, best_folder}, self.config.training.eval_every)
-        self._saved_step = self.step
+        self._saved_step, self._good = self.step, folder
         return folder
 
     def run(self) -> Path:
@@ -216,26 +266,53 @@ class Trainer:
         """
         settings = self.config.training
         logger = Logger(self.folder, settings.trackers, self.config.to_dict())
-        handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
         try:
-            logger.log(report(self.prepared))
-            logger.log(
-                f"training {settings.name}: {sum(p.numel() for p in self.model.parameters()):,} parameters "
-                f"on {self.device} ({self.threads} threads, {str(self.dtype).removeprefix('torch.')}), "
-                f"from step {self.step}"
-            )
-            self._loop(logger)
-            folder = (self.folder / LAST).resolve() if self._saved_step == self.step else self.save()
-            if self._stop is not None and self.progress() < 1:
-                raise TrainingInterrupted(self._stop, self.folder / LAST)
-            logger.log(
-                f"done after {self.step} steps and {format_duration(self.seconds)}: {self.folder / LAST}"
-            )
-            return folder
+            with handled(self._on_signal) as is_main:
+                if not is_main:
+                    self.notes.append(
+                        "note: this is not the main thread, so no signal can stop and save the run"
+                    )
+                self._announce(logger)
+                if settings.on_nan == "rollback" and self._good is None:
+                    self.save()  # a first checkpoint to return to
+                self._loop(logger)
+                return self._finish(logger)
         finally:
             logger.close()
-            for signum, handler in handlers.items():
-                signal.signal(signum, handler)
+            stderr.reader_left = False
+
+    def _announce(self, logger: Logger) -> None:
+        """The corpus, what has changed since the checkpoint, and where the run begins."""
+        settings = self.config.training
+        logger.log(report(self.prepared))
+        for note in filter(None, self.notes):
+            logger.log(note)
+            logger.note(self.step, note)
+        logger.log(
+            f"training {settings.name}: {sum(p.numel() for p in self.model.parameters()):,} parameters "
+            f"on {self.device} ({self.threads} threads, {str(self.dtype).removeprefix('torch.')}), "
+            f"from step {self.step}"
+        )
+        if self.progress() >= 1:
+            logger.log(
+                f"nothing is left to do: the run has {self.step} steps and {self.seconds / 60:.1f} minutes, its limits "
+                f"are --max_steps {settings.max_steps} and --max_minutes {settings.max_minutes:g} (0: none)"
+            )
+
+    def _finish(self, logger: Logger) -> Path:
+        """Save what is not saved yet; say how the run has ended."""
+        last = self.folder / LAST
+        if self._saved_step == self.step and self._good is not None:
+            folder = self._good
+        else:
+            self._check_weights()
+            folder = self.save()
+        if self._stop is not None and self.progress() < 1:
+            stop = TrainingInterrupted(self._stop, last)
+            logger.note(self.step, str(stop))
+            raise stop
+        logger.log(f"done after {self.step} steps and {format_duration(self.seconds)}: {last}")
+        return folder
 
     def _loop(self, logger: Logger) -> None:
         """Step until the limit or a signal; report, validate, save and sample by the two clocks."""
@@ -244,21 +321,75 @@ class Trainer:
         saved_seconds = self.seconds
         while self.progress() < 1 and self._stop is None:
             begin = time.perf_counter()
-            losses, batch = self.train_step()
-            now = time.perf_counter()
-            metrics.add(losses, batch, now - begin)
-            # Wall clock, so that max_minutes holds: validation, samples and saving count too.
-            self.seconds += now - previous
-            previous = now
-            finished = self.progress() >= 1
-            if finished or self.step % settings.log_every == 0:
-                self._log_metrics(logger, metrics.flush())
-            evaluates = finished or self.step % settings.eval_every == 0
-            overdue = 0 < 60 * settings.save_minutes <= self.seconds - saved_seconds
-            if evaluates or overdue:
-                self.save(best=evaluates and self._validate(logger))
-                logger.samples(self.step, self.sample())
-                saved_seconds = self.seconds
+            try:
+                losses, batch = self.train_step()
+                now = time.perf_counter()
+                metrics.add(losses, batch, now - begin)
+                # Wall clock, so that max_minutes holds: validation, samples and saving count too.
+                self.seconds += now - previous
+                previous = now
+                finished = self.progress() >= 1
+                if finished or self.step % settings.log_every == 0:
+                    self._log_metrics(logger, metrics.flush())
+                evaluates = finished or self.step % settings.eval_every == 0
+                if evaluates or 0 < 60 * settings.save_minutes <= self.seconds - saved_seconds:
+                    self._save_and_show(logger, evaluates)
+                    saved_seconds = self.seconds
+            except NonFiniteLoss as why:
+                self._roll_back(why, logger)
+            if stderr.reader_left and self._stop is None:
+                self._stop = SIGPIPE
+
+    def _save_and_show(self, logger: Logger, evaluates: bool) -> None:
+        self._check_weights()
+        self.rollbacks = 0
+        self.save(best=evaluates and self._validate(logger))
+        if self._stop is None:  # whoever ends the run may not wait for samples
+            logger.samples(self.step, self.sample())
+
+    def _check_weights(self) -> None:
+        """Refuse to save weights that an update has ruined.
+
+        Raises:
+            NonFiniteLoss: a weight is NaN or infinite; the last step counts as failed.
+        """
+        weights = (*self.model.parameters(), *self.average.parameters())
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in weights):
+            self.step -= 1
+            raise self._non_finite("the weights after it are not finite")
+
+    def _non_finite(self, fault: str) -> NonFiniteLoss:
+        """What a person can do about a step that failed by ``fault``."""
+        last = self.folder / LAST
+        good = f"The last good checkpoint is {last}" if last.exists() else "No checkpoint exists yet"
+        remedies = ["a lower --learning_rate and --matrix_learning_rate", "--precision float32"]
+        if self.config.training.on_nan == "stop":
+            remedies.append("--on_nan rollback")
+        return NonFiniteLoss(
+            f"step {self.step}: {fault}", f"{good}. Try {', '.join(remedies[:-1])}, or {remedies[-1]}"
+        )
+
+    def _roll_back(self, why: NonFiniteLoss, logger: Logger) -> None:
+        """Return to the last good checkpoint, and leave out the batches from there to the one that failed.
+
+        The result is saved at once, so that a resumed run leaves out the same batches.
+
+        Raises:
+            NonFiniteLoss: the run is to stop instead, or has rolled back too often.
+        """
+        if self.config.training.on_nan == "stop" or self._good is None:
+            raise why
+        if self.rollbacks == MAX_ROLLBACKS:
+            raise self._non_finite(f"{why.fault}, after {MAX_ROLLBACKS} rollbacks in a row")
+        failed, seconds, rollbacks = self.step, self.seconds, self.rollbacks + 1
+        self._restore(load_trainer(self._good))
+        logger.log(
+            f"{why.fault}; back to the weights of {self._good}, without the batches of the steps {self.step} to {failed} "
+            f"(rollback {rollbacks} of {MAX_ROLLBACKS})"
+        )
+        logger.metrics(failed + 1, {"rollback/failed_step": failed, "rollback/restored_step": self.step})
+        self.step, self.seconds, self.rollbacks = failed + 1, seconds, rollbacks
+        self.save()
 
     def _log_metrics(self, logger: Logger, values: dict[str, float]) -> None:
         values |= {
@@ -284,7 +415,9 @@ class Trainer:
 
     def _on_signal(self, signum: int, frame: object) -> None:
         if self._stop is not None:  # asked twice: do not wait for the step
-            raise KeyboardInterrupt
+            name, last = signal.Signals(signum).name, self._good
+            since = f"the last checkpoint is {last}" if last else "nothing was saved"
+            raise Interrupted(signum, f"stopped by {name} at once; {since}")
         self._stop = signum
         log(f"{signal.Signals(signum).name}: saving after this step …")
 
@@ -300,8 +433,15 @@ def decode_prompt(tokenizer: TextTokenizer, ids: list[int], limit: int) -> str:
     return text
 
 
-def train(config: Config, resume: Path | None = None) -> Path:
+def train(config: Config, resume: Path | None = None, other_data: bool = False) -> Path:
     """Train ``config`` from the start, or resume it from the checkpoint folder ``resume``.
+
+    A resumed run has the tokenizer of its checkpoint, and its text, wherever that lies now.
+
+    Args:
+        config: the run.
+        resume: the checkpoint folder.
+        other_data: whether a resumed run may continue on other text than it has learned from.
 
     Returns:
         The folder of the last checkpoint.
@@ -309,7 +449,8 @@ def train(config: Config, resume: Path | None = None) -> Path:
     Raises:
         ValueError: for settings or data that are wrong.
         NonFiniteLoss, TrainingInterrupted: as :meth:`Trainer.run`.
+        Interrupted: a second signal did not wait for the first one's checkpoint.
     """
     if resume is not None:
         read_metadata(resume)
-    return Trainer(config, resume.resolve() if resume else None).run()
+    return Trainer(config, resume.resolve() if resume else None, other_data).run()
