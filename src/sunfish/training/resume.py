@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,12 +66,15 @@ def check_folder(folder: Path, resumed: Resumed | None) -> None:
                 f"{folder} already holds a run. Resume it with --resume {last}, or choose another --name"
             )
         return
-    with suppress(ValueError):  # a damaged last checkpoint is why people resume from an earlier one
-        if (newest := read_metadata(last)["step"]) > resumed.state["step"]:
-            raise UsageError(
-                f"{last} is at step {newest}, and resuming from step {resumed.state['step']} would replace "
-                f"it; resume {last}, or give this branch a --name of its own"
-            )
+    try:
+        newest = read_metadata(last)["step"]
+    except ValueError:  # there is none, or it is damaged: then people resume from an earlier one
+        return
+    if newest > resumed.state["step"]:
+        raise UsageError(
+            f"{last} is at step {newest}, and resuming from step {resumed.state['step']} would replace it; "
+            f"resume {last}, or give this branch a --name of its own"
+        )
 
 
 def find_data(corpus: DataConfig, resumed: Resumed) -> DataConfig:
