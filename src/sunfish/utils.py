@@ -66,7 +66,10 @@ class Stderr(io.TextIOBase):
 
     def live_console(self) -> Console | None:
         """A console for lines that move in place; None where stderr cannot show them."""
-        if not self.isatty() or os.environ.get("TERM", "") in ("", "dumb", "unknown"):
+        environment = os.environ.get
+        if not self.isatty() or environment("TERM", "") in ("", "dumb", "unknown"):
+            return None
+        if "0" in (environment("COLUMNS"), environment("LINES")):  # a size that rich would believe
             return None
         from rich.console import Console
 
@@ -75,7 +78,7 @@ class Stderr(io.TextIOBase):
 
     def _drop_what_follows(self) -> None:
         """Point the file descriptor to nowhere; Python would try the unwritten rest again when it exits."""
-        with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
+        with suppress(OSError, ValueError, AttributeError), open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stderr.fileno())
 
 

@@ -21,7 +21,14 @@ from tests.runs import SHORT, config, losses
 
 
 def settings(folder: Path, **values: object) -> Config:
-    fields = {"max_steps": 10, "eval_every": 3, "eval_texts": 2, "on_nan": "rollback", **values}
+    fields = {
+        "trackers": (),
+        "max_steps": 10,
+        "eval_every": 3,
+        "eval_texts": 2,
+        "on_nan": "rollback",
+        **values,
+    }
     return config(folder, **{**SHORT, **fields})
 
 

@@ -1,0 +1,79 @@
+"""stderr: writing never fails, and a live line needs a terminal that can show one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sunfish.utils import Stderr, stderr
+from tests.conftest import python
+
+
+class Terminal:
+    """A stderr that says whether it is a terminal."""
+
+    def __init__(self, is_terminal: bool) -> None:
+        self.is_terminal = is_terminal
+
+    def isatty(self) -> bool:
+        return self.is_terminal
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_terminal", "lives"),
+    [
+        ({"TERM": "xterm-256color"}, True, True),
+        ({"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "40"}, True, True),
+        ({"TERM": "xterm", "COLUMNS": "0"}, True, False),
+        ({"TERM": "xterm", "LINES": "0"}, True, False),
+        ({"TERM": "dumb"}, True, False),
+        ({"TERM": ""}, True, False),
+        ({}, True, False),
+        ({"TERM": "xterm", "FORCE_COLOR": "1", "TTY_COMPATIBLE": "1"}, False, False),
+    ],
+)
+def test_a_live_line_needs_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], is_terminal: bool, lives: bool
+) -> None:
+    for name in ("TERM", "NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stderr", Terminal(is_terminal))
+    console = stderr.live_console()
+    assert (console is not None) == lives
+    assert console is None or console.width > 0
+
+
+@pytest.mark.parametrize("closed", [None, "stream"])
+def test_a_stderr_that_is_not_there_is_no_error(monkeypatch: pytest.MonkeyPatch, closed: str | None) -> None:
+    stream = None
+    if closed:
+        stream = open(os.devnull, "w")  # noqa: SIM115
+        stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    silent = Stderr()
+    assert silent.write("words") == 5 and not silent.isatty() and silent.encoding
+    assert not silent.reader_left
+
+
+def test_a_file_never_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
+    code = (
+        "from sunfish.utils import open_standard_streams\nopen_standard_streams()\n"
+        f"print(open({str(tmp_path / 'file')!r}, 'w').fileno(), file=open({str(tmp_path / 'number')!r}, 'w'))"
+    )
+    subprocess.run(["bash", "-c", f'"{sys.executable}" -c "$0" <&- >&- 2>&-', code], check=True)
+    assert int((tmp_path / "number").read_text()) > 2
+
+
+def test_the_exit_code_is_that_of_the_program_when_the_reader_leaves() -> None:
+    """Python would exit with 120 because of the unwritten rest."""
+    code = (
+        "import os, sys\nfrom sunfish.utils import log, stderr\nreader, writer = os.pipe()\nos.dup2(writer, 2)\n"
+        "os.close(reader)\nlog('words')\nlog('more')\nsys.exit(7 if stderr.reader_left else 1)"
+    )
+    assert python("-c", code).returncode == 7
