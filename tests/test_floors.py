@@ -12,6 +12,7 @@ PACKAGE = ROOT / "src" / "sunfish"
 # From the ground up; a package imports from lower floors, and inside itself.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("rng", "signals", "utils"),
+    ("disk",),
     ("config", "hardware", "tokenizers"),
     ("types",),
     ("data", "model", "processes"),
