@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,8 +26,12 @@ from sunfish.data.prepare.progress import OnProgress, show_progress
 from sunfish.data.prepare.split_writer import SplitWriter
 from sunfish.data.report import PreparationReport
 from sunfish.data.sources.base import CHUNK_DOCUMENTS, SPLITS, Source
+from sunfish.disk.lock import exclusive_lock
+from sunfish.disk.writing import clip_name, flush_tree, remove_debris, temporary_path, writing
 from sunfish.tokenizers import TextTokenizer, whole_corpus
-from sunfish.utils import UsageError, file_sha256
+from sunfish.utils import UsageError, file_sha256, log
+
+LONGEST_NAME = 100  # bytes of a source's name in that of its folder; most disks allow 255 in all
 
 
 def prepare(
@@ -55,6 +58,7 @@ def prepare(
     Raises:
         UsageError: A setting names something that does not exist or does not fit.
         ValueError: A split has no usable document, or the existing folder is damaged.
+        WriteError: The folder cannot be written; nothing of it is left.
     """
     recipe = _recipe(source, config, tokenizer is not None)
     folder = _folder(source, config, recipe)
@@ -63,24 +67,36 @@ def prepare(
         folder = _folder(source, config, recipe)
     if folder.exists():
         return open_prepared(folder)
+    with writing(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
+        locked = stack.enter_context(exclusive_lock(folder.with_name(f".{folder.name}.lock"), _wait_for))
+        if folder.exists():  # another process has prepared it in the meantime
+            return open_prepared(folder)
+        remove_debris(folder.parent, f".{folder.name}.*", locked)
         on_progress = on_progress or stack.enter_context(show_progress())
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        temporary = temporary_path(folder)
+        with writing(folder):
+            temporary.mkdir()
         stack.callback(shutil.rmtree, temporary, ignore_errors=True)
         _write(temporary, source, recipe, on_progress, workers, prompt_tokenizer, tokenizer)
+        flush_tree(temporary)
         try:
             temporary.rename(folder)
         except OSError:
-            if not folder.exists():  # otherwise another process prepared the same corpus in the meantime
+            if not folder.exists():  # otherwise another process was faster, on a disk without locks
                 raise
     return open_prepared(folder)
 
 
 def _folder(source: Source, config: Config, recipe: dict[str, Any]) -> Path:
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-    return Path(config.corpus.data_folder) / f"{source.name}-{digest[:12]}"
+    name = f"{clip_name(source.name, LONGEST_NAME)}-{digest[:12]}"
+    return Path(config.corpus.data_folder) / name
+
+
+def _wait_for(holder: str) -> None:
+    log(f"waiting for {holder}: it prepares the same corpus")
 
 
 def _has_tokenizers(folder: Path, tokenizer: TextTokenizer, prompt_tokenizer: TextTokenizer | None) -> bool:
@@ -138,9 +154,10 @@ def _write(
             f"the tokenizer {kind!r} has {tokenizer.size} ids, but vocab_size is {vocab_size}; "
             f"give --vocab_size {tokenizer.size}"
         )
-    tokenizer.save(folder / "tokenizer.json")
-    if prompt_tokenizer is not None:
-        prompt_tokenizer.save(folder / "prompt_tokenizer.json")
+    for name, part in (("tokenizer.json", tokenizer), ("prompt_tokenizer.json", prompt_tokenizer)):
+        if part is not None:
+            with writing(folder / name):
+                part.save(folder / name)
     encoder = DocumentEncoder(
         tokenizer,
         prompt_tokenizer or tokenizer,
@@ -198,4 +215,6 @@ def _write_manifest(
         "files": files,
         "content_hash": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    path = folder / "manifest.json"
+    with writing(path):
+        path.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

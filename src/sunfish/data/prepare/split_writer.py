@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sunfish.data.prepare.encode import COUNTS, EncodedRows
+from sunfish.disk.writing import write_all, writing
 
 
 class SplitWriter:
@@ -27,8 +29,10 @@ class SplitWriter:
         self.folder, self.split, self.dtype = folder, split, dtype
         self.counts = dict.fromkeys(COUNTS, 0)
         self._files = ExitStack()
-        self._tokens = self._files.enter_context((folder / f"{split}.tokens.bin").open("wb"))
-        self._prompts = self._files.enter_context((folder / f"{split}.prompts.bin").open("wb"))
+        self._tokens, self._prompts = (
+            self._files.enter_context((folder / f"{split}.{name}.bin").open("wb", buffering=0))
+            for name in ("tokens", "prompts")
+        )
         self._lengths: list[NDArray[np.int64]] = []
         self._prompt_lengths: list[NDArray[np.int64]] = []
         self._bytes: list[NDArray[np.int32]] = []
@@ -43,9 +47,14 @@ class SplitWriter:
         self._files.close()
 
     def append(self, rows: EncodedRows) -> None:
-        """Write the rows of one chunk."""
-        self._tokens.write(np.asarray(rows.tokens).astype(self.dtype).tobytes())
-        self._prompts.write(np.asarray(rows.prompts).astype(self.dtype).tobytes())
+        """Write the rows of one chunk.
+
+        Raises:
+            WriteError: There is no room for them.
+        """
+        for file, ids in ((self._tokens, rows.tokens), (self._prompts, rows.prompts)):
+            with writing(Path(str(file.name))):
+                write_all(file, np.asarray(ids).astype(self.dtype).tobytes())
         self._lengths.append(np.asarray(rows.lengths))
         self._prompt_lengths.append(np.asarray(rows.prompt_lengths))
         self._bytes.append(np.asarray(rows.bytes))
@@ -58,6 +67,9 @@ class SplitWriter:
 
         Returns:
             The counts for the manifest, and the sorted hashes of the distinct documents.
+
+        Raises:
+            WriteError: There is no room for them.
         """
         self._files.close()
         lengths, sizes = _join(self._lengths, "int64"), _join(self._bytes, "int32")
@@ -69,7 +81,11 @@ class SplitWriter:
         return {**self.counts, **totals, "distinct": len(hashes)}, hashes
 
     def _save(self, name: str, array: np.ndarray) -> None:
-        np.save(self.folder / f"{self.split}.{name}.npy", array)
+        path = self.folder / f"{self.split}.{name}.npy"
+        with writing(path), path.open("wb", buffering=0) as file:  # np.save would not say why it fails
+            header = BytesIO()
+            np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+            write_all(file, header.getvalue() + array.tobytes())
 
 
 def _join(arrays: Iterable[np.ndarray], dtype: str) -> np.ndarray:
