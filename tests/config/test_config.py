@@ -94,9 +94,22 @@ def test_what_follows_from_other_fields_is_a_property() -> None:
     assert TrainingConfig().is_limited and not TrainingConfig(max_minutes=0.0).is_limited
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/tmp/run", "a\\b", "-run", ".hidden", "last.ckpt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", ".", "..", "a/b", "/tmp/run", "a\\b", "-run", ".hidden", "last.ckpt", "best.ckpt"),
+        *("a\0b", "a\nb", "a\tb", "a\x1b[2Jb", "\u2028", "\ud800", " a", "a ", "a\n", "\u3000a"),
+    ],
+)
 def test_a_name_that_is_no_plain_folder_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match=re.escape(f"name is {name!r}") + ".*--checkpoints"):
+        TrainingConfig(name=name)
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "ä" * 128, "🐟" * 64])
+def test_a_name_longer_than_a_folder_can_have_is_refused(name: str) -> None:
+    assert TrainingConfig(name=name[:63]).name == name[:63]
+    with pytest.raises(UsageError, match=r"name has 256 bytes, but .* at most 255; shorten it"):
         TrainingConfig(name=name)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 from sunfish.config.rules import check_at_least, check_share
 from sunfish.utils import UsageError
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
+LONGEST_NAME = 255  # bytes of a file name on nearly every disk
 PRECISIONS = ("auto", "float32", "bfloat16")
 ON_NAN = ("stop", "rollback")
 
@@ -114,11 +116,19 @@ class TrainingConfig:
 
     def _check_name(self) -> None:
         """The name is a folder inside ``checkpoints``, next to the links ``last.ckpt`` and ``best.ckpt``."""
-        separated = "/" in self.name or "\\" in self.name
-        if not self.name or separated or self.name.startswith(("-", ".")) or self.name.endswith(".ckpt"):
+        name = self.name
+        separated = "/" in name or "\\" in name
+        reserved = name.startswith(("-", ".")) or name.endswith(".ckpt")
+        # Control characters, line and paragraph separators, halves of characters.
+        invisible = any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)
+        if not name or name != name.strip() or separated or reserved or invisible:
             raise UsageError(
-                f"name is {self.name!r}, but it names a folder inside {self.checkpoints}: give a plain name "
+                f"name is {name!r:.80}, but it names a folder inside {self.checkpoints}: give a plain name "
                 "such as 'tales', and the place of the checkpoints with --checkpoints"
+            )
+        if (size := len(name.encode())) > LONGEST_NAME:
+            raise UsageError(
+                f"name has {size} bytes, but a folder's name has at most {LONGEST_NAME}; shorten it"
             )
 
     @property
