@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sunfish.checkpoint.folder import save_checkpoint
+from sunfish.checkpoint.metadata import seal
 from sunfish.config import Config
 from sunfish.config.presets import preset
 from sunfish.data.stories.generate import Story, story
@@ -17,6 +21,7 @@ from sunfish.rng import make_generator
 from sunfish.tokenizers import TextTokenizer, build_tokenizer
 from sunfish.training.loss import training_loss
 from sunfish.types import Batch
+from sunfish.utils import file_sha256
 
 CONFIG = preset("nano", vocab_size=400, n_layer=1, n_head=1, n_embd=16, context_length=96, batch_size=4)
 
@@ -73,3 +78,18 @@ def write_checkpoint(folder: Path, config: Config = CONFIG, steps: int = 0) -> P
     return save_checkpoint(
         folder, config, model, story_tokenizer(), None, {"step": steps}, "# A tiny model\n"
     )
+
+
+def edit_metadata(checkpoint: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change ``config.json`` and its hash of itself, as someone would who means harm."""
+    path = checkpoint / "config.json"
+    metadata = json.loads(path.read_text())
+    del metadata["sha256"]
+    change(metadata)
+    path.write_text(json.dumps(seal(metadata)))
+
+
+def record_hash(checkpoint: Path, name: str) -> None:
+    """Let ``config.json`` expect the present content of a file."""
+    digest = file_sha256(checkpoint / name)
+    edit_metadata(checkpoint, lambda metadata: metadata["files"].update({name: digest}))

@@ -14,6 +14,7 @@ from sunfish.sampling.autotune import CANDIDATES, candidates
 from sunfish.sampling.generation_config import read_generation_config, write_generation_config
 from sunfish.sampling.pipeline import Pipeline
 from tests.conftest import Workplace
+from tests.tiny_checkpoint import edit_metadata
 
 
 @pytest.mark.slow
@@ -60,8 +61,6 @@ def test_other_models_need_prompts(
 ) -> None:
     checkpoint = tmp_path / "checkpoint"
     shutil.copytree(trained.checkpoint, checkpoint)
-    metadata = json.loads((checkpoint / "config.json").read_text())
-    metadata["config"]["corpus"]["data"] = "mine.txt"
-    (checkpoint / "config.json").write_text(json.dumps(metadata))
+    edit_metadata(checkpoint, lambda metadata: metadata["config"]["corpus"].update(data="mine.txt"))
     assert main(["bench", "sample", str(checkpoint)]) == 2
     assert "--prompt-file" in capsys.readouterr().err

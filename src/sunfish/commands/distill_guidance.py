@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sunfish.checkpoint.links import resolve_checkpoint
 from sunfish.commands.flags import (
     add_config_flags,
     given_fields,
@@ -81,7 +82,7 @@ def student_config(teacher: Config, path: Path, arguments: argparse.Namespace) -
     given = given_fields(arguments)
     values = {
         "name": f"{training.name}-one-pass",
-        "teacher": str(path.resolve()),
+        "teacher": str(resolve_checkpoint(path).resolve()),
         "max_minutes": 0.0 if "max_steps" in given else MAX_MINUTES,
         "max_steps": 0,
         "complementary": False,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sunfish.checkpoint.links import resolve_checkpoint
 from sunfish.commands.flags import add_generation_flags, given_fields, print_config, user_path
 from sunfish.commands.parser import Parser
 from sunfish.config import Config, GenerationConfig
@@ -75,6 +76,15 @@ def print_checkpoint_config(arguments: argparse.Namespace) -> None:
     print_config(Config.from_dict(read_metadata(user_path(arguments.checkpoint))["config"]))
 
 
+def _folder_of(arguments: argparse.Namespace) -> Path:
+    """The folder of the checkpoint; as it was given where there is none, which loading the model says later."""
+    path = user_path(arguments.checkpoint)
+    try:
+        return resolve_checkpoint(path)
+    except ValueError:
+        return path
+
+
 def load_pipeline(arguments: argparse.Namespace) -> Pipeline:
     """The checkpoint on the device, in the number format, and compiled if that was asked for."""
     from sunfish.hardware.device import choose_device
@@ -109,7 +119,7 @@ def open_pipeline(
     which = "fast" if getattr(arguments, "fast", False) else "best"
     if "composed_prompts" in given and not prompted:
         raise UsageError("--also adds to a prompt; give one with --prompt")
-    base = read_generation_config(user_path(arguments.checkpoint), which)
+    base = read_generation_config(_folder_of(arguments), which)
     takes_default = base.is_verified and "sampler" not in given and (stepped or "num_steps" in given)
     config = base.changed(**({"sampler": STEPPED} if takes_default else {}), **given)
     config = _without_guidance(config, given) if not prompted else config

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
+from sunfish.checkpoint.links import LAST, at_its_place, find_last
 from sunfish.commands.flags import (
     add_config_flags,
     given_fields,
@@ -84,7 +86,7 @@ def resumed_config(arguments: argparse.Namespace, resume: Path) -> Config:
     """
     from sunfish.checkpoint.folder import read_metadata
 
-    saved = Config.from_dict(read_metadata(resume)["config"])
+    saved = at_its_place(Config.from_dict(read_metadata(resume)["config"]), resume)
     given = given_fields(arguments)
     fixed: dict[str, Any] = {"seed": saved.training.seed}
     for group in FIXED_GROUPS:
@@ -107,16 +109,11 @@ def resumed_config(arguments: argparse.Namespace, resume: Path) -> Config:
 
 def find_run(config: Config, named: bool) -> Path | None:
     """For ``--resume auto``: the last checkpoint if it has this shape, else that of the run of this name."""
-    from sunfish.checkpoint.folder import LAST, read_metadata
+    from sunfish.checkpoint.folder import read_metadata
 
     folder = Path(config.training.checkpoints)
-    last, of_this_name = folder / LAST, folder / config.training.name / LAST
-    for link in (last, of_this_name):
-        if link.is_symlink() and not link.exists():
-            raise ValueError(
-                f"{link} points to a folder that is gone; remove the link, or put the folder back"
-            )
-    if last.exists():
+    last, of_this_name = folder / LAST, find_last(folder / config.training.name)
+    if os.path.lexists(last):
         saved = Config.from_dict(read_metadata(last)["config"])
         if saved.model == config.model and (not named or saved.training.name == config.training.name):
             log(f"resuming {last} ({saved.training.name})")
@@ -125,7 +122,7 @@ def find_run(config: Config, named: bool) -> Path | None:
             f"{last} belongs to the run {saved.training.name} ({saved.model.n_layer} layers, width "
             f"{saved.model.n_embd}), not to this one; it is kept; this run is named {config.training.name}"
         )
-    if of_this_name.exists():
+    if of_this_name is not None:
         log(f"resuming {of_this_name}")
         return of_this_name
     return None

@@ -103,7 +103,8 @@ class Pipeline:
             raise UsageError(
                 f"precision is {INT8}, which is for a CPU, but device is {device}; give bfloat16"
             )
-        checkpoint, config = load_checkpoint(Path(path), device), read_generation_config(Path(path))
+        checkpoint = load_checkpoint(Path(path), device)
+        config = read_generation_config(checkpoint.path)
         model, numel = checkpoint.model, None
         if precision == INT8:
             numel = MIN_INT8_NUMEL_COMPILED if compile else MIN_INT8_NUMEL

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sunfish.checkpoint.folder import first_mismatch, load_checkpoint
+from sunfish.checkpoint.folder import load_checkpoint
 from sunfish.config import GenerationConfig, TrainingConfig
 from sunfish.model.transformer import Transformer
 from sunfish.rng import RowGenerators
@@ -52,7 +52,7 @@ class Distillation:
             left = model.load_state_dict(loaded.model.state_dict(), strict=False)
         except RuntimeError as why:
             raise ValueError(
-                f"the teacher {path} has another shape than the model: {first_mismatch(why)}"
+                f"the teacher {path} has another shape than the model: {_first_mismatch(why)}"
             ) from why
         assert left.missing_keys == ["guidance_embedding.weight"] and not left.unexpected_keys, left
         return cls(loaded.model.requires_grad_(False))
@@ -101,6 +101,11 @@ class Distillation:
 
         text_hidden, canvas_hidden = self.teacher.joint_pass(x0, x_t, t, condition, block_length)
         return guided(text_hidden), guided(canvas_hidden)
+
+
+def _first_mismatch(error: RuntimeError) -> str:
+    """The first weight that ``load_state_dict`` could not place; PyTorch lists them all, a line each."""
+    return str(error).splitlines()[1].strip().rstrip(".")
 
 
 def divergence(teacher: Tensor, logits: Tensor) -> Tensor:

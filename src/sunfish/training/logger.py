@@ -7,10 +7,12 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from sunfish.checkpoint.links import METRICS
+from sunfish.disk.writing import append, drop_torn_line
 from sunfish.training.trackers import EXTRA, open_tracker
 from sunfish.utils import log, stderr
 
@@ -21,10 +23,10 @@ class Logger:
     def __init__(self, folder: Path, trackers: Sequence[str], config: dict[str, Any]) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        drop_torn_line(folder / METRICS)
         self._live: Progress | None = None
         self._trackers = []
         with ExitStack() as opened:
-            self._metrics = opened.enter_context(_append_lines(folder / "metrics.jsonl"))
             for name in trackers:
                 tracker = open_tracker(name, folder, config)
                 if tracker is None:
@@ -83,8 +85,7 @@ class Logger:
         lines = [f"## step {step}", ""]
         for prompt, text in texts:
             lines += [f"**{prompt or '(no prompt)'}**", "", text or "(an empty text)", ""]
-        with (self.folder / "samples.md").open("a", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
+        append(self.folder / "samples.md", "\n".join(lines) + "\n")
         for prompt, text in texts:
             self.log(f"  > {prompt or '(no prompt)'}\n    {text}")
 
@@ -93,14 +94,5 @@ class Logger:
         self._opened.close()
 
     def _append(self, step: int, values: dict[str, Any]) -> None:
-        self._metrics.write(json.dumps({"step": step, "time": round(time.time(), 3), **values}) + "\n")
-        self._metrics.flush()
-
-
-def _append_lines(path: Path) -> TextIO:
-    """Open a file of lines to append to, less the half line that a killed program left at its end."""
-    with path.open("ab+") as file:
-        file.seek(0)
-        content = file.read()
-        file.truncate(content.rfind(b"\n") + 1)
-    return path.open("a", encoding="utf-8")
+        record = {"step": step, "time": round(time.time(), 3), **values}
+        append(self.folder / METRICS, json.dumps(record) + "\n")

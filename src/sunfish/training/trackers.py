@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from sunfish.utils import how_to_install
+from sunfish.utils import how_to_install, log
 
 EXTRA = how_to_install("log")
 DEFAULT = "tensorboard"  # a run does without it where it is not installed
@@ -46,16 +47,21 @@ def open_tracker(name: str, folder: Path, config: dict[str, Any]) -> Tracker | N
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             return None
-        board = SummaryWriter(str(folder / "tensorboard"))
+        try:
+            board = SummaryWriter(str(folder / "tensorboard"))
+        except OSError as why:
+            _note_end(name, why)
+            return Tracker(lambda step, values: None, lambda: None)
 
-        def log(step: int, values: dict[str, float]) -> None:
+        def add(step: int, values: dict[str, float]) -> None:
             for key, value in values.items():
                 board.add_scalar(key, value, step)
 
-        return Tracker(log, board.close)
+        return _until_it_fails(name, Tracker(add, board.close))
     library = _library(name)
     library.init(project="sunfish", name=folder.name, config=config)
-    return Tracker(lambda step, values: library.log(values, step=step), library.finish)
+    tracker = Tracker(lambda step, values: library.log(values, step=step), library.finish)
+    return _until_it_fails(name, tracker)
 
 
 def _library(name: str) -> ModuleType:
@@ -63,3 +69,25 @@ def _library(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as why:
         raise ValueError(f"trackers has {name!r}, which is not installed: {EXTRA}, or leave it out") from why
+
+
+def _until_it_fails(name: str, tracker: Tracker) -> Tracker:
+    """The same tracker, which ends with a note when it cannot write: no run is worth less than its curves."""
+    failed = False
+
+    def attempt(action: Callable[..., None], *values: Any) -> None:
+        nonlocal failed
+        if failed:
+            return
+        try:
+            action(*values)
+        except Exception as why:  # each library has kinds of its own
+            failed = True
+            _note_end(name, why)
+
+    return Tracker(partial(attempt, tracker.log), partial(attempt, tracker.close))
+
+
+def _note_end(name: str, why: Exception) -> None:
+    reason = (str(why).splitlines() or [type(why).__name__])[0]
+    log(f"note: {name} cannot write ({reason}); its curves end here, metrics.jsonl has them all")

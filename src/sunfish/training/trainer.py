@@ -11,26 +11,23 @@ import dataclasses
 import math
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sunfish.checkpoint.folder import (
-    BEST,
-    LAST,
-    load_trainer,
-    prune_checkpoints,
-    read_metadata,
-    save_checkpoint,
-    update_symlink,
-)
+from sunfish.checkpoint.folder import LAST, load_trainer, read_metadata, save_checkpoint
+from sunfish.checkpoint.links import STATE, resolve_checkpoint
 from sunfish.checkpoint.model_card import model_card
+from sunfish.checkpoint.run_folder import opened_run, publish
+from sunfish.checkpoint.trainer_state import restore
 from sunfish.config import Config, GenerationConfig
 from sunfish.data.dataloader import BatchLoader
 from sunfish.data.dataset import PreparedCorpus, report
 from sunfish.data.prepare.prepare import prepare
 from sunfish.data.sources import open_source
+from sunfish.disk.writing import WriteError
 from sunfish.hardware.device import autocast, choose_device, choose_precision, set_threads
 from sunfish.model.compiled import require_compiler
 from sunfish.model.pretrained_prompts import load_pretrained_prompts
@@ -156,7 +153,7 @@ class Trainer:
         """Take over a checkpoint, and note what has changed since it was written."""
         saved = resumed.state
         self._good = resumed.path
-        self._restore(saved)
+        self._restore(saved, resumed.path)
         if "corpus" not in saved:  # written before checkpoints recorded it
             self.notes.append(f"note: {resumed.path} does not record its text, so it is taken to be the same")
             return
@@ -165,11 +162,8 @@ class Trainer:
         if saved["corpus"]["digest"] != self.corpus["digest"]:
             self.best = math.inf  # of other held-out texts
 
-    def _restore(self, saved: dict[str, Any]) -> None:
-        self.model.load_state_dict(saved["model"])
-        self.average.load_state_dict(saved["average"])
-        for optimizer, state in zip(self.training_step.optimizers, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
+    def _restore(self, saved: dict[str, Any], checkpoint: Path) -> None:
+        restore(saved, self.model, self.average, self.training_step.optimizers, checkpoint / STATE)
         self.step, self.seconds, self.best = saved["step"], saved["seconds"], saved["best"]
         self.tokens, self.rollbacks = saved["tokens"], saved.get("rollbacks", 0)
 
@@ -237,7 +231,11 @@ class Trainer:
         return [(text.prompt, text.text + ("" if text.finished else " …")) for text in texts]
 
     def save(self, best: bool = False) -> Path:
-        """Write a checkpoint, point ``last.ckpt`` (and ``best.ckpt``) to it, prune the older ones."""
+        """Write a checkpoint, let ``last.ckpt`` (and ``best.ckpt``) name it, prune the older ones.
+
+        Raises:
+            WriteError: a file cannot be written; the last good checkpoint is as it was.
+        """
         card = model_card(self.config, self.step, self.seconds, self.prepared.manifest)
         learned = self.config.model.prompt_encoder == "learned"  # prompts then have the tokenizer of texts
         tokenizers = (self.prepared.tokenizer, None if learned else self.prepared.prompt_tokenizer)
@@ -245,12 +243,7 @@ class Trainer:
         folder = save_checkpoint(
             self.folder / name, self.config, self.average, *tokenizers, self.state(), card
         )
-        update_symlink(self.folder / LAST, folder)
-        update_symlink(self.folder.parent / LAST, folder)
-        if best:
-            update_symlink(self.folder / BEST, folder)
-        best_folder = folder.parent / (self.folder / BEST).resolve().name
-        prune_checkpoints(self.folder, {folder, best_folder}, self.config.training.eval_every)
+        publish(folder, best, self.config.training.eval_every)
         self._saved_step, self._good = self.step, folder
         return folder
 
@@ -275,7 +268,13 @@ class Trainer:
                 self._announce(logger)
                 if settings.on_nan == "rollback" and self._good is None:
                     self.save()  # a first checkpoint to return to
-                self._loop(logger)
+                try:
+                    self._loop(logger)
+                except WriteError:
+                    if self._saved_step != self.step:  # what failed may be a log, or there is room again
+                        with suppress(WriteError):
+                            self.save()
+                    raise
                 return self._finish(logger)
         finally:
             logger.close()
@@ -382,7 +381,7 @@ class Trainer:
         if self.rollbacks == MAX_ROLLBACKS:
             raise self._non_finite(f"{why.fault}, after {MAX_ROLLBACKS} rollbacks in a row")
         failed, seconds, rollbacks = self.step, self.seconds, self.rollbacks + 1
-        self._restore(load_trainer(self._good))
+        self._restore(load_trainer(self._good), self._good)
         logger.log(
             f"{why.fault}; back to the weights of {self._good}, without the batches of the steps {self.step} to {failed} "
             f"(rollback {rollbacks} of {MAX_ROLLBACKS})"
@@ -447,10 +446,13 @@ def train(config: Config, resume: Path | None = None, other_data: bool = False) 
         The folder of the last checkpoint.
 
     Raises:
-        ValueError: for settings or data that are wrong.
+        ValueError: for settings or data that are wrong, or where another process trains in the run's folder.
+        OSError: a file cannot be written; names the last good checkpoint.
         NonFiniteLoss, TrainingInterrupted: as :meth:`Trainer.run`.
         Interrupted: a second signal did not wait for the first one's checkpoint.
     """
     if resume is not None:
         read_metadata(resume)
-    return Trainer(config, resume.resolve() if resume else None, other_data).run()
+        resume = resolve_checkpoint(resume)
+    with opened_run(Path(config.training.checkpoints) / config.training.name):
+        return Trainer(config, resume, other_data).run()

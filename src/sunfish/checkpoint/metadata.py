@@ -1,0 +1,200 @@
+"""``config.json`` of a checkpoint: the configuration, a hash of every other file, and a hash of itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from sunfish.checkpoint.links import CONFIG, LAST, STATE, read_settled
+from sunfish.config import Config
+from sunfish.utils import file_sha256
+
+FORMAT = "sunfish-checkpoint-3"
+UNSEALED_FORMAT = "sunfish-checkpoint-2"  # the same network; its config.json has no hash of itself
+SEAL = "sha256"
+WEIGHTS, TOKENIZER, PROMPT_TOKENIZER, CARD = (
+    "model.safetensors",
+    "tokenizer.json",
+    "prompt_tokenizer.json",
+    "README.md",
+)
+FILES = (WEIGHTS, TOKENIZER, PROMPT_TOKENIZER, CARD, STATE)
+OPTIONAL = frozenset((PROMPT_TOKENIZER,))
+MAX_BYTES = 2**20  # a real one has a few kilobytes
+HASH = re.compile("[0-9a-f]{64}")
+TRAIN_AFRESH = (
+    "Move it to checkpoints_old_architecture/ and train afresh with ./start_training.sh (or: sunfish train)."
+)
+NAME_ONE = f"Give the folder of a checkpoint, such as checkpoints/{LAST}."
+USE_EARLIER = "use an earlier checkpoint"
+
+
+def seal(metadata: dict[str, Any]) -> dict[str, Any]:
+    """The metadata with the hash of itself, which :func:`read_metadata` compares."""
+    return {**metadata, SEAL: _hash(metadata)}
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The contents of ``config.json`` of the checkpoint that ``path`` means, every value of it checked.
+
+    Raises:
+        ValueError: the path is no checkpoint of this version; says what it is and what to do.
+    """
+    return read_settled(path, metadata_of)
+
+
+def metadata_of(folder: Path) -> dict[str, Any]:
+    """As :func:`read_metadata`, for the folder itself."""
+    _refuse_what_is_no_folder(folder)
+    file = folder / CONFIG
+    metadata = _parse(file)
+    version = metadata.get("format") if isinstance(metadata, dict) else None
+    if version is None:
+        raise ValueError(f"{file} has no format entry, so {folder} is no checkpoint. {NAME_ONE}")
+    if version not in (FORMAT, UNSEALED_FORMAT):
+        raise ValueError(
+            f"{folder} was written by another version of SunFish (format {version!r:.40}), whose network this one "
+            f"does not have (it reads {FORMAT!r}). {TRAIN_AFRESH}"
+        )
+    for key in ("step", "config", "files", *((SEAL,) if version == FORMAT else ())):
+        if key not in metadata:
+            raise ValueError(f"{file} is damaged (no {key!r}); {USE_EARLIER}")
+    if unknown := sorted(set(metadata) - {"format", "step", "config", "files", SEAL}):
+        raise ValueError(f"{file} is damaged (no checkpoint has {unknown[0]!r:.40}); {USE_EARLIER}")
+    unsealed = {key: value for key, value in metadata.items() if key != SEAL}
+    if SEAL in metadata and metadata[SEAL] != _hash(unsealed):
+        raise ValueError(
+            f"{file} was changed after it was written (its hash differs). To change a setting, give its flag to "
+            f"--resume; otherwise {USE_EARLIER}"
+        )
+    try:
+        _check_values(unsealed)
+    except ValueError as why:
+        raise ValueError(f"{file} is damaged ({why}); {USE_EARLIER}") from why
+    return unsealed
+
+
+def verify(folder: Path, metadata: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    """Compare the hashes of files of a checkpoint.
+
+    Raises:
+        ValueError: a file is missing, is a link out of the folder, or does not have the content it was saved with.
+    """
+    for name in names:
+        file = folder / name
+        if not file.is_file():
+            raise ValueError(f"{file} is missing or damaged; {USE_EARLIER}")
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(
+                f"{file} is a link to {file.resolve()}, outside the checkpoint; put the file there"
+            )
+        if file_sha256(file) != metadata["files"].get(name):
+            raise ValueError(f"{file} is missing or damaged (its hash differs); {USE_EARLIER}")
+
+
+def _hash(metadata: dict[str, Any]) -> str:
+    import hashlib  # loads OpenSSL, which --help can do without
+
+    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_what_is_no_folder(path: Path) -> None:
+    expected = f"a SunFish checkpoint is a folder with {CONFIG} and {WEIGHTS}"
+    if path.is_file():
+        kind, old = _kind_of_file(path)
+        raise ValueError(
+            f"{path} is {kind}, but {expected}. It is left as it is. {TRAIN_AFRESH if old else NAME_ONE}"
+        )
+    if not (path / CONFIG).is_file():
+        names = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
+        raise ValueError(f"{path} is a folder that holds {names}, but {expected}. {NAME_ONE}")
+
+
+def _parse(file: Path) -> Any:
+    if file.stat().st_size > MAX_BYTES:
+        raise ValueError(f"{file} is damaged (it has more than {MAX_BYTES:,} bytes); {USE_EARLIER}")
+    try:
+        return json.loads(
+            file.read_text(encoding="utf-8"),
+            object_pairs_hook=_without_twins,
+            parse_constant=_refuse_constant,
+        )
+    except RecursionError as why:
+        raise ValueError(f"{file} is damaged (it is nested too deeply); {USE_EARLIER}") from why
+    except ValueError as why:  # no JSON, no UTF-8, a number of thousands of digits
+        raise ValueError(f"{file} is damaged ({why}); {USE_EARLIER}") from why
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        raise ValueError("it gives one key twice")
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}, which is no number")
+
+
+def _check_values(metadata: dict[str, Any]) -> None:
+    """Refuse values that no checkpoint has, so that nothing is looked up, opened or allocated by them.
+
+    Raises:
+        ValueError: says which value is wrong.
+    """
+    step, files = metadata["step"], metadata["files"]
+    if type(step) is not int or not 0 <= step < 2**63:
+        raise ValueError(f"step is {step!r:.40}")
+    if not isinstance(files, dict) or not all(isinstance(value, str) for value in files.values()):
+        raise ValueError("files is no table of hashes")
+    for name, value in files.items():
+        if name not in FILES:
+            raise ValueError(f"files names {name!r:.80}, which no checkpoint has")
+        if not HASH.fullmatch(value):
+            raise ValueError(f"the hash of {name} is {value!r:.80}")
+    if missing := [name for name in FILES if name not in files and name not in OPTIONAL]:
+        raise ValueError(f"files lacks {missing[0]}")
+    _check_config(metadata["config"])
+
+
+def _check_config(groups: Any) -> None:
+    """Compare the kind of each value with that of its default, then apply the rules of the settings."""
+    defaults = Config()
+    if not isinstance(groups, dict) or not all(isinstance(values, dict) for values in groups.values()):
+        raise ValueError("config is no table of groups")
+    for group, values in groups.items():
+        for field in fields(getattr(defaults, group)) if _is_group(defaults, group) else ():
+            if field.name in values and not _is_like(values[field.name], field.default):
+                raise ValueError(f"{group}.{field.name} is {values[field.name]!r:.40}")
+    Config.from_dict(groups)
+
+
+def _is_group(config: Config, name: str) -> bool:
+    return is_dataclass(getattr(config, name, None))
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether a value of JSON can stand for ``default``."""
+    if isinstance(default, tuple):
+        return isinstance(value, list) and all(_is_like(item, default[0]) for item in value)
+    if type(default) is float:
+        return type(value) in (int, float) and abs(value) < 1e300
+    if type(default) is int:
+        return type(value) is int and abs(value) < 2**63
+    return type(value) is type(default)
+
+
+def _kind_of_file(path: Path) -> tuple[str, bool]:
+    """What a file is, and whether an older program of this name wrote it."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):
+        return (
+            "a pickled PyTorch file, as older programs of this name wrote them (another architecture)",
+            True,
+        )
+    return "an empty file" if not head else "a file of another kind", False

@@ -1,0 +1,78 @@
+"""The folder of a run: locked while it trains, cleared of what killed runs left, its links and what is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn
+
+from sunfish.checkpoint.folder import prune_checkpoints
+from sunfish.checkpoint.links import BEST, LAST, linked_folders, newest_checkpoint, update_link
+from sunfish.disk.lock import exclusive_lock
+from sunfish.disk.writing import WriteError, check_writable, remove_debris
+
+LOCK = ".lock"
+
+
+@contextmanager
+def opened_run(run: Path) -> Iterator[None]:
+    """Hold the folder of a run from before its data is prepared to its end.
+
+    Raises:
+        ValueError: Another process trains in it; names that one.
+        WriteError: Something cannot be written, also later on; names the last good checkpoint.
+    """
+
+    def refuse(holder: str) -> NoReturn:
+        raise ValueError(f"{run} is in use by {holder}. Wait for its end, or choose another --name")
+
+    with _leaving_no_empty_folder(run):
+        try:
+            with ExitStack() as stack:
+                for folder in (run.parent, run):
+                    check_writable(folder)
+                locked = stack.enter_context(exclusive_lock(run / LOCK, refuse))
+                for pattern in (".*", "step-*"):  # the second as versions before this one named them
+                    remove_debris(run, pattern, locked)
+                remove_debris(run.parent, f".{LAST}.*", locked=False)  # all runs write it
+                yield
+        except WriteError as why:
+            raise OSError(f"{why}. {_what_is_left(run)}") from why
+
+
+def publish(checkpoint: Path, best: bool, every: int) -> None:
+    """Let the links name a new checkpoint, then delete those that are not needed any more.
+
+    Args:
+        checkpoint: in the folder of its run, which lies in the folder of all runs.
+        best: whether it is the best one so far.
+        every: as :func:`prune_checkpoints` takes it.
+
+    Raises:
+        WriteError: a folder cannot be written.
+    """
+    run = checkpoint.parent
+    links = [run / LAST, run.parent / LAST, *([run / BEST] if best else [])]
+    for link in links:
+        update_link(link, checkpoint)
+    prune_checkpoints(run, linked_folders(run), every)
+
+
+@contextmanager
+def _leaving_no_empty_folder(run: Path) -> Iterator[None]:
+    """Remove the folders again that a run which failed at its start has made."""
+    new = [folder for folder in (run, run.parent) if not folder.exists()]
+    try:
+        yield
+    finally:
+        for folder in new:
+            with suppress(OSError):  # not empty: the run has begun
+                folder.rmdir()
+
+
+def _what_is_left(run: Path) -> str:
+    last = newest_checkpoint(run)
+    if last is None:
+        return "No checkpoint was saved yet"
+    return f"The last good checkpoint is {last}: resume with --resume {last}"

@@ -1,0 +1,150 @@
+"""``trainer/state.pt``: no code is run by it, and only the state of this very network comes through."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from sunfish.checkpoint.folder import load_trainer
+from sunfish.checkpoint.trainer_state import restore
+from sunfish.training.optimizer import build_optimizers
+from tests.tiny_checkpoint import CONFIG, record_hash
+
+STATE = "trainer/state.pt"
+
+
+class Code:
+    """Fails the test when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return pytest.fail, ("it was unpickled",)
+
+
+def write_state(checkpoint: Path, write: Callable[[Path], object]) -> None:
+    (checkpoint / STATE).unlink()
+    write(checkpoint / STATE)
+    record_hash(checkpoint, STATE)
+
+
+def pack(file: Path) -> None:
+    """A small file that unpacks to a large one."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("state/data.pkl", b"\0" * 10**7)
+
+
+def plain(file: Path) -> None:
+    """As PyTorch wrote before it used archives."""
+    torch.save({"step": 0}, file, _use_new_zipfile_serialization=False)
+
+
+def half(file: Path) -> None:
+    torch.save({"step": 0, "weights": torch.zeros(1000)}, file)
+    file.write_bytes(file.read_bytes()[:-2000])
+
+
+HOSTILE: dict[str, Callable[[Path], object]] = {
+    "code in PyTorch's archive": lambda file: torch.save({"step": 0, "x": Code()}, file),
+    "code in a pickle": lambda file: file.write_bytes(pickle.dumps(Code())),
+    "a module": lambda file: torch.save(nn.Linear(2, 2), file),
+    "packed": pack,
+    "before archives": plain,
+    "half": half,
+    "empty": lambda file: file.write_bytes(b""),
+    "text": lambda file: file.write_text("step: 0"),
+    "a list": lambda file: torch.save([0], file),
+    "a tensor": lambda file: torch.save(torch.zeros(3), file),
+    "no step": lambda file: torch.save({"tokens": 0}, file),
+    "another step": lambda file: torch.save({"step": 7}, file),
+}
+
+
+@pytest.mark.parametrize("write", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_states_are_named_and_run_nothing(checkpoint: Path, write: Callable[[Path], object]) -> None:
+    write_state(checkpoint, write)
+    with pytest.raises(ValueError, match=r"state.pt is damaged \(.*\); use an earlier checkpoint") as error:
+        load_trainer(checkpoint)
+    assert "\n" not in str(error.value) and "weights_only" not in str(error.value)
+
+
+def network() -> tuple[nn.Linear, nn.Linear, list[torch.optim.Optimizer]]:
+    model = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6))
+    optimizers = build_optimizers(model, CONFIG.training, 4, torch.float32)
+    for _ in range(4):
+        model(torch.ones(1, 4)).square().sum().backward()
+        for optimizer in optimizers:
+            optimizer.step()
+    return model, copy.deepcopy(model), optimizers
+
+
+def state_of(model: nn.Module, average: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any]:
+    states = [optimizer.state_dict() for optimizer in optimizers]
+    numbers = {"step": 4, "tokens": 9, "seconds": 1.5, "best": float("inf")}
+    return copy.deepcopy(
+        {**numbers, "model": model.state_dict(), "average": average.state_dict(), "optimizers": states}
+    )
+
+
+def test_a_state_comes_back_whole() -> None:
+    model, average, optimizers = network()
+    saved = state_of(model, average, optimizers)
+    other = network()
+    with torch.no_grad():
+        other[0][0].weight.zero_()
+    restore(saved, *other, Path("state.pt"))
+    again = state_of(*other)
+    assert torch.equal(again["model"]["0.weight"], saved["model"]["0.weight"])
+    for one, two in zip(again["optimizers"], saved["optimizers"], strict=True):
+        assert one["state"].keys() == two["state"].keys() and one["state"]
+        for remembered in one["state"]:
+            for name, value in one["state"][remembered].items():
+                assert torch.equal(value, two["state"][remembered][name])
+
+
+def first_moment(saved: dict[str, Any]) -> dict[str, Any]:
+    state: dict[str, Any] = saved["optimizers"][0]["state"][0]
+    return state
+
+
+CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no model": lambda saved: saved.pop("model"),
+    "no average": lambda saved: saved.pop("average"),
+    "no optimizers": lambda saved: saved.pop("optimizers"),
+    "no tokens": lambda saved: saved.pop("tokens"),
+    "NaN": lambda saved: saved.update(best=float("nan")),
+    "text": lambda saved: saved.update(seconds="1"),
+    "negative": lambda saved: saved.update(tokens=-1),
+    "a list of weights": lambda saved: saved.update(model=[]),
+    "a weight more": lambda saved: saved["model"].update(more=torch.zeros(1)),
+    "a weight less": lambda saved: saved["model"].pop("0.bias"),
+    "a weight of another shape": lambda saved: saved["average"].update({"0.bias": torch.zeros(7)}),
+    "a weight of another kind": lambda saved: saved["model"].update({"0.bias": torch.zeros(6).double()}),
+    "a number for a weight": lambda saved: saved["model"].update({"0.bias": 1.0}),
+    "one optimizer": lambda saved: saved["optimizers"].pop(),
+    "no groups": lambda saved: saved["optimizers"][0].pop("param_groups"),
+    "no states": lambda saved: saved["optimizers"][0].pop("state"),
+    "a group less": lambda saved: saved["optimizers"][0].update(param_groups=[]),
+    "another learning rate": lambda saved: saved["optimizers"][0]["param_groups"][0].update(lr="1"),
+    "no learning rate": lambda saved: saved["optimizers"][0]["param_groups"][0].pop("lr"),
+    "a moment of another shape": lambda saved: first_moment(saved).update(momentum=torch.zeros(6)),
+    "a moment that is a list": lambda saved: first_moment(saved).update(momentum=[1.0]),
+    "a huge moment": lambda saved: first_moment(saved).update(momentum=torch.zeros(1).expand(10**12)),
+    "rows of another shape": lambda saved: first_moment(saved).update(row_mean_square=torch.zeros(5)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_state_of_something_else_is_refused(change: Callable[[dict[str, Any]], object]) -> None:
+    parts = network()
+    saved = state_of(*parts)
+    change(saved)
+    with pytest.raises(ValueError, match=r"state.pt is damaged \(.*\); use an earlier checkpoint") as error:
+        restore(saved, *parts, Path("state.pt"))
+    assert "\n" not in str(error.value)

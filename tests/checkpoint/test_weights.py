@@ -1,0 +1,112 @@
+"""The weights of a checkpoint: what does not fit the configuration is refused before it takes memory."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from sunfish.checkpoint.folder import load_checkpoint
+from tests.tiny_checkpoint import CONFIG, edit_metadata, record_hash, write_checkpoint
+
+
+def test_another_shape_is_refused(checkpoint: Path) -> None:
+    width = CONFIG.model.n_embd
+    edit_metadata(checkpoint, lambda metadata: metadata["config"]["model"].update(n_embd=2 * width))
+    message = r"model.safetensors do not fit its config.json: n_embd is 32, but they have 16. Move it to"
+    with pytest.raises(ValueError, match=message) as error:
+        load_checkpoint(checkpoint)
+    assert "\n" not in str(error.value)
+
+
+def test_another_architecture_is_refused(tmp_path: Path) -> None:
+    """Weights that this configuration does not have, and some that are missing."""
+    checkpoint = write_checkpoint(tmp_path / "c", CONFIG.with_fields(smear=False))
+    edit_metadata(checkpoint, lambda about: about["config"]["model"].update(smear=True, draft_head=False))
+    message = r"of another architecture: missing \['smear.*unknown \['draft_head.*Move it"
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint(checkpoint)
+
+
+HUGE = {
+    "n_layer": 10**9,
+    "n_embd": 2 * 10**9,
+    "context_length": 10**12,
+    "prompt_length": 10**12,
+    "vocab_size": 10**15,
+    "n_prompt_layer": 10**9,
+    "mlp_ratio": 1e299,
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_a_network_beyond_its_weights_is_never_built(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    edit_metadata(checkpoint, lambda about: about["config"]["model"].update({name: HUGE[name]}))
+    monkeypatch.setattr("sunfish.checkpoint.weights.build_model", pytest.fail)
+    with pytest.raises(ValueError, match=r"model.safetensors do not fit its config.json") as error:
+        load_checkpoint(checkpoint)
+    assert "\n" not in str(error.value)
+
+
+def write_weights(checkpoint: Path, content: bytes) -> None:
+    (checkpoint / "model.safetensors").write_bytes(content)
+    record_hash(checkpoint, "model.safetensors")
+
+
+def header(length: int, entries: object) -> bytes:
+    return struct.pack("<Q", length) + json.dumps(entries).encode()
+
+
+UNREADABLE = {
+    "empty": b"",
+    "a header of exabytes": struct.pack("<Q", 2**63) + b"{}",
+    "a header longer than the file": struct.pack("<Q", 10**6) + b"{}",
+    "no JSON": struct.pack("<Q", 4) + b"abcd",
+    "a tensor beyond the file": header(70, {"a": {"dtype": "F32", "shape": [10**9], "data_offsets": [0, 4]}}),
+    "deep": struct.pack("<Q", 50_000) + b"[" * 50_000,
+}
+
+
+@pytest.mark.parametrize("content", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_hostile_header_is_refused(checkpoint: Path, content: bytes) -> None:
+    write_weights(checkpoint, content)
+    with pytest.raises(
+        ValueError, match=r"model.safetensors (cannot be read|does not|do not|holds)"
+    ) as error:
+        load_checkpoint(checkpoint)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.int32, torch.bool])
+def test_weights_of_another_number_format_are_refused(checkpoint: Path, dtype: torch.dtype) -> None:
+    file = checkpoint / "model.safetensors"
+    weights = load_file(file)
+    save_file({**weights, "output_scale": weights["output_scale"].to(dtype)}, file)
+    record_hash(checkpoint, file.name)
+    with pytest.raises(ValueError, match=r"output_scale has numbers of type .* instead of F32"):
+        load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("shape", [(17,), (16, 1), (), (0,)])
+def test_weights_of_another_shape_are_refused(checkpoint: Path, shape: tuple[int, ...]) -> None:
+    file = checkpoint / "model.safetensors"
+    save_file({**load_file(file), "output_scale": torch.zeros(shape)}, file)
+    record_hash(checkpoint, file.name)
+    with pytest.raises(ValueError, match=r"output_scale is \[.*\] instead of \[16\]"):
+        load_checkpoint(checkpoint)
+
+
+def test_a_tokenizer_of_more_ids_than_the_network_is_refused(checkpoint: Path) -> None:
+    tokenizer = json.loads((checkpoint / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["one more"] = CONFIG.model.vocab_size
+    (checkpoint / "tokenizer.json").write_text(json.dumps(tokenizer))
+    record_hash(checkpoint, "tokenizer.json")
+    with pytest.raises(ValueError, match=r"tokenizer.json has 401 ids, but the network 400"):
+        load_checkpoint(checkpoint)

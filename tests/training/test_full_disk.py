@@ -1,0 +1,138 @@
+"""A disk that fills up, or refuses to be written, at any moment of a run: nothing is lost that was saved."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sunfish.checkpoint.folder import load_trainer, read_metadata
+from sunfish.checkpoint.links import LAST
+from sunfish.config import Config
+from sunfish.disk import writing as disk
+from sunfish.training.logger import Logger
+from sunfish.training.trainer import train
+from tests.limits import largest_file
+from tests.runs import SHORT, config, losses
+
+STEPS = 4
+
+
+class FailingDisk:
+    """Every write of the program from number ``at`` on fails; with ``at`` 0 they are only counted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.at, self.number, self.writes = 0, errno.ENOSPC, 0
+        whole = disk.writing
+
+        @contextmanager
+        def writing(path: Path) -> Iterator[None]:
+            with whole(path):
+                self.writes += 1
+                if 0 < self.at <= self.writes:
+                    raise OSError(self.number, "as the system says it")
+                yield
+
+        for name, module in list(sys.modules.items()):
+            if name.startswith("sunfish.") and getattr(module, "writing", None) is whole:
+                monkeypatch.setattr(module, "writing", writing)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> FailingDisk:
+    return FailingDisk(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """A folder with ``data`` and the checkpoints of a run that nothing stopped, and how often that one wrote."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(settings(folder))
+    shutil.rmtree(folder / "ck")
+    with pytest.MonkeyPatch.context() as patch:
+        counted = FailingDisk(patch)
+        train(settings(folder))
+    return folder, counted.writes
+
+
+@pytest.fixture
+def folder(tmp_path: Path, undisturbed: tuple[Path, int]) -> Path:
+    """A folder with the prepared data and no run yet."""
+    shutil.copytree(undisturbed[0] / "data", tmp_path / "data")
+    return tmp_path
+
+
+def settings(folder: Path) -> Config:
+    values = dict(name="run", max_steps=STEPS, eval_every=2, eval_texts=4, trackers=(), **SHORT)
+    return config(folder, **values)
+
+
+def debris(folder: Path) -> list[Path]:
+    return [
+        path for path in folder.rglob("*") if disk.TEMPORARY_NAME.fullmatch(path.name) or path.name == ".lock"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("share", "number"),
+    [(0.0, errno.EROFS), (0.2, errno.ENOSPC), (0.45, errno.EDQUOT), (0.6, errno.EIO), (0.97, errno.ENOSPC)],
+)
+def test_a_full_disk_costs_what_was_not_saved_and_no_more(
+    folder: Path, undisturbed: tuple[Path, int], failing: FailingDisk, share: float, number: int
+) -> None:
+    """The write at ``share`` of all writes of a run fails, and all after it; then there is room again."""
+    run = folder / "ck" / "run"
+    failing.at, failing.number = 1 + int(share * undisturbed[1]), number
+    with pytest.raises(OSError, match=r" could not be written: .*; .*checkpoint") as error:
+        train(settings(folder))
+    failing.at = 0
+    assert "\n" not in str(error.value) and not debris(folder)
+    last = run / LAST if run.exists() and any(run.glob("step-*")) else None
+    assert (last is not None) == ("The last good checkpoint is" in str(error.value))
+    if last is not None:
+        assert load_trainer(last)["step"] == read_metadata(last)["step"]
+    train(settings(folder), last)
+    assert losses(run) == losses(undisturbed[0] / "ck" / "run")
+
+
+def test_a_limit_on_the_size_of_files_is_named(folder: Path) -> None:
+    """As ``ulimit -f`` sets one: the libraries that write in Rust and C++ fail as well."""
+    words = r"model.safetensors could not be written: file too large; raise .*No checkpoint was saved yet"
+    with largest_file(20_000), pytest.raises(OSError, match=words):
+        train(settings(folder))
+    assert not debris(folder) and not list(folder.rglob("step-*"))
+
+
+def test_logs_that_cannot_be_written_do_not_cost_the_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    def fail(logger: Logger, step: int, values: dict[str, float]) -> None:
+        with disk.writing(logger.folder / "metrics.jsonl"):
+            if step == 3:
+                raise OSError(errno.ENOSPC, "")
+
+    monkeypatch.setattr(Logger, "metrics", fail)
+    with pytest.raises(
+        OSError, match=r"metrics.jsonl could not be written.*last good checkpoint is .*step-0000003"
+    ):
+        train(settings(folder))
+    assert load_trainer(folder / "ck" / LAST)["step"] == 3
+
+
+def test_a_tracker_that_cannot_write_ends_with_a_note(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "tensorboard").write_text("a file in the way")
+    logger = Logger(tmp_path, ["tensorboard"], {})
+    logger.metrics(1, {"loss": 1.0})
+    logger.metrics(2, {"loss": 1.0})
+    logger.close()
+    assert capsys.readouterr().err.count("note: tensorboard cannot write") == 1
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
