@@ -16,6 +16,7 @@ from sunfish.commands.sampling_flags import (
     print_checkpoint_config,
 )
 from sunfish.config.rules import check_at_least
+from sunfish.text_files import read_text
 from sunfish.utils import UsageError
 
 
@@ -44,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if (text is None) == (file is None):
         raise UsageError("give the text with its gaps as --text or as --file")
     if file is not None:
-        text = sys.stdin.read() if file == "-" else user_path(file).read_text(encoding="utf-8")
+        text = sys.stdin.read() if file == "-" else read_text(user_path(file))
         text = text.rstrip("\n")
     return fill(arguments, text, arguments.prompt)
 

@@ -13,6 +13,7 @@ from sunfish.commands.flags import add_generation_flags, given_fields, print_con
 from sunfish.commands.parser import Parser
 from sunfish.config import Config, GenerationConfig
 from sunfish.config.effects import refuse_ineffective_generation
+from sunfish.text_files import read_text
 from sunfish.utils import UsageError, log
 
 if TYPE_CHECKING:
@@ -169,9 +170,10 @@ def read_prompts(path: Path) -> list[str]:
     """The lines of ``path`` that are not blank.
 
     Raises:
-        ValueError: where there is none.
+        ValueError: where there is none, or where the file is no text.
     """
-    prompts = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = map(str.strip, read_text(path).split("\n"))
+    prompts = [line for line in lines if line]
     if not prompts:
         raise ValueError(f"{path} holds no prompt; write one on each line")
     return prompts
