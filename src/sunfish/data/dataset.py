@@ -65,19 +65,21 @@ class PreparedSplit:
 
         Args:
             index: The number of the row.
-            shift: The row begins so many tokens later and ends in the next one. Only for rows of one text,
-                whose last two rows are not shifted.
+            shift: The row begins so many tokens later and ends in the following ones. Only for rows of one
+                text, whose last two rows are not shifted.
 
         Returns:
             ``[lengths[index]]`` ids.
         """
         first, end = self._offsets[index], self._offsets[index + 1]
-        if not shift or index >= len(self) - 2:
-            return self._tokens[first:end].astype(np.int64)
-        start_mark, rest = self._tokens[first : first + 1], self._tokens[first + 1 + shift : end]
-        # The next row's own start mark is left out.
-        continuation = self._tokens[end + 1 : end + 1 + shift]
-        return np.concatenate([start_mark, rest, continuation]).astype(np.int64)
+        if shift:
+            # The parts of a long text end in rows of any length, so two rows may hold too little.
+            rows = range(index, min(index + 3, len(self) - 1))
+            stretches = [self._tokens[self._offsets[r] + 1 : self._offsets[r + 1]] for r in rows]
+            continuation = np.concatenate([*stretches, self._tokens[:0]])[shift : shift + end - first - 1]
+            if len(continuation) == end - first - 1:
+                return np.concatenate([self._tokens[first : first + 1], continuation]).astype(np.int64)
+        return self._tokens[first:end].astype(np.int64)
 
     def prompt(self, index: int) -> NDArray[np.int64]:
         """The ids of the prompt of row ``index``: 1 to ``prompt_length``, or none where that is 0."""

@@ -15,13 +15,14 @@ from tests.data.corpora import quiet, small, text_of
 
 
 @pytest.mark.parametrize("length", [1, 5, 6, 7, 8, 13, 14, 15, 16, 100])
-def test_windows_reassemble_to_the_document(length: int) -> None:
+@pytest.mark.parametrize("ends", [True, False])
+def test_windows_reassemble_to_the_document(length: int, ends: bool) -> None:
     ids = list(range(1, length + 1))
-    windows = context_windows(length, context_length=8)
-    rows = [[0, *ids[a:b], *([0] if b == length else [])] for a, b in windows]
+    windows = context_windows(length, 8, ends)
+    rows = [[0, *ids[a:b], *([0] if ends and b == length else [])] for a, b in windows]
     assert [i for row in rows for i in row if i] == ids
-    assert all(3 <= len(row) <= 8 for row in rows)
-    assert rows[-1][-1] == 0 and all(row[-1] != 0 for row in rows[:-1])
+    assert all(2 + ends <= len(row) <= 8 for row in rows)
+    assert (rows[-1][-1] == 0) == ends and all(row[-1] != 0 for row in rows[:-1])
 
 
 @pytest.mark.parametrize("tokenizer", ["bpe", "bytes", "characters"])

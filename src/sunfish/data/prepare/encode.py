@@ -3,7 +3,7 @@
 A document of tokens w_1 … w_n is the row ``[end] w_1 … w_n [end]``: position 0 is a known start mark. A
 document that does not fit is cut into consecutive windows ``[end] w_i … w_j`` of at most ``context_length``
 positions, each with the document's prompt. Only the last window ends with ``[end]``, since only there the
-text ends.
+text ends; a part of a long text that the next document continues has no end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tokenizers import Encoding
 
 from sunfish.data.prepare.derived_prompts import PromptDeriver
 from sunfish.data.report import PreparationReport
-from sunfish.data.sources.base import Chunk, LocatedExample
+from sunfish.data.sources.base import Chunk, ContinuedExample, LocatedExample
 from sunfish.data.text_hash import text_hash
 from sunfish.tokenizers import TextTokenizer
 from sunfish.types import Example
@@ -66,21 +66,23 @@ class EncodedRows:
         self.prompt_lengths.append(len(prompt))
 
 
-def context_windows(num_tokens: int, context_length: int) -> list[tuple[int, int]]:
+def context_windows(num_tokens: int, context_length: int, ends: bool = True) -> list[tuple[int, int]]:
     """How a document is cut into rows.
 
     Args:
         num_tokens: Tokens of the document, without marks.
         context_length: Positions of a row at most, marks included.
+        ends: Whether the last row has an end mark.
 
     Returns:
         Half-open ranges of the document's tokens: one if it fits with its two marks, else several.
     """
     size = context_length - 1  # the start mark takes one position
-    if num_tokens + 1 <= size:
+    if num_tokens + ends <= size:
         return [(0, num_tokens)]
     cuts = [*range(0, num_tokens, size), num_tokens]
-    if cuts[-1] - cuts[-2] == size:  # the last window has no room for the end mark: give it two windows
+    if ends and cuts[-1] - cuts[-2] == size:
+        # The last window has no room for the end mark, so it becomes two windows.
         cuts.insert(-1, num_tokens - 1)
     return list(pairwise(cuts))
 
@@ -131,18 +133,21 @@ class DocumentEncoder:
         ids, end = encoding.ids, self.tokenizer.end
         if not ids:
             raise ValueError("the text has no tokens")
-        windows = context_windows(len(ids), self.context_length)
+        ends = not isinstance(example, ContinuedExample)
+        windows = context_windows(len(ids), self.context_length, ends)
         texts = _window_texts(example.text, encoding, windows)
         if self.prompt_each_window and not example.prompt:
             prompts = [self._prompt(rows, text, "") for text in texts]
         else:
             prompts = [self._prompt(rows, example.text, example.prompt)] * len(texts)
         for (first, last), text, prompt in zip(windows, texts, prompts, strict=True):
-            rows.append([end, *ids[first:last], *([end] if last == len(ids) else [])], text, prompt)
-        rows.counts["documents"] += 1
-        rows.hashes.append(text_hash(example.text))
-        if len(windows) > 1:
-            rows.counts["cut_documents"] += 1
+            marks = [end] if ends and last == len(ids) else []
+            rows.append([end, *ids[first:last], *marks], text, prompt)
+        if ends:  # a text in parts is one document
+            rows.counts["documents"] += 1
+            rows.hashes.append(text_hash(example.text))
+        if len(windows) > 1 or not ends:
+            rows.counts["cut_documents"] += ends
             rows.counts["windows"] += len(windows)
 
     def _prompt(self, rows: EncodedRows, text: str, prompt: str) -> list[int]:

@@ -14,6 +14,10 @@ SPLITS = ("train", "validation")
 CHUNK_DOCUMENTS = 256  # of one chunk; fixed, so that nothing depends on the number of workers
 
 
+class ContinuedExample(Example):
+    """A part of a long text that the next document continues, so that it has no end of its own."""
+
+
 class LocatedExample(NamedTuple):
     """A document, and the words that locate it in a message, such as ``reviews.jsonl:17``."""
 
