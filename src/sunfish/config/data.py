@@ -14,7 +14,7 @@ class DataConfig:
     """Where the text and its prompts come from, and how they are prepared."""
 
     data: str = STORIES
-    """stories (built in), or a path: .txt, .jsonl, .csv, .parquet, or a folder of these."""
+    """stories (built in), or a path: .txt, .jsonl, .csv, .tsv, .parquet, or a folder of these."""
     stories: int = 60_000
     """Number of built-in stories to generate for training."""
     data_folder: str = "data"
@@ -22,7 +22,7 @@ class DataConfig:
     tokenizer: str = "bpe"
     """bpe (trained on the corpus), bytes, characters, or a path to a tokenizer.json or a GPT-2 vocabulary."""
     text_field: str = "text"
-    """Field of the text in .jsonl, .csv and .parquet records."""
+    """Field of the text in .jsonl, .csv, .tsv and .parquet records; meta.title is the title inside meta."""
     prompt_field: str = ""
     """Field of the prompt; empty: prompts are derived from the text."""
     prompt_template: str = ""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sunfish.data.sources.files import FileSource
+from sunfish.utils import UsageError
 from tests.data.sources.files import everything, jsonl, texts, write
 
 
@@ -40,7 +41,10 @@ def test_jsonl_csv_and_folders(tmp_path: Path) -> None:
     write(tmp_path / "b" / ".hidden.txt", "hidden")
     source = FileSource(tmp_path / "b")
     assert texts(source) == {"from json", "json again", 'with, comma\nand "line"', "plain", "from text"}
-    assert source.report().skips.lines() == ["1 x file is none of .txt, .jsonl, .csv, .parquet (notes.md)"]
+    assert source.report().skips.locations == {
+        "hidden, so not read": [".hidden.txt"],
+        "file is none of .txt, .jsonl, .csv, .tsv, .parquet": ["notes.md"],
+    }
 
 
 def test_parquet(tmp_path: Path) -> None:
@@ -50,7 +54,7 @@ def test_parquet(tmp_path: Path) -> None:
     parquet.write_table(table, tmp_path / "a.parquet")
     source = FileSource(tmp_path / "a.parquet", prompt_field="label")
     assert set(everything(source)) == {("x", "one"), ("y", "two")}
-    assert source.report().skips.lines() == ["1 x record has no field 'text' (a.parquet:3)"]
+    assert source.report().skips.lines() == ["1 x text is empty (a.parquet:3)"]
     write(tmp_path / "bad.parquet", b"PAR1 this is not parquet")
     with pytest.raises(ValueError, match="no readable Parquet"):
         texts(FileSource(tmp_path / "bad.parquet"))
@@ -68,7 +72,13 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: py
         ([b'{"text": "ok"}', b"{not json}"], "line is no JSON", 2),
         ([b'{"text": "ok"}', b"", b"[1, 2]"], "line is JSON, but no object with fields", 3),
         ([b'{"other": 1}'], "record has no field 'text'", 1),
-        ([b'{"text": ["a"]}'], "field 'text' is no text", 1),
+        ([b'{"text": ["a"]}'], "field 'text' is no text but a list", 1),
+        ([b'{"text": {"a": "b"}}'], "field 'text' is no text but a dict", 1),
+        ([b'{"text": null}'], "text is empty", 1),
+        ([b'{"text": NaN}'], "text is empty", 1),
+        ([b'{"text": "a\\u0000b"}'], "text has NUL characters", 1),
+        ([b'{"text": "a", "text": "b"}'], "line names the field 'text' twice", 1),
+        ([b'{"text": ' + b"[" * 99_999], "line is no JSON", 1),
         ([b'{"text": " \\n"}'], "text is empty", 1),
         ([b'{"text": "caf\xe9"}'], "text is no valid UTF-8", 1),
         ([b'{"text": "\\ud800"}'], "text is no valid UTF-8", 1),
@@ -99,12 +109,6 @@ def test_a_bad_csv_row_is_a_counted_skip(tmp_path: Path) -> None:
         "text is no valid UTF-8": ["a.csv:4"],
         "text is empty": ["a.csv:6"],
     }
-
-
-def test_an_unclosed_quote_does_not_swallow_rows_in_silence(tmp_path: Path) -> None:
-    source = FileSource(write(tmp_path / "a.csv", 'text\none\ntwo\n"three\nfour\n'))
-    assert texts(source) == {"one", "two"}
-    assert source.report().skips.locations == {"row is no CSV (unexpected end of data)": ["a.csv:4"]}
 
 
 def test_broken_utf8_costs_one_document_of_a_txt(tmp_path: Path) -> None:
@@ -161,6 +165,70 @@ def test_what_is_held_out_does_not_depend_on_the_order(tmp_path: Path) -> None:
     other = FileSource(write(tmp_path / "b.txt", "\n\n".join(reversed(lines))))
     held_out = [{e.text for e in source.examples("validation")} for source in (one, other)]
     assert held_out[0] == held_out[1]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_lines_end_where_an_editor_ends_them(tmp_path: Path, line_end: str) -> None:
+    inner = "a\u2028b\u2029c\u0085d\ve\ff"
+    lines = [inner, " \t\xa0\u3000", f"caf\udce9 {inner}", "", inner + "2"]
+    content = line_end.join(lines).encode("utf-8", "surrogateescape")
+    source = FileSource(write(tmp_path / "a.txt", content))
+    assert texts(source) == {inner, inner + "2"}
+    assert source.report().skips.locations == {"text is no valid UTF-8": ["a.txt:3"]}
+    records = [f'{{"text": "{inner}"}}', "no", f'{{"text": "{inner}2"}}']
+    source = FileSource(write(tmp_path / "a.JSONL", line_end.join(records)))
+    assert texts(source) == {inner, inner + "2"}
+    assert source.report().skips.locations == {"line is no JSON": ["a.JSONL:2"]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("delimiter", ["", "\\n", "none"])
+def test_every_marked_encoding_gives_the_same_documents(
+    tmp_path: Path, encoding: str, delimiter: str
+) -> None:
+    content = "\n\n".join(f"Text {i} über 狐狸." for i in range(30))
+    plain = FileSource(write(tmp_path / "a.txt", content), delimiter=delimiter)
+    marked = FileSource(write(tmp_path / "b.txt", content.encode(encoding)), delimiter=delimiter)
+    assert everything(marked) == everything(plain)
+
+
+@pytest.mark.parametrize("delimiter", ["", "\\n---\\n", "\\n"])
+def test_marks_of_joined_files_are_no_text(tmp_path: Path, delimiter: str) -> None:
+    between = {"": "\n\n", "\\n": "\n"}.get(delimiter, "\n---\n")
+    content = between.join(["one", "two", "in\ufeffside"]).replace("\n", "\n\ufeff")
+    source = FileSource(write(tmp_path / "a.txt", "\ufeff" + content), delimiter=delimiter)
+    assert texts(source) == {"one", "two", "in\ufeffside"}
+
+
+def test_what_is_no_text_is_left_out_in_one_line(tmp_path: Path) -> None:
+    write(tmp_path / "c" / "image.txt", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 99)
+    write(tmp_path / "c" / "wide.txt", ("one\n\ntwo\n\n" * 50).encode("utf-16-le"))
+    write(tmp_path / "c" / "good.txt", "one\n\nt\0wo\n\nthree")
+    for delimiter, places in (("", ["good.txt:3"]), ("\\n", ["good.txt:3"])):
+        source = FileSource(tmp_path / "c", delimiter=delimiter)
+        assert texts(source) == {"one", "three"}
+        locations = source.report().skips.locations
+        assert locations.pop("text has NUL characters") == places
+        assert sorted(locations.values()) == [["image.txt"], ["wide.txt"]]
+        assert any("iconv -f UTF-16LE -t UTF-8" in reason for reason in locations)
+    with pytest.raises(ValueError, match=r"no usable document: 1 x file is a PNG image"):
+        texts(FileSource(tmp_path / "c" / "image.txt"))
+
+
+def test_delimiters_are_for_txt(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "c" / "a.jsonl", [{"text": "one"}, {"text": "two"}])
+    for data in (path, tmp_path / "c"):
+        with pytest.raises(UsageError, match=r"delimiter is 'none'.*--delimiter is for \.txt"):
+            FileSource(data, delimiter="none")
+    write(tmp_path / "c" / "b.txt", "three")
+    assert texts(FileSource(tmp_path / "c", delimiter="none")) >= {"one", "two"}
+
+
+def test_the_name_fits_into_the_name_of_a_folder(tmp_path: Path) -> None:
+    for stem in ("n" * 240, "狐" * 80, "é" * 120):
+        source = FileSource(write(tmp_path / f"{stem}.txt", "one\n\ntwo"))
+        assert source.name and len(source.name.encode()) <= 100 and stem.startswith(source.name)
+        assert texts(source) == {"one", "two"}
 
 
 def test_fingerprints_follow_content_and_settings(tmp_path: Path) -> None:

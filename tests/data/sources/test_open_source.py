@@ -39,6 +39,30 @@ def test_data_that_resembles_nothing_names_the_choices(
             open_source(DataConfig(data=data), 0)
 
 
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_a_name_that_is_also_a_path_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if kind == "folder":
+        write(tmp_path / "stories" / "a.txt", "one\n\ntwo")
+    elif kind == "file":
+        write(tmp_path / "stories", "one")
+    else:
+        (tmp_path / "stories").symlink_to("absent")
+    with pytest.raises(UsageError, match=r"'stories', the built-in.*--data \./stories.*rename it"):
+        open_source(DataConfig(data="stories"), 0)
+    if kind == "folder":
+        assert len(list(open_source(DataConfig(data="./stories"), 0).examples("train"))) == 1
+
+
+def test_names_that_no_file_can_have_are_one_line() -> None:
+    for data in ("x" * 5000, "x" * 5000 + "/y", "a\0b", "~nobody/x"):
+        with pytest.raises(ValueError, match="neither built in") as error:
+            open_source(DataConfig(data=data), 0)
+        assert len(str(error.value)) < 1000
+
+
 @pytest.mark.slow
 def test_a_file_that_is_added_is_found(tmp_path: Path) -> None:
     """A source gives a name, a fingerprint and chunks, and is then prepared like any other."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sunfish.data.sources.files.plain_text import READ_CHARACTERS, read_delimited, read_long_text
+import pytest
+
+from sunfish.data.sources.files.plain_text import parse_delimiter, read_delimited, read_long_text
+from sunfish.text_files import READ_CHARACTERS
+from sunfish.utils import UsageError
 from tests.data.sources.files import write
 
 
@@ -22,3 +26,30 @@ def test_a_long_text_in_parts_reassembles(tmp_path: Path) -> None:
     parts = [text for _, text in read_long_text(path, 10, 4000, part_characters=100)]
     assert "".join(parts) == content[10:4000]
     assert max(map(len, parts)) <= 100 and all(part[0] == " " for part in parts[1:])
+
+
+@pytest.mark.parametrize(
+    "spelling, delimiter",
+    [
+        ("", ""),
+        ("\\n", "\n"),
+        ("\\n\\n", "\n\n"),
+        ("\\r\\n", "\n"),
+        ("\r\n", "\n"),
+        ("\\r", "\n"),
+        ("\\t---\\n", "\t---\n"),
+        ("\\x1e", "\x1e"),
+        ("\\u2028", "\u2028"),
+        ("\\f", "\f"),
+        ("\\\\n", "\\n"),
+        ("<|endoftext|>", "<|endoftext|>"),
+    ],
+)
+def test_delimiters_are_spelled_out(spelling: str, delimiter: str) -> None:
+    assert parse_delimiter(spelling) == delimiter
+
+
+@pytest.mark.parametrize("spelling", ["\\q", "a\\", "\\x1", "\\section", "\\u12"])
+def test_an_unknown_escape_is_named(spelling: str) -> None:
+    with pytest.raises(UsageError, match=r"delimiter is .*is no escape.*a backslash"):
+        parse_delimiter(spelling)

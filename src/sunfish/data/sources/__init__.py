@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 import pkgutil
 from pathlib import Path
 
 from sunfish.config import DataConfig
 from sunfish.data.sources.base import Source
+from sunfish.utils import UsageError
 
 __all__ = ["Source", "open_source", "source_names"]
+
+SHOWN_CHARACTERS = 300  # of a path, in a message
 
 
 def source_names() -> list[str]:
@@ -30,12 +34,14 @@ def open_source(config: DataConfig, seed: int) -> Source:
 
     Raises:
         ValueError: ``data`` is neither a name nor a path that exists.
-        UsageError: Its settings cannot be right.
+        UsageError: Its settings cannot be right, or ``data`` is both a name and a path.
     """
+    path = os.path.expanduser(config.data)
     if config.data in source_names():
+        if os.path.lexists(path):
+            raise UsageError(_ambiguous(config.data))
         module = config.data
-    # An empty path would be the current folder.
-    elif config.data and Path(config.data).expanduser().exists():
+    elif os.path.exists(path):
         module = "files"
     else:
         raise ValueError(_unknown(config.data))
@@ -43,10 +49,24 @@ def open_source(config: DataConfig, seed: int) -> Source:
     return source
 
 
+def _ambiguous(data: str) -> str:
+    """What is wrong with ``data``, which is a name and a path in the current folder as well."""
+    kind = "folder" if os.path.isdir(data) else "file"
+    return (
+        f"data is {data!r}, the built-in corpus, but also a {kind} in {os.getcwd()}; give --data ./{data} to "
+        f"read the {kind}, or rename it (or change to another folder) to use the built-in corpus"
+    )
+
+
 def _unknown(data: str) -> str:
     """What is wrong with ``data``, and the names and paths that look like it."""
-    path = Path(data).expanduser()
-    neighbors = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    path = Path(os.path.expanduser(data))
+    if data and os.path.lexists(path):
+        return f"data is {_shortened(data)}, a link that leads nowhere; give a path that exists"
+    try:
+        neighbors = os.listdir(path.parent)
+    except (OSError, ValueError):  # no folder, no access, or a name that no file can have
+        neighbors = []
     similar = [str(path.parent / name) for name in difflib.get_close_matches(path.name, neighbors, 3)]
     similar += difflib.get_close_matches(data, source_names(), 1)
     remedy = (
@@ -55,4 +75,8 @@ def _unknown(data: str) -> str:
         else "give a name, or the path of a file or a folder of texts"
     )
     names = ", ".join(source_names())
-    return f"data is {data!r}, which is neither built in ({names}) nor a path that exists; {remedy}"
+    return f"data is {_shortened(data)}, which is neither built in ({names}) nor a path that exists; {remedy}"
+
+
+def _shortened(data: str) -> str:
+    return repr(data if len(data) <= SHOWN_CHARACTERS else f"{data[:SHOWN_CHARACTERS]}…")

@@ -1,4 +1,4 @@
-"""Owns the source of a user's own files: .txt, .jsonl, .csv, .parquet, or folders of these."""
+"""Owns the source of a user's own files: .txt, .jsonl, .csv, .tsv, .parquet, or folders of these."""
 
 from __future__ import annotations
 

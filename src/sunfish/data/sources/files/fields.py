@@ -1,15 +1,24 @@
-"""Owns how a record becomes a document: which field is its text, and which fields make its prompt."""
+"""Owns how a record becomes a document: which field is its text, and which fields make its prompt.
+
+A name is a key of the record; where no key is that, its dots lead into records inside the record. So
+``meta.title`` is the key ``meta.title``, or ``title`` of ``meta``.
+"""
 
 from __future__ import annotations
 
-import string
+import re
 from pathlib import Path
 from typing import Any
 
 from sunfish.data.report import PreparationReport
-from sunfish.data.sources.files.records import BadRecord, Record, is_valid_unicode
+from sunfish.data.sources.files.records import BadRecord, Note, Record, damage, stripped
 from sunfish.types import Example
 from sunfish.utils import UsageError
+
+ABSENT = object()  # what a record has for a name that leads nowhere
+SHOWN_NAMES, SHOWN_CHARACTERS = 20, 40  # in a message
+# Doubled braces, a field, or a brace that is neither.
+_TEMPLATE_PART = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
 
 
 class RecordFields:
@@ -21,7 +30,7 @@ class RecordFields:
         Args:
             text_field: The field of the text.
             prompt_field: The field of the prompt; empty: none.
-            prompt_template: A prompt with fields in braces; empty: none.
+            prompt_template: A prompt with fields in braces, whatever their names; empty: none.
 
         Raises:
             UsageError: The template cannot be read, or it names no field.
@@ -42,11 +51,14 @@ class RecordFields:
         Args:
             record: What a reader yields.
             location: Where it stands.
-            report: Counts why there is no document, or no prompt.
+            report: Counts why there is no document or no prompt, and what the reader notes.
 
         Returns:
             The document, or None where the record holds no usable text.
         """
+        if isinstance(record, Note):
+            report.notes.add(record.reason, location)
+            return None
         text = self._text(record)
         if isinstance(text, BadRecord):
             report.skips.add(text.reason, location)
@@ -54,32 +66,35 @@ class RecordFields:
         prompt = self._prompt(record, location, report) if isinstance(record, dict) else ""
         return Example(prompt, text)
 
-    def _text(self, record: Record) -> str | BadRecord:
-        text: Any = record
+    def _text(self, record: str | dict[str, Any] | BadRecord) -> str | BadRecord:
+        if isinstance(record, BadRecord):
+            return record
         if isinstance(record, dict):
-            if self.text_field not in record:
+            value = lookup(record, self.text_field)
+            if value is ABSENT:
                 return BadRecord(f"record has no field {self.text_field!r}")
-            text = record[self.text_field]
-        if isinstance(text, BadRecord):
-            return text
-        if not isinstance(text, str):
-            return BadRecord(f"field {self.text_field!r} is no text")
-        if not is_valid_unicode(text):
-            return BadRecord("text is no valid UTF-8")
-        return text.strip() or BadRecord("text is empty")
+            text = field_text(value)
+            if text is None:
+                return BadRecord(f"field {self.text_field!r} is no text but {_kind(value)}")
+        else:
+            text = record
+        if reason := damage(text):
+            return BadRecord(reason)
+        return stripped(text) or BadRecord("text is empty")
 
     def _prompt(self, record: dict[str, Any], location: str, report: PreparationReport) -> str:
-        if not self.prompt_fields:
-            return ""
-        values = {name: record.get(name) for name in self.prompt_fields}
-        for name, value in values.items():
-            if value is None or not str(value).strip() or not is_valid_unicode(str(value)):
-                reason = f"field {name!r} is absent, empty or broken: prompt derived from the text"
-                report.notes.add(reason, location)
+        values: dict[str, str] = {}
+        for name in self.prompt_fields:
+            value = lookup(record, name)
+            text = "" if value is ABSENT else field_text(value)
+            if not text or damage(text) or not stripped(text):
+                fault = "absent, empty or broken" if text is not None else f"no text but {_kind(value)}"
+                report.notes.add(f"field {name!r} is {fault}: prompt derived from the text", location)
                 return ""
+            values[name] = text
         if self.prompt_field:
-            return str(values[self.prompt_field]).strip()
-        return self.prompt_template.format(**values).strip()
+            return stripped(values[self.prompt_field])
+        return stripped(_TEMPLATE_PART.sub(lambda part: _filled(part, values), self.prompt_template))
 
 
 class FieldCounts:
@@ -94,9 +109,10 @@ class FieldCounts:
         """Count one record."""
         if isinstance(record, dict):
             self.records += 1
-            self.names.update(dict.fromkeys(record))
-            self.with_text += self.fields.text_field in record
-            self.with_prompt += all(name in record for name in self.fields.prompt_fields)
+            if len(self.names) <= SHOWN_NAMES:
+                self.names.update(dict.fromkeys(_names(record)))
+            self.with_text += lookup(record, self.fields.text_field) is not ABSENT
+            self.with_prompt += all(lookup(record, n) is not ABSENT for n in self.fields.prompt_fields)
 
     def check(self, path: Path) -> None:
         """Refuse names of fields that no record of ``path`` has.
@@ -104,7 +120,8 @@ class FieldCounts:
         Raises:
             UsageError: No record has the field of the text, or those of the prompt.
         """
-        names = ", ".join(map(str, self.names)) or "none"
+        names = ", ".join(repr(name)[1:-1][:SHOWN_CHARACTERS] for name in list(self.names)[:SHOWN_NAMES])
+        names = (names or "none") + (", …" if len(self.names) > SHOWN_NAMES else "")
         if self.records and not self.with_text:
             raise UsageError(
                 f"text_field is {self.fields.text_field!r}, but no record of {path} has it; "
@@ -117,14 +134,54 @@ class FieldCounts:
             )
 
 
+def lookup(record: dict[str, Any], name: str) -> Any:
+    """The value of the field ``name``, which may lead into records inside the record; else ``ABSENT``."""
+    if name in record:
+        return record[name]
+    for dot in re.finditer(r"\.", name):
+        inner = record.get(name[: dot.start()])
+        if isinstance(inner, dict) and (value := lookup(inner, name[dot.end() :])) is not ABSENT:
+            return value
+    return ABSENT
+
+
+def field_text(value: Any) -> str | None:
+    """The text of a field's value: empty for null and NaN, and None where it holds several or bytes."""
+    if value is None or value != value:  # NaN alone differs from itself
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if isinstance(value, list | dict | bytes) else str(value)
+
+
+def _kind(value: Any) -> str:
+    return "bytes" if isinstance(value, bytes) else f"a {type(value).__name__}"
+
+
+def _names(record: dict[str, Any]) -> list[str]:
+    """The names of a record's fields, and of those one record further in."""
+    return [
+        path
+        for name, value in record.items()
+        for path in ([f"{name}.{inner}" for inner in value] if isinstance(value, dict) else [name])
+    ]
+
+
+def _filled(part: re.Match[str], values: dict[str, str]) -> str:
+    """What a template's part stands for: a field's value, or one brace of two."""
+    return values[part[1]] if part[1] else part[0][0]
+
+
 def _template_fields(template: str) -> list[str]:
     """The fields that a template such as 'Write a {label} review' names."""
     remedy = "name fields of the record in braces, for example 'Write a {label} review'"
-    try:
-        parts = list(string.Formatter().parse(template))
-    except ValueError as error:
-        raise UsageError(f"prompt_template is {template!r} ({error}); {remedy}") from error
-    names = list(dict.fromkeys(name for _, name, _, _ in parts if name is not None))
-    if template and (not names or not all(name.isidentifier() for name in names)):
+    parts = list(_TEMPLATE_PART.finditer(template))
+    if alone := next((part for part in parts if part[0] in "{}"), None):
+        raise UsageError(
+            f"prompt_template is {template!r}: the brace at {alone.start() + 1} names no field; {remedy}, "
+            "and write {{ or }} for a brace itself"
+        )
+    names = list(dict.fromkeys(part[1] for part in parts if part[1]))
+    if template and not names:
         raise UsageError(f"prompt_template is {template!r}, which names no field; {remedy}")
     return names

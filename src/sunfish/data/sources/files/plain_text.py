@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from sunfish.data.sources.files.records import SURROGATE, Record, open_text
+from sunfish.data.sources.files.records import Record
+from sunfish.text_files import encoding_of, remedy, text_blocks, text_lines
+from sunfish.utils import UsageError
 
-READ_CHARACTERS = 1 << 20  # read from a file at a time
 PART_CHARACTERS = 4_000_000  # of one long text that are handled as a unit
+_DAMAGE = re.compile("[\0\ud800-\udfff]")
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.?)", re.DOTALL)
+_ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "\\": "\\"}
+
+
+def parse_delimiter(spelling: str) -> str:
+    r"""The delimiter that a user spelled; line ends in it become ``\n``, as those of the files do.
+
+    Args:
+        spelling: A text in which ``\n``, ``\t``, ``\x1e``, ``\u2028`` and so on may be spelled out.
+
+    Raises:
+        UsageError: A backslash is followed by anything else.
+    """
+
+    def character(escape: re.Match[str]) -> str:
+        code = escape[1]
+        if len(code) > 1:
+            return chr(int(code[1:], 16))
+        if code not in _ESCAPED:
+            raise UsageError(
+                f"delimiter is {spelling!r}: {escape[0]} is no escape; there are \\n, \\r, \\t, \\f, \\v, "
+                "\\xHH, \\uHHHH, and \\\\ for a backslash"
+            )
+        return _ESCAPED[code]
+
+    return _ESCAPE.sub(character, spelling).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_paragraphs(path: Path) -> Iterator[tuple[int, Record]]:
     """Documents divided by blank lines, each with the number of its first line."""
     lines: list[str] = []
     first = 1
-    with open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                if not lines:
-                    first = number
-                lines.append(line)
-            elif lines:
-                yield first, "".join(lines)
-                lines = []
+    for number, line in text_lines(path):
+        if line.strip():
+            if not lines:
+                first = number
+            lines.append(line)
+        elif lines:
+            yield first, "".join(lines)
+            lines = []
     if lines:
         yield first, "".join(lines)
 
@@ -38,18 +66,14 @@ def read_delimited(path: Path, delimiter: str) -> Iterator[tuple[int, Record]]:
         delimiter: Any text; it may stand inside a line.
     """
     rest, line = "", 1
-    with open_text(path) as file:
-        while True:
-            more = file.read(READ_CHARACTERS)
-            *documents, rest = (rest + more).split(delimiter)
-            if not more:
-                documents.append(rest)
-            for document in documents:
-                if document.strip():
-                    yield line + document[: len(document) - len(document.lstrip())].count("\n"), document
-                line += document.count("\n") + delimiter.count("\n")
-            if not more:
-                return
+    for block in text_blocks(path):
+        *documents, rest = (rest + block).split(delimiter)
+        for document in documents:
+            if document.strip():
+                yield line + _leading_lines(document), document
+            line += document.count("\n") + delimiter.count("\n")
+    if rest.strip():
+        yield line + _leading_lines(rest), rest
 
 
 def read_long_text(
@@ -64,38 +88,43 @@ def read_long_text(
         part_characters: Length of a part at most.
 
     Raises:
-        ValueError: The range has bytes that are no UTF-8.
+        ValueError: The range has bytes that its encoding cannot hold, or NULs.
     """
     position, line, part, part_line = 0, 1, "", 0
-    with open_text(path) as file:
-        while position < last and (more := file.read(READ_CHARACTERS)):
-            skipped = max(0, first - position)
-            wanted = more[skipped : last - position]
-            if bad := SURROGATE.search(wanted):
-                raise ValueError(
-                    f"{path}:{line + more.count(chr(10), 0, skipped + bad.start())}: bytes that are no "
-                    "UTF-8; save the file as UTF-8 (for example with 'iconv -f LATIN1 -t UTF-8'), "
-                    "since one long text cannot leave out a document"
-                )
-            if wanted and not part_line:
-                part_line = line + more.count("\n", 0, skipped)
-            position += len(more)
-            line += more.count("\n")
-            part += wanted
-            while len(part) > part_characters:
-                cut = max(part.rfind(" ", 0, part_characters), part.rfind("\n", 0, part_characters))
-                cut = cut if cut > 0 else part_characters
-                yield part_line, part[:cut]
-                part_line += part.count("\n", 0, cut)
-                part = part[cut:]
+    for block in text_blocks(path):
+        if position >= last:
+            break
+        skipped = max(0, first - position)
+        wanted = block[skipped : last - position]
+        if bad := _DAMAGE.search(wanted):
+            bad_line = line + block.count("\n", 0, skipped + bad.start())
+            raise ValueError(_damaged(path, bad_line, bad.group()))
+        if wanted and not part_line:
+            part_line = line + block.count("\n", 0, skipped)
+        position += len(block)
+        line += block.count("\n")
+        part += wanted
+        while len(part) > part_characters:
+            cut = max(part.rfind(" ", 0, part_characters), part.rfind("\n", 0, part_characters))
+            cut = cut if cut > 0 else part_characters
+            yield part_line, part[:cut]
+            part_line += part.count("\n", 0, cut)
+            part = part[cut:]
     if part:
         yield part_line, part
 
 
 def count_characters(path: Path) -> int:
     """Number of characters of a text file."""
-    count = 0
-    with open_text(path) as file:
-        while more := file.read(READ_CHARACTERS):
-            count += len(more)
-    return count
+    return sum(map(len, text_blocks(path)))
+
+
+def _leading_lines(document: str) -> int:
+    return document[: len(document) - len(document.lstrip())].count("\n")
+
+
+def _damaged(path: Path, line: int, character: str) -> str:
+    with path.open("rb") as file:
+        encoding = encoding_of(file.read(4))
+    what = "a NUL character" if character == "\0" else f"bytes that are no {encoding}"
+    return f"{path}:{line}: {what}; {remedy(encoding)}, since one long text cannot leave out a document"

@@ -1,63 +1,41 @@
-"""Reads records with fields out of one file, streaming: .jsonl, .csv, .parquet. One function a format."""
+"""Reads records with fields out of one file, streaming: .jsonl, tables, .parquet. One function a format."""
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from sunfish.data.sources.files.records import BadRecord, Reader, Record, open_text
+from sunfish.data.sources.files.records import BadRecord, Reader, Record
+from sunfish.data.sources.files.tables import DELIMITERS, read_table
+from sunfish.text_files import text_lines
 from sunfish.utils import how_to_install
 
-MAX_CSV_FIELD = 1 << 30  # characters; the library's 128 KiB are less than a long document
 PARQUET_ROWS = 1024  # read at a time
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, Record]]:
-    """One JSON object a line."""
-    with open_text(path) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                yield number, BadRecord("line is no JSON")
-                continue
-            if isinstance(record, dict):
-                yield number, record
-            else:
-                yield number, BadRecord("line is JSON, but no object with fields")
-
-
-def read_csv(path: Path) -> Iterator[tuple[int, Record]]:
-    """Comma-separated values with a header line; quoted fields may span lines.
-
-    Raises:
-        ValueError: The header line is no CSV.
-    """
-    csv.field_size_limit(MAX_CSV_FIELD)
-    with open_text(path, newline="") as file:
-        # Strict, because an unclosed quote would otherwise swallow the rest without a word.
-        reader = csv.DictReader(file, strict=True)
+    """One JSON object a line; numbers stay the text that the file has."""
+    for number, line in text_lines(path):
+        if not line.strip():
+            continue
         try:
-            _ = reader.fieldnames
-        except csv.Error as error:
-            raise ValueError(f"{path}:1: the header line is no CSV ({error}); repair it") from error
-        while True:
-            line = reader.line_num + 1
-            try:
-                record = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield line, BadRecord(f"row is no CSV ({error})")
-                continue
-            if None in record:
-                yield line, BadRecord("row has more fields than the header")
-            else:
-                yield line, {name: value for name, value in record.items() if value is not None}
+            record = json.loads(
+                line,
+                strict=False,  # tabs and the like inside strings
+                object_pairs_hook=_fields,
+                parse_int=str,
+                parse_float=str,
+                parse_constant=lambda name: None if name == "NaN" else name,
+            )
+        except _RepeatedKey as error:
+            yield number, BadRecord(f"line names the field {error.args[0]!r} twice")
+        except (ValueError, RecursionError):
+            yield number, BadRecord("line is no JSON")
+        else:
+            is_record = isinstance(record, dict)
+            yield number, record if is_record else BadRecord("line is JSON, but no object with fields")
 
 
 def read_parquet(path: Path) -> Iterator[tuple[int, Record]]:
@@ -80,11 +58,27 @@ def read_parquet(path: Path) -> Iterator[tuple[int, Record]]:
             for batch in file.iter_batches(batch_size=PARQUET_ROWS):
                 for record in batch.to_pylist():
                     number += 1
-                    yield number, {name: value for name, value in record.items() if value is not None}
+                    yield number, record
     except ArrowException as error:
         raise ValueError(
             f"{path}: no readable Parquet file after row {number}: {error}; write it again"
         ) from error
 
 
-RECORD_READERS: dict[str, Reader] = {".jsonl": read_jsonl, ".csv": read_csv, ".parquet": read_parquet}
+class _RepeatedKey(ValueError):
+    """A key that one JSON object has twice."""
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _RepeatedKey(next(name for name in names if names.count(name) > 1))
+    return fields
+
+
+RECORD_READERS: dict[str, Reader] = {
+    ".jsonl": read_jsonl,
+    **dict.fromkeys(DELIMITERS, read_table),
+    ".parquet": read_parquet,
+}

@@ -1,17 +1,12 @@
-"""Owns what a file holds: records, things that are no record, and bytes that are no UTF-8.
-
-Bytes that are no UTF-8 are read as lone surrogates ("surrogateescape"), so that one bad byte costs one
-document and not the file.
-"""
+"""Owns what a reader yields: records, things that are no record, and words about the ones that were mended."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
-SURROGATE = re.compile("[\ud800-\udfff]")
+from sunfish.text_files import MARK, SURROGATE
 
 
 class BadRecord(NamedTuple):
@@ -20,17 +15,25 @@ class BadRecord(NamedTuple):
     reason: str
 
 
+class Note(NamedTuple):
+    """Words about the record that follows, which is read all the same."""
+
+    reason: str
+
+
 # Plain text, or fields, or neither.
-Record = str | dict[str, Any] | BadRecord
+Record = str | dict[str, Any] | BadRecord | Note
 # Reads a file, streaming; yields the number of a line, and the record that begins there.
 Reader = Callable[[Path], Iterator[tuple[int, Record]]]
 
 
-def is_valid_unicode(text: str) -> bool:
-    """Whether ``text`` can be written as UTF-8: it has no lone surrogates."""
-    return SURROGATE.search(text) is None
+def damage(text: str) -> str | None:
+    """Why ``text`` cannot be trained on, or None."""
+    if SURROGATE.search(text):
+        return "text is no valid UTF-8"
+    return "text has NUL characters" if "\0" in text else None
 
 
-def open_text(path: Path, newline: str | None = None) -> TextIO:
-    """Open a text file as UTF-8, with or without a byte order mark; bad bytes become lone surrogates."""
-    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline)
+def stripped(text: str) -> str:
+    """``text`` without the white space around it, and without a byte order mark before it."""
+    return text.strip().lstrip(MARK).strip()

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sunfish.data.report import PreparationReport
-from sunfish.data.sources.base import Chunk, LocatedExample, Source, check_split
+from sunfish.data.sources.base import Chunk, ContinuedExample, LocatedExample, Source, check_split
 from sunfish.data.sources.files.fields import FieldCounts, RecordFields
 from sunfish.data.sources.files.plain_text import (
     count_characters,
+    parse_delimiter,
     read_delimited,
     read_long_text,
     read_paragraphs,
 )
 from sunfish.data.sources.files.readers import RECORD_READERS
 from sunfish.data.sources.files.records import Record
+from sunfish.data.sources.files.walk import find_files, why_not_read
 from sunfish.data.text_hash import text_hash
 from sunfish.types import Example
 from sunfish.utils import UsageError
@@ -27,6 +30,8 @@ from sunfish.utils import UsageError
 SUFFIXES = (".txt", *RECORD_READERS)
 SMALL_CORPUS_DOCUMENTS = 1_000  # smaller corpora hold out an exact number of documents
 CHUNK_CHARACTERS = 1_000_000  # a chunk with so many is full
+NAME_BYTES = 100  # of the name, to which a prepared folder adds its own
+READING_RULES = 2  # raised when the same files give other documents than before
 
 
 class FileSource(Source):
@@ -52,7 +57,7 @@ class FileSource(Source):
 
         Args:
             path: A file, or a folder whose files are read, hidden ones aside.
-            text_field: Field of the text in .jsonl, .csv and .parquet records.
+            text_field: Field of the text in .jsonl, .csv, .tsv and .parquet records.
             prompt_field: Field of the prompt; empty: none.
             prompt_template: A prompt with fields of the record in braces; empty: none.
             delimiter: What divides the documents of a .txt file; ``\n`` and ``\t`` may be spelled out. Empty:
@@ -62,18 +67,25 @@ class FileSource(Source):
         Raises:
             UsageError: There is no file that can be read, or fields are named for files that have none.
         """
-        self.path = Path(path).expanduser().resolve()
-        self.name = "".join(c if c.isalnum() or c in "-_" else "-" for c in self.path.stem)
+        # Not resolved: the name that was given to a link counts.
+        self.path = Path(os.path.abspath(os.path.expanduser(path)))
+        self.name = _folder_name(self.path.stem)
         self.fields = RecordFields(text_field, prompt_field, prompt_template)
-        self.delimiter = delimiter.replace("\\n", "\n").replace("\\t", "\t")
+        self.delimiter = parse_delimiter(delimiter)
         self.validation_fraction = validation_fraction
         self.long_text = delimiter == "none"
-        self.files, self.ignored = _find_files(self.path)
+        self.files, self.unread = find_files(self.path, SUFFIXES)
         self._report = PreparationReport()
         self._threshold: int | None = None
         if self.fields.prompt_fields and not any(f.suffix.lower() in RECORD_READERS for f in self.files):
             raise UsageError(
                 f"{self.fields.prompt_setting}, but {self.path} has plain text, which has no fields; "
+                "leave it out"
+            )
+        self._has_txt = any(file.suffix.lower() == ".txt" for file in self.files)
+        if delimiter and not self._has_txt:
+            raise UsageError(
+                f"delimiter is {delimiter!r}, but {self.path} has no .txt, and --delimiter is for .txt; "
                 "leave it out"
             )
 
@@ -88,6 +100,7 @@ class FileSource(Source):
             "prompt_template": self.fields.prompt_template,
             "delimiter": self.delimiter,
             "validation_fraction": self.validation_fraction,
+            "rules": READING_RULES,
         }
 
     def chunks(self, split: str, size: int) -> Iterator[Chunk]:
@@ -126,15 +139,16 @@ class FileSource(Source):
     def _find_threshold(self) -> int:
         """The number below which the hashes of held-out documents lie."""
         hashes: set[int] = set()
+        count = 0
         for count, document in enumerate(self._read("train", threshold=0), 1):
             hashes.add(text_hash(document.example.text))
             if count >= SMALL_CORPUS_DOCUMENTS:
                 return int(self.validation_fraction * 2**64)
         if len(hashes) < 2:
+            ways = ", or say --delimiter none for one long text, or --delimiter '\\n' for one document a line"
             raise ValueError(
-                f"{self.path} has only one document, so none can be held out for validation; "
-                "give more, or say --delimiter none for one long text, "
-                "or --delimiter '\\n' for one document a line"
+                f"{self.path} has only one document{f' ({count} times)' if count > 1 else ''}, so none can be held "
+                f"out for validation; give more{ways if self._has_txt else ''}"
             )
         held_out = min(max(1, round(self.validation_fraction * len(hashes))), len(hashes) - 1)
         return heapq.nsmallest(held_out, hashes)[-1] + 1
@@ -142,13 +156,13 @@ class FileSource(Source):
     def _read(self, split: str, threshold: int) -> Iterator[LocatedExample]:
         """The usable documents of a split; those with a hash below ``threshold`` are validation."""
         self._report = report = PreparationReport()
-        for file in self.ignored:
-            report.skips.add(f"file is none of {', '.join(SUFFIXES)}", self._location(file))
+        for reason, path in self.unread:
+            report.skips.add(reason, self._location(path))
         counts = FieldCounts(self.fields)
         usable = 0
         for file in self.files:
-            if not file.stat().st_size:
-                report.skips.add("file is empty", self._location(file))
+            if fault := why_not_read(file):
+                report.skips.add(fault, self._location(file))
             elif self.long_text and file.suffix.lower() == ".txt":
                 for part in self._read_long_text(file, split):
                     usable += 1
@@ -180,33 +194,27 @@ class FileSource(Source):
         return RECORD_READERS[suffix](file)
 
     def _read_long_text(self, file: Path, split: str) -> Iterator[LocatedExample]:
+        """The parts of one long text; each but the last says that the text continues."""
         total = count_characters(file)
         cut = int(total * (1 - self.validation_fraction))
         first, last = (0, cut) if split == "train" else (cut, total)
+        previous: tuple[int, str] | None = None
         for line, text in read_long_text(file, first, last):
             if text.strip():
-                yield LocatedExample(self._location(file, line), Example("", text))
+                if previous:
+                    yield LocatedExample(self._location(file, previous[0]), ContinuedExample("", previous[1]))
+                previous = line, text
+        if previous:
+            yield LocatedExample(self._location(file, previous[0]), Example("", previous[1]))
 
     def _location(self, file: Path, line: int | None = None) -> str:
+        """``file:line``, on one line and printable whatever the file is called."""
         name = file.name if file == self.path else str(file.relative_to(self.path))
+        name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
         return name if line is None else f"{name}:{line}"
 
 
-def _find_files(path: Path) -> tuple[list[Path], list[Path]]:
-    """The files of a corpus at ``path``, and those that are ignored, both sorted."""
-    suffixes = ", ".join(SUFFIXES)
-    if path.is_file():
-        if path.suffix.lower() not in SUFFIXES:
-            raise UsageError(f"data is {path}: the files can be {suffixes}, or a folder of these")
-        return [path], []
-    if not path.is_dir():
-        raise ValueError(f"data is {path}, which does not exist; give a file or a folder")
-    visible = [
-        file
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    ]
-    files = [file for file in visible if file.suffix.lower() in SUFFIXES]
-    if not files:
-        raise UsageError(f"data is {path}, a folder without any {suffixes} file; give another one")
-    return files, [file for file in visible if file.suffix.lower() not in SUFFIXES]
+def _folder_name(stem: str) -> str:
+    """The name of a source: ``stem`` in letters, digits, ``-`` and ``_``, of ``NAME_BYTES`` at most."""
+    name = "".join(c if c.isalnum() or c in "-_" else "-" for c in stem)
+    return name.encode()[:NAME_BYTES].decode(errors="ignore")
