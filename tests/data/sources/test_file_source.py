@@ -117,10 +117,26 @@ def test_broken_utf8_costs_one_document_of_a_txt(tmp_path: Path) -> None:
     assert source.report().skips.locations == {"text is no valid UTF-8": ["a.txt:3"]}
 
 
-def test_broken_utf8_in_one_long_text_is_an_error_with_its_line(tmp_path: Path) -> None:
-    source = FileSource(write(tmp_path / "a.txt", b"one\ntwo \xff\nthree" * 9), delimiter="none")
-    with pytest.raises(ValueError, match=r"a\.txt:2: bytes that are no UTF-8"):
+@pytest.mark.parametrize(
+    "damaged, fault",
+    [
+        (b"one\ntwo \xff\nthree" * 9, "bytes that are no UTF-8; save"),
+        (b"one\rtwo \0\nthree" * 9, "a NUL character"),
+        ("one\r\ntwo \ud800\nthree".encode("utf-16", "surrogatepass"), "bytes that are no UTF-16; the file"),
+    ],
+)
+def test_damage_of_one_long_text_is_an_error_with_its_line(
+    tmp_path: Path, damaged: bytes, fault: str
+) -> None:
+    source = FileSource(write(tmp_path / "a.txt", damaged), delimiter="none", validation_fraction=0.2)
+    with pytest.raises(ValueError, match=rf"a\.txt:2: {fault}"):
         texts(source)
+
+
+def test_a_file_in_another_encoding_has_the_remedy(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "é un\n\né deux".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"2 x text is no valid UTF-8 \(a\.txt:1, a\.txt:3\); save .*iconv"):
+        texts(FileSource(path))
 
 
 def test_an_empty_file_is_skipped_and_an_empty_corpus_is_an_error(tmp_path: Path) -> None:

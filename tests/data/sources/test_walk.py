@@ -27,6 +27,15 @@ def test_the_name_of_a_link_counts(tmp_path: Path) -> None:
     assert source.fingerprint() != before
 
 
+def test_a_path_through_a_link_leads_where_the_system_leads(tmp_path: Path) -> None:
+    write(tmp_path / "real" / "deep" / "a.txt", "no\n\nnever")
+    write(tmp_path / "real" / "b.txt", "one\n\ntwo")
+    (tmp_path / "link").symlink_to("real/deep")
+    assert texts(FileSource(tmp_path / "link" / ".." / "b.txt")) == {"one", "two"}
+    assert texts(FileSource(f"{tmp_path}/link/../../link")) == {"no", "never"}
+    assert FileSource(tmp_path / "real" / ".").name == "real"
+
+
 def test_linked_folders_are_read_once_and_cycles_end(tmp_path: Path) -> None:
     corpus = tmp_path / "c"
     write(corpus / "own.txt", "one\n\ntwo")

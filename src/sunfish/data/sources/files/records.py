@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from sunfish.text_files import MARK, SURROGATE
 
+NO_UTF8 = "text is no valid UTF-8"
+
 
 class BadRecord(NamedTuple):
     """Something that is no record, and why."""
@@ -30,7 +32,7 @@ Reader = Callable[[Path], Iterator[tuple[int, Record]]]
 def damage(text: str) -> str | None:
     """Why ``text`` cannot be trained on, or None."""
     if SURROGATE.search(text):
-        return "text is no valid UTF-8"
+        return NO_UTF8
     return "text has NUL characters" if "\0" in text else None
 
 

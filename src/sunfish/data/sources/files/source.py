@@ -21,9 +21,10 @@ from sunfish.data.sources.files.plain_text import (
     read_paragraphs,
 )
 from sunfish.data.sources.files.readers import RECORD_READERS
-from sunfish.data.sources.files.records import Record
+from sunfish.data.sources.files.records import NO_UTF8, Record
 from sunfish.data.sources.files.walk import find_files, why_not_read
 from sunfish.data.text_hash import text_hash
+from sunfish.text_files import remedy
 from sunfish.types import Example
 from sunfish.utils import UsageError
 
@@ -67,8 +68,7 @@ class FileSource(Source):
         Raises:
             UsageError: There is no file that can be read, or fields are named for files that have none.
         """
-        # Not resolved: the name that was given to a link counts.
-        self.path = Path(os.path.abspath(os.path.expanduser(path)))
+        self.path = _absolute(Path(os.path.expanduser(path)))
         self.name = _folder_name(self.path.stem)
         self.fields = RecordFields(text_field, prompt_field, prompt_template)
         self.delimiter = parse_delimiter(delimiter)
@@ -175,6 +175,8 @@ class FileSource(Source):
         counts.check(self.path)
         if not usable:
             reasons = "; ".join(report.skips.lines()) or "it is empty"
+            if NO_UTF8 in report.skips.counts:
+                reasons += f"; {remedy('UTF-8')}"
             raise ValueError(f"{self.path} has no usable document: {reasons}")
 
     def _read_documents(
@@ -212,6 +214,11 @@ class FileSource(Source):
         name = file.name if file == self.path else str(file.relative_to(self.path))
         name = "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
         return name if line is None else f"{name}:{line}"
+
+
+def _absolute(path: Path) -> Path:
+    """The absolute path; a link at its end is not followed, since the name that was given counts."""
+    return path.resolve() if path.name in ("", "..") else path.parent.resolve() / path.name
 
 
 def _folder_name(stem: str) -> str:

@@ -20,7 +20,7 @@ from sunfish.text_files import text_lines
 
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}
 NO_DELIMITER = "\x1f"  # of a table with one column, whose texts may hold any of the others
-MAX_FIELD = 1 << 26  # characters; what a stray quote may swallow before it is found out
+MAX_FIELD = 1 << 25  # characters; what a stray quote may swallow before it is found out
 SAMPLE_LINES = 200
 STRAY_QUOTE = "row with a stray quote, read as it stands"
 REPEATED_HEADER = "row repeats the header"
