@@ -145,6 +145,12 @@ def test_headers_are_read_whatever_their_form(tmp_path: Path, header: str, line_
     assert records(path) == [{"id": str(i), "text": f"text {i}"} for i in range(4)]
 
 
+def test_a_first_line_that_names_the_delimiter_is_no_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "sep=^\r\nid^text\r\n1^one, two\r\n2^three^\r\n3^a^b\r\n")
+    assert [r["text"] for r in records(path)] == ["one, two", "three"]
+    assert [line for line, record in read_table(path) if isinstance(record, BadRecord)] == [5]
+
+
 def test_tsv_is_a_table_with_tabs(tmp_path: Path) -> None:
     path = write(tmp_path / "a.TSV", 'id,x\ttext\n1\tone, "two"\n2\t"three\n')
     assert [r["text"] for r in records(path)] == ['one, "two"', '"three']

@@ -7,6 +7,7 @@ that is opened by mistake costs its own row at most: that line is read again as 
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
@@ -22,6 +23,7 @@ DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}
 NO_DELIMITER = "\x1f"  # of a table with one column, whose texts may hold any of the others
 MAX_FIELD = 1 << 25  # characters; what a stray quote may swallow before it is found out
 SAMPLE_LINES = 200
+HINT = re.compile(r'"?sep=([^\r\n])"?[\r\n]*')  # a first line for Excel that names the delimiter
 STRAY_QUOTE = "row with a stray quote, read as it stands"
 REPEATED_HEADER = "row repeats the header"
 
@@ -69,8 +71,11 @@ def read_table(path: Path) -> Iterator[tuple[int, Record]]:
     csv.field_size_limit(MAX_FIELD)
     lines = (line for _, line in text_lines(path, newline=""))
     sample = list(islice(lines, SAMPLE_LINES))
+    delimiters, first = DELIMITERS[path.suffix.lower()], 1
+    if sample and (hint := HINT.fullmatch(sample[0])):
+        delimiters, first, sample = hint[1], 2, sample[1:]
     try:
-        rows = read_rows(chain(sample, lines), find_dialect(sample, DELIMITERS[path.suffix.lower()]))
+        rows = read_rows(chain(sample, lines), find_dialect(sample, delimiters), first)
         line, header, _ = next(rows, Row(1, []))
     except csv.Error as error:
         raise ValueError(f"{path}:1: the header line is no CSV ({error}); repair it") from error
@@ -126,13 +131,18 @@ def find_dialect(sample: list[str], delimiters: str) -> Dialect:
     return best
 
 
-def read_rows(lines: Iterator[str], dialect: Dialect) -> Iterator[Row]:
+def read_rows(lines: Iterator[str], dialect: Dialect, first: int = 1) -> Iterator[Row]:
     """The rows of a table, the header first; empty lines are none.
+
+    Args:
+        lines: Of the table.
+        dialect: How it is written.
+        first: The number of the first line.
 
     Raises:
         csv.Error: The header cannot be read.
     """
-    source, number, width = Lines(lines), 1, 0
+    source, number, width = Lines(lines), first, 0
     columns = ColumnValues()
     reader_of = partial(
         csv.reader, delimiter=dialect.delimiter, escapechar=dialect.escape, skipinitialspace=True, strict=True
