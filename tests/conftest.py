@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import pytest
 
 from sunfish.cli import main
+
+hypothesis.settings.register_profile("tests", deadline=None, database=None)  # no test is timed
+hypothesis.settings.load_profile("tests")
 
 ROOT = Path(__file__).resolve().parents[1]
 # Small enough to train in a second, and yet every part of a run takes place.

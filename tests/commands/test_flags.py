@@ -134,7 +134,8 @@ def test_a_field_given_twice_is_wrong_use(capsys: pytest.CaptureFixture[str]) ->
         (["train", "--delimiter", "---"], {"delimiter": "---"}),
         (["train", "--delimiter", "--"], {"delimiter": "--"}),
         (["train", "--delimiter=---"], {"delimiter": "---"}),
-        (["train", "--delimiter", "--n_layer"], {"delimiter": "--n_layer"}),
+        (["train", "--delimiter=--n_layer"], {"delimiter": "--n_layer"}),
+        (["train", "--delimiter", "--n_layer of text"], {"delimiter": "--n_layer of text"}),
         (["train", "--delimiter", "-x", "--n_layer", "2"], {"delimiter": "-x", "n_layer": 2}),
         (["train", "--name", "a_b", "--data=a_b=c"], {"name": "a_b", "data": "a_b=c"}),
         (["train", "--block_lengths", "4", "0", "--seed", "3"], {"block_lengths": [4, 0], "seed": 3}),
@@ -144,7 +145,9 @@ def test_a_field_given_twice_is_wrong_use(capsys: pytest.CaptureFixture[str]) ->
         ),
         (["train", "--set", "corpus.delimiter=--a_b", "--compile"], {"set": ["corpus.delimiter=--a_b"]}),
         (["sample", "--prompt", "-hello", "--num_samples", "2"], {"prompt": ["-hello"], "num_samples": 2}),
-        (["sample", "--prompt", "--watch", "--prompt", "--a_b=c"], {"prompt": ["--watch", "--a_b=c"]}),
+        (["sample", "--prompt=--watch", "--prompt", "--a_b=c"], {"prompt": ["--watch", "--a_b=c"]}),
+        (["sample", "--also", "-- a_b", "-1", "--watch"], {"also": [["-- a_b", "-1"]], "watch": True}),
+        (["sample", "--also=--json", "1"], {"also": [["--json", "1"]], "json": False}),
         (["sample", "--prompt", "", "--watch"], {"prompt": [""], "watch": True}),
         (["sample", "--guidance_scale", "-1"], {"guidance_scale": -1.0}),
         (["sample", "--", "--odd_name.ckpt"], {"checkpoint": "--odd_name.ckpt"}),
@@ -162,8 +165,8 @@ def test_a_value_arrives_letter_by_letter(words: list[str], expected: dict[str, 
 
 def test_only_known_flags_are_rewritten() -> None:
     train = build_parser()[1]["train"]
-    assert train.normalized(["--n_layer", "3"]) == ["--n-layer=3"]
+    assert train.normalized(["--n_layer", "3"]) == train.normalized(["--n-layer=3"])
+    assert train.normalized(["--n_layer", "3"]) == ["--n-layer", "\0" + "3"]
     assert train.normalized(["--n_layrs", "3"]) == ["--n_layrs", "3"]
     words = ["a_b", "--cpu", "--", "--n_layer", "3"]
     assert train.normalized(words) == words
-    assert train.normalized(["--name"]) == ["--name"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import Any
 
 from sunfish.commands.parser import HelpAll, Parser
 from sunfish.commands.settings import settings_of
+from sunfish.commands.values import shortened
 from sunfish.config import Config, GenerationConfig
 from sunfish.config.presets import PRESETS, preset
+from sunfish.config.rules import did_you_mean
 from sunfish.utils import UsageError
 
 BaseConfig = Callable[[str], Config]
@@ -106,12 +107,12 @@ def given_fields(arguments: argparse.Namespace) -> dict[str, Any]:
     for assignment in arguments.set:
         key, equals, text = assignment.partition("=")
         if not equals:
-            raise UsageError(f"--set {assignment} has no value; write --set GROUP.FIELD=VALUE")
+            raise UsageError(f"--set {shortened(assignment)} has no value; write --set GROUP.FIELD=VALUE")
         if key not in parser.settings:
-            raise UsageError(f"--set {assignment}: {parser.prog} has no setting {key!r}{_hint(key, parser)}")
+            raise UsageError(f"--set: {parser.prog} has no setting {shortened(key)}{_hint(key, parser)}")
         setting = parser.settings[key]
         if setting.name in given:
-            raise UsageError(f"{setting.name} is given twice; leave out --set {assignment}")
+            raise UsageError(f"{setting.name} is given twice; leave out --set {key}")
         given[setting.name] = setting.parse(text)
     return given
 
@@ -127,9 +128,26 @@ def resolve_config(arguments: argparse.Namespace) -> Config:
 
 
 def with_user_paths(config: Config) -> Config:
-    """The same run with ``~`` in its folders replaced by the user's home."""
+    """The same run with ``~`` in its folders replaced by the user's home.
+
+    Raises:
+        UsageError: for a folder that is a file.
+    """
     folders = {"checkpoints": config.training.checkpoints, "data_folder": config.corpus.data_folder}
-    return config.with_fields(**{name: str(user_path(folder)) for name, folder in folders.items()})
+    return config.with_fields(**{name: str(user_folder(name, folder)) for name, folder in folders.items()})
+
+
+def user_folder(name: str, text: str) -> Path:
+    """The folder that a user wrote, which may not exist yet.
+
+    Raises:
+        UsageError: where it, or what it lies in, is a file.
+    """
+    folder = user_path(text)
+    nearest = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    if nearest.is_file():
+        raise UsageError(f"{name} is {shortened(text)}, but {nearest} is a file; give a folder")
+    return folder
 
 
 def user_path(text: str) -> Path:
@@ -143,12 +161,12 @@ def print_config(config: Config) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """One JSON document on stdout, in ASCII: valid whatever the encoding of stdout."""
+    print(json.dumps(value, indent=2))
 
 
 def _hint(key: str, parser: Parser) -> str:
     name = key.rpartition(".")[2]
     same: Iterable[str] = [known for known, setting in parser.settings.items() if setting.name == name]
-    near = [*same, *difflib.get_close_matches(key, parser.settings, 1)]
-    return f"; did you mean {near[0]}?" if near else f"; all of them: {parser.prog} --help-all"
+    near = next((f"; did you mean {known}?" for known in same), "") or did_you_mean(key, parser.settings)
+    return near or f"; all of them: {parser.prog} --help-all"

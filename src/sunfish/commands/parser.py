@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from sunfish.commands.settings import Setting
+from sunfish.commands.values import shortened, value_of
+from sunfish.config.rules import did_you_mean
+from sunfish.utils import UsageError, log
+
+# Published flags that have a newer form: they work, but only --help-all shows them.
+HIDDEN = {
+    "cpu": "the same as --device cpu",
+    "mode": "generate, or infill: the same as sunfish infill",
+    "text": "with --mode infill: a text with gaps",
+    "scheduler": "the same as --sampler ddpm, --sampler ddim",
+}
+VALUE = "\0"  # before a value; no argument of a program can hold this character
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,60 +35,106 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print one line and exit with 2."""
-        self.exit(2, f"error: {message}\nAll flags: {self.prog} --help\n")
+        self.exit(2, f"error: {' '.join(message.split())}; all flags: {self.prog} --help\n")
 
     def refuse(self, words: Sequence[str]) -> NoReturn:
         """Refuse words that no flag took, and say which flag or setting was probably meant."""
         hints = "".join(self._hint(word.partition("=")[0]) for word in words if word.startswith("--"))
-        self.error(f"unknown: {' '.join(words)}{hints}")
+        self.error(f"unknown: {shortened(' '.join(words))[1:-1]}{hints}")
 
     def _hint(self, flag: str) -> str:
         name = flag.removeprefix("--").replace("-", "_")
+        shown = shortened(flag)[1:-1]
         for setting in self.settings.values():
             if name == setting.name:
                 return f"; to set this field: --set {setting.key}=VALUE"
         visible = [flag for action in self._actions for flag in action.option_strings]
         near = difflib.get_close_matches(flag.replace("_", "-"), visible, 1)
-        return f"; did you mean {near[0]} instead of {flag}?" if near else ""
+        return f"; did you mean {near[0]} instead of {shown}?" if near else ""
 
     def normalized(self, words: Sequence[str]) -> list[str]:
         """The words of this command as argparse understands them.
 
-        ``--n_layer`` and ``--n-layer`` are the same flag, and the word after a flag that takes one value is
-        that value, whatever it begins with. A word that is no flag of this command stays as it is, letter by
-        letter.
+        ``--n_layer`` and ``--n-layer`` are the same flag, and the words after a flag that takes one value, or
+        a number of them, are its values, whatever they begin with. They get a ``VALUE`` mark, so that
+        argparse takes none for a flag. A word that is no flag of this command stays as it is.
         """
-        return list(self._normalized(iter(words)))
-
-    def _normalized(self, words: Iterator[str]) -> Iterator[str]:
-        actions = {flag: action for action in self._actions for flag in action.option_strings}
-        for word in words:
+        left = list(reversed(words))
+        result: list[str] = []
+        given: dict[str, str] = {}
+        while left:
+            word = left.pop()
             if word == "--":
-                yield word
-                yield from words
-                return
-            name, equals, value = word.partition("=")
-            flag = name.replace("_", "-")
-            if not word.startswith("--") or flag not in actions:
-                yield word
-            elif equals or actions[flag].nargs is not None:
-                yield flag + equals + value
-            else:
-                following = next(words, None)
-                yield flag if following is None else f"{flag}={following}"
+                return [*result, word, *reversed(left)]
+            flag, equals, value = self._flag(word)
+            if flag is None:
+                result.append(word)
+                continue
+            action = self._option_string_actions[flag]
+            if equals and action.nargs == 0:
+                self.error(f"{flag} takes no value, but {shortened(value)} was given; write {flag}")
+            count = action.nargs if isinstance(action.nargs, int) else 1
+            if equals and count:
+                left.append(VALUE + value)
+            values = [self._value(flag, action, left) for _ in range(count)]
+            result += [flag, *values]
+            if isinstance(action, argparse._StoreAction) and given.setdefault(flag, values[0]) != values[0]:
+                log(f"note: {flag} is given twice; the last one counts: {shortened(values[0][1:])}")
+        return result
 
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        # argparse drops "--" from the words of a flag, even where it is the value.
-        if action.option_strings and action.nargs is None and arg_strings == ["--"]:
-            return self._get_value(action, "--")
-        return super()._get_values(action, arg_strings)
+    def knows(self, word: str) -> bool:
+        """Whether ``word`` is a flag of this parser, in either spelling."""
+        return self._flag(word)[0] is not None
+
+    def _flag(self, word: str) -> tuple[str | None, str, str]:
+        """The flag that ``word`` begins with, in the spelling of argparse, and the value after its ``=``."""
+        name, equals, value = word.partition("=")
+        flag = name.replace("_", "-")
+        return (flag if flag in self._option_string_actions else None), equals, value
+
+    def _value(self, flag: str, action: argparse.Action, left: list[str]) -> str:
+        """Take the next value of ``flag``; a flag of this command in its place is a forgotten value."""
+        form = f"{flag} {self._get_formatter()._format_args(action, action.dest.upper())}"
+        if not left:
+            self.error(f"{flag} has no value; write {form}")
+        word = left.pop()
+        if word.startswith(VALUE):
+            return word
+        if self.knows(word) and not any(letter.isspace() for letter in word):
+            self.error(f"{flag} has no value; write {form}, or {flag}={word} if {word} is meant as the value")
+        return VALUE + word
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        if isinstance(action, argparse._SubParsersAction):  # the command and all of its words
+            return arg_string
+        name = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest)
+        kind = action.type if isinstance(action.type, type) else str
+        try:
+            return value_of(name, arg_string.removeprefix(VALUE), kind, action.dest)
+        except UsageError as why:
+            self.error(str(why))
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            name = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest)
+            choices = ", ".join(str(choice) for choice in action.choices)
+            hint = did_you_mean(value, action.choices)
+            self.error(f"{name} is {shortened(value)}; the choices are: {choices}{hint}")
 
     def help_all(self) -> str:
-        """The usual help, then every field that ``--set`` accepts, by group."""
+        """The usual help, then the hidden flags, then every field that ``--set`` accepts, by group."""
         groups: dict[str, list[Setting]] = {}
         for setting in self.settings.values():
             groups.setdefault(setting.group, []).append(setting)
         formatter = self._get_formatter()
+        formatter.start_section("flags that only --help-all shows")
+        helps = {setting.name: setting.help_text for setting in self.settings.values()} | HIDDEN
+        for action in self._actions:
+            if action.help == argparse.SUPPRESS:
+                shown = copy.copy(action)
+                shown.help = helps[action.dest]
+                formatter.add_argument(shown)
+        formatter.end_section()
         for group, settings in groups.items():
             formatter.start_section(f"{group} (--set {group}.FIELD=VALUE)")
             formatter.add_arguments(

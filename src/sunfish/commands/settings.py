@@ -9,14 +9,9 @@ import inspect
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from sunfish.commands.values import shortened, value_of
 from sunfish.utils import UsageError
 
-KINDS = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    tuple: "values with commas between them",
-}
 BOOLEANS = {"true": True, "false": False}
 
 
@@ -70,14 +65,14 @@ class Setting(NamedTuple):
             UsageError: where it means none.
         """
         kind = type(self.default)
-        try:
-            if kind is bool:
-                return BOOLEANS[text.lower()]
-            if kind is tuple:
-                return tuple(type(self.default[0])(part) for part in text.replace(",", " ").split())
-            return kind(text)
-        except (KeyError, ValueError) as why:
-            raise UsageError(f"{self.key} is {text!r}: give {KINDS[kind]}") from why
+        if kind is bool:
+            if text.lower() not in BOOLEANS:
+                raise UsageError(f"{self.key} is {shortened(text)}: give true or false")
+            return BOOLEANS[text.lower()]
+        if kind is tuple:
+            parts = text.replace(",", " ").split()
+            return tuple(value_of(self.key, part, type(self.default[0])) for part in parts)
+        return value_of(self.key, text, kind, self.name)
 
 
 def settings_of(group: str, values: Any, shows_default: bool = True) -> list[Setting]:

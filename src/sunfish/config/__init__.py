@@ -6,7 +6,6 @@ is its help. A value that cannot be right raises ``UsageError`` where its rule s
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -16,6 +15,7 @@ from sunfish.config.effects import refuse_ineffective
 from sunfish.config.generation import GenerationConfig
 from sunfish.config.model import ModelConfig
 from sunfish.config.process import ProcessConfig
+from sunfish.config.rules import did_you_mean
 from sunfish.config.training import TrainingConfig
 from sunfish.utils import UsageError
 
@@ -106,7 +106,6 @@ def group_of(name: str) -> str:
         UsageError: for a name that no group has, with the nearest one.
     """
     if name not in FIELD_GROUPS:
-        near = difflib.get_close_matches(name, FIELD_GROUPS, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known fields: {', '.join(sorted(FIELD_GROUPS))}"
-        raise UsageError(f"the configuration has no field {name!r}; {hint}")
+        hint = did_you_mean(name, FIELD_GROUPS) or f"; known fields: {', '.join(sorted(FIELD_GROUPS))}"
+        raise UsageError(f"the configuration has no field {name!r}{hint}")
     return FIELD_GROUPS[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sunfish.config import Config
+from sunfish.config.rules import did_you_mean
 from sunfish.utils import UsageError
 
 # What differs from the defaults of the classes in sunfish.config, which are micro's.
@@ -70,5 +71,6 @@ def preset(name: str, /, **values: Any) -> Config:
         UsageError: for a name that is not in ``PRESETS``, and as :meth:`Config.with_fields` for ``values``.
     """
     if name not in _PRESETS:
-        raise UsageError(f"config is {name!r}; the presets are: {', '.join(PRESETS)}")
+        near = did_you_mean(name, PRESETS)
+        raise UsageError(f"config is {name!r}; the presets are: {', '.join(PRESETS)}{near}")
     return Config().with_fields(name=name, **_PRESETS[name]).with_fields(**values)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import math
+from collections.abc import Iterable
 
 from sunfish.utils import UsageError
 
@@ -29,3 +31,9 @@ def check_share(settings: object, *names: str) -> None:
         value = getattr(settings, name)
         if not 0 <= value <= 1:
             raise UsageError(f"{name} is {value}, but it must lie between 0 and 1")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """``; did you mean NAME?`` for the known name that is nearest to ``word``; empty where none is near."""
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""

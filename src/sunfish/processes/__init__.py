@@ -8,6 +8,7 @@ import pkgutil
 from collections.abc import Callable
 
 from sunfish.config import ProcessConfig
+from sunfish.config.rules import did_you_mean
 from sunfish.types import Process
 from sunfish.utils import UsageError
 
@@ -46,5 +47,6 @@ def build_process(config: ProcessConfig, vocab_size: int) -> Process:
     """
     builders = process_builders()
     if config.process not in builders:
-        raise UsageError(f"process is {config.process!r}; the processes are: {', '.join(builders)}")
+        near = did_you_mean(config.process, builders)
+        raise UsageError(f"process is {config.process!r}; the processes are: {', '.join(builders)}{near}")
     return builders[config.process](config, vocab_size)

@@ -13,6 +13,7 @@ import math
 import pkgutil
 
 from sunfish.config.generation import VERIFIED
+from sunfish.config.rules import did_you_mean
 from sunfish.sampling.unmasking.base import PolicyFamily
 from sunfish.types import Process, UnmaskingPolicy
 from sunfish.utils import UsageError
@@ -51,7 +52,8 @@ def get_policy(sampler: str, process: Process | None = None) -> UnmaskingPolicy:
     """
     families, (name, colon, text) = policy_families(), sampler.partition(":")
     if name not in families:
-        raise UsageError(f"sampler is {sampler!r}; the samplers are: {', '.join(families)}, {VERIFIED}")
+        near = did_you_mean(name, (*families, VERIFIED))
+        raise UsageError(f"sampler is {sampler!r}; the samplers are: {', '.join(families)}, {VERIFIED}{near}")
     if process is not None and name not in (usable := policies_for(process)):
         raise UsageError(
             f"sampler is {sampler!r}, but the samplers of this model's process are: {', '.join(usable)}, {VERIFIED}"

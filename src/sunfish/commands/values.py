@@ -1,0 +1,57 @@
+"""What the words of a command line mean: numbers and texts, each refused in one line. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from sunfish.utils import UsageError
+
+LARGEST = 2**63 - 1  # of the whole numbers that files and tensors hold
+# Names of files may have any bytes; texts must be Unicode.
+PATHS = frozenset(
+    (
+        *("checkpoint", "teacher_checkpoint", "resume", "checkpoints", "data", "data_folder", "tokenizer"),
+        *("prompt_file", "file", "load", "out"),
+        "set",  # may hold one; its field decides
+    )
+)
+
+
+def value_of(flag: str, text: str, kind: type, field: str = "") -> Any:
+    """The value that ``text`` means.
+
+    Args:
+        flag: what the user calls it, for the message.
+        text: what the user wrote.
+        kind: int, float or str.
+        field: the name of the setting, which says whether a text is a path.
+
+    Raises:
+        UsageError: for a text that means none.
+    """
+    shown = shortened(text)
+    if kind is int:
+        try:
+            number = int(text)
+        except ValueError as why:
+            raise UsageError(f"{flag} is {shown}: give a whole number, such as 1000") from why
+        if abs(number) > LARGEST:
+            raise UsageError(f"{flag} is {shown}: give a whole number of at most {LARGEST}")
+        return number
+    if kind is float:
+        try:
+            value = float(text)
+        except ValueError as why:
+            raise UsageError(f"{flag} is {shown}: give a number, such as 0.5") from why
+        if not math.isfinite(value):
+            raise UsageError(f"{flag} is {shown}: give a finite number, such as 0.5")
+        return value
+    if field not in PATHS and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UsageError(f"{flag} is {shown}, which is not valid UTF-8; write it in a UTF-8 terminal")
+    return text
+
+
+def shortened(text: str) -> str:
+    """``text`` in quotes as one printable line, at most 80 letters of it."""
+    return repr(text if len(text) <= 80 else f"{text[:60]} … {text[-10:]}")
