@@ -14,8 +14,11 @@ import sys
 from collections.abc import Sequence
 
 from sunfish.commands import bench, data, distill_guidance, doctor, infill, sample, sizes, tokenizer, train
+from sunfish.commands.errors import describe
 from sunfish.commands.flags import BaseConfig
 from sunfish.commands.parser import Parser
+from sunfish.commands.streams import abandon_stdout, lossless_stdout
+from sunfish.commands.values import shortened
 from sunfish.config.presets import preset
 from sunfish.hardware.cpu import limit_openmp_spin
 from sunfish.signals import handled, interrupt
@@ -32,6 +35,7 @@ COMMANDS = {
     "sizes": sizes,
     "doctor": doctor,
 }
+TRAINING = ("train", "distill-guidance")  # what they make is on the disk, whoever reads their stdout
 EXAMPLES = """examples:
   sunfish train --config tiny --max-minutes 20
   sunfish train --resume checkpoints/last.ckpt
@@ -69,6 +73,9 @@ def parse(words: Sequence[str], base: BaseConfig = preset) -> argparse.Namespace
     place = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
     if place < len(words) and words[place] in commands:
         words = [*words[: place + 1], *commands[words[place]].normalized(words[place + 1 :])]
+    elif place and not parser.knows(words[0]):
+        flag = shortened(words[0])
+        parser.error(f"{flag} stands before the command; write sunfish COMMAND, then its flags")
     arguments, unknown = parser.parse_known_args(words)
     if unknown:
         getattr(arguments, "parser", parser).refuse(unknown)
@@ -82,42 +89,49 @@ def main(argv: Sequence[str] | None = None, base: BaseConfig = preset) -> int:
     """Run one command and return its exit code; ``base`` gives the meaning of ``--config NAME``."""
     open_standard_streams()
     limit_openmp_spin()
-    with handled(interrupt):
+    words = sys.argv[1:] if argv is None else argv
+    with handled(interrupt), lossless_stdout():
         try:
-            arguments = parse(sys.argv[1:] if argv is None else argv, base)
-            if arguments.version:
-                from importlib.metadata import version
-
-                print(f"sunfish {version('sunfish')}")
-                return 0
-            code = arguments.run(arguments)
-            if sys.stdout is not None:  # None: the program was started without
-                sys.stdout.flush()
-            return int(code or 0)
-        except SystemExit as stop:  # argparse after --help or a wrong flag
-            return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+            return _run(words, base)
         except KeyboardInterrupt as stop:
             log(str(stop) or "stopped by SIGINT")
             return 128 + int(getattr(stop, "signum", signal.SIGINT))
         except BrokenPipeError:  # the reader of stdout has gone: that is no failure
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            abandon_stdout()
             return 0
         except Exception as error:
-            return _report(error)
+            return _report(error, words)
 
 
-def _report(error: Exception) -> int:
-    """One clear line for what a user can mend; anything else is a bug and keeps its traceback."""
+def _run(words: Sequence[str], base: BaseConfig) -> int:
+    """Run the command that ``words`` mean; its output is written when this returns."""
+    try:
+        arguments = parse(words, base)
+        if arguments.version:
+            from importlib.metadata import version
+
+            print(f"sunfish {version('sunfish')}")
+            code = 0
+        elif sys.stdout is None and arguments.command not in TRAINING:
+            raise ValueError(
+                f"{arguments.command} prints its result, but stdout is closed; give it a file: > FILE"
+            )
+        else:
+            code = int(arguments.run(arguments) or 0)
+    except SystemExit as stop:  # argparse after --help or a wrong flag
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return code
+
+
+def _report(error: Exception, words: Sequence[str]) -> int:
+    """Say in one line what went wrong; returns the exit code. ``SUNFISH_DEBUG=1`` keeps the traceback."""
     signum = getattr(error, "signum", None)
     if signum is not None:  # a run that a signal ended, after it was saved
         log(str(error))
         return 128 + int(signum)
     if os.environ.get("SUNFISH_DEBUG") == "1":
         raise error
-    # A GPU's out-of-memory error; importing torch for its type would take seconds.
-    out_of_memory = type(error).__name__ == "OutOfMemoryError"
-    if not out_of_memory and not isinstance(error, (ValueError, OSError, ImportError, MemoryError)):
-        raise error
-    text = " ".join(str(error).split()) or type(error).__name__
-    log(f"error: {text}")
+    log(f"error: {describe(error, words)}")
     return 2 if isinstance(error, UsageError) else 1

@@ -117,14 +117,28 @@ def read_text(path: Path) -> str:
         ValueError: The file is no text, or its encoding cannot hold it.
     """
     with _open_binary(path) as binary:
-        head = binary.peek(HEAD_BYTES)
-        if reason := why_no_text(head):
-            raise ValueError(f"{path}: {reason}")
-        text = _decoded(binary, None).read()
+        return read_stream(binary, str(path))
+
+
+def read_stream(binary: io.BufferedReader, name: str, newline: str | None = None) -> str:
+    """The whole text of an open file.
+
+    Args:
+        binary: The file, at its beginning.
+        name: What an error calls it.
+        newline: As for ``open``; None: every line ends with a newline character.
+
+    Raises:
+        ValueError: The file is no text, or its encoding cannot hold it.
+    """
+    head = binary.peek(HEAD_BYTES)
+    if reason := why_no_text(head):
+        raise ValueError(f"{name}: {reason}")
+    text = _decoded(binary, newline).read()
     if bad := SURROGATE.search(text) or re.search("\0", text):
-        name = "a NUL byte" if bad.group() == "\0" else f"bytes that are no {encoding_of(head)}"
+        fault = "a NUL byte" if bad.group() == "\0" else f"bytes that are no {encoding_of(head)}"
         line = text.count("\n", 0, bad.start()) + 1
-        raise ValueError(f"{path}:{line}: {name}; {remedy(encoding_of(head))}")
+        raise ValueError(f"{name}:{line}: {fault}; {remedy(encoding_of(head))}")
     return _MARK_OF_LINE.sub("", "\n" + text)[1:]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sunfish.commands.flags import print_json
+from sunfish.commands.streams import screen_text, visible
 from sunfish.utils import log, stderr
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def watch(states: Iterable[Generated]) -> Generated:
 
     with Live(console=console, transient=True, refresh_per_second=20) as live:
         for state in states:
-            lines = Text(state.text).wrap(console, console.width)
+            lines = Text(visible(state.text)).wrap(console, console.width)
             live.update(Text("\n").join(lines[-max(1, console.height - 1) :]))
     return state
 
@@ -37,5 +38,5 @@ def show(texts: list[Generated], as_json: bool) -> None:
     for number, text in enumerate(texts, start=1):
         if len(texts) > 1:
             head = f"--- {number} of {len(texts)}" + (f": {text.prompt}" if text.prompt else "")
-            print(head if number == 1 else f"\n{head}")
-        print(text.text)
+            print(screen_text(head if number == 1 else f"\n{head}"))
+        print(screen_text(text.text))

@@ -133,6 +133,9 @@ def writable(folder: Path) -> Check:
     from sunfish.hardware.resources import existing_parent, free_disk
 
     parent, free = existing_parent(folder), free_disk(folder)
+    if not parent.is_dir():
+        remedy = "give a folder: --checkpoints, --data_folder"
+        return Check(f"folder {folder}", "problem", f"{parent} is a file", remedy)
     try:
         with tempfile.NamedTemporaryFile(dir=parent):
             pass

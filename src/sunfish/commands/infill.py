@@ -16,7 +16,7 @@ from sunfish.commands.sampling_flags import (
     print_checkpoint_config,
 )
 from sunfish.config.rules import check_at_least
-from sunfish.text_files import read_text
+from sunfish.text_files import read_stream
 from sunfish.utils import UsageError
 
 
@@ -45,9 +45,18 @@ def run(arguments: argparse.Namespace) -> int:
     if (text is None) == (file is None):
         raise UsageError("give the text with its gaps as --text or as --file")
     if file is not None:
-        text = sys.stdin.read() if file == "-" else read_text(user_path(file))
-        text = text.rstrip("\n")
+        text = _read(file)
     return fill(arguments, text, arguments.prompt)
+
+
+def _read(file: str) -> str:
+    """The text of ``file``, or of stdin for ``-``: letter by letter, but for the end of its last line."""
+    if file == "-":
+        text = read_stream(sys.stdin.buffer, "stdin", newline="")
+    else:
+        with user_path(file).open("rb") as binary:
+            text = read_stream(binary, file, newline="")
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def fill(arguments: argparse.Namespace, text: str, prompt: str) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sunfish.commands.flags import add_config_flags, print_json, resolve_config, user_path
 from sunfish.commands.parser import Parser
+from sunfish.commands.streams import screen_text
 from sunfish.utils import UsageError, log
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     from sunfish.tokenizers import TextTokenizer
 
     result: dict[str, object] = {}
+    if arguments.out and user_path(arguments.out).is_dir():
+        raise UsageError(f"--out is {arguments.out!r}, a folder; give a file such as tokenizer.json")
     if arguments.load:
         if arguments.out:
             raise UsageError(
@@ -46,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.out:
             path = user_path(arguments.out).absolute()
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()  # what forbids it is said here; the library says it without the name
             tokenizer.save(path)
             log(f"wrote {path}")
         elif arguments.encode is None:
@@ -60,7 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     rate = result.get("bytes_per_token")
     print(f"{tokenizer.size:,} ids" + (f", {rate:.2f} bytes/token on held-out text" if rate else ""))
     if arguments.encode is not None:
-        print(f"{len(ids)} tokens: {ids}\n{'|'.join(tokenizer.decode([i]) for i in ids)}")
+        pieces = "|".join(tokenizer.decode([i]) for i in ids)
+        print(f"{len(ids)} tokens: {ids}\n{screen_text(pieces)}")
     return 0
 
 
