@@ -4,7 +4,13 @@
 # Installs, measures this machine, and trains micro on the built-in stories. Resumes checkpoints/last.ckpt
 # when that is a run of the same size. Ctrl-C saves; run it again to resume.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+unset CDPATH
+script="${BASH_SOURCE[0]}"
+while [ -L "$script" ]; do # as in run.sh
+    cd -P -- "$(dirname -- "$script")"
+    script="$(readlink -- "$(basename -- "$script")")"
+done
+cd -P -- "$(dirname -- "$script")"
 
 size=micro
 case "${1:-}" in
