@@ -130,7 +130,7 @@ def test_a_core_with_two_hardware_threads_counts_once(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(allowed), raising=False)
     assert cores(with_topology(tmp_path, siblings)) == expected
-    assert hardware_threads(tmp_path / "no-cgroup") == len(set(allowed))
+    assert hardware_threads(tmp_path / "no-cgroup", tmp_path / "own") == len(set(allowed))
 
 
 def test_a_run_takes_one_thread_for_each_core(monkeypatch) -> None:
@@ -143,6 +143,9 @@ def test_a_run_takes_one_thread_for_each_core(monkeypatch) -> None:
         torch.set_num_threads(before)
 
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "SLURM_CPUS_PER_TASK")
+
+
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
@@ -153,27 +156,72 @@ def test_a_run_takes_one_thread_for_each_core(monkeypatch) -> None:
         ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
         ({"cpu.max": "?\n"}, 64),
+        ({"cpu.max": ""}, 64),
+        ({"cpu.max": "300000\n"}, 3),
+        ({"cpu.max": "1000 100000\n"}, 1),
+        ({"cpu.max": "9900000 100000\n"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "300000\n"}, 64),
+        # The quota of a group that holds that of the process, as a batch system or systemd sets it.
+        ({"own": "0::/a/b\n", "a/cpu.max": "200000 100000\n", "a/b/cpu.max": "max 100000\n"}, 2),
+        ({"own": "0::/a/b\n", "a/cpu.max": "max 100000\n", "a/b/cpu.max": "150000 50000\n"}, 3),
+        ({"own": "0::/a/b\n", "a/c/cpu.max": "100000 100000\n"}, 64),
+        ({"own": "0::/../other\n", "cpu.max": "400000 100000\n"}, 4),
+        (
+            {
+                "own": "5:memory:/m\n4:cpu,cpuacct:/docker/x:y\n",
+                "cpu,cpuacct/docker/x:y/cpu.cfs_quota_us": "250000\n",
+                "cpu,cpuacct/docker/x:y/cpu.cfs_period_us": "100000\n",
+            },
+            3,
+        ),
+        ({"own": "nonsense\n\n", "cpu.max": "200000 100000\n"}, 2),
         ({}, 64),
     ],
 )
 def test_the_quota_of_a_container_counts(monkeypatch, tmp_path, files: dict[str, str], expected: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(64)), raising=False)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in THREADS:
+        monkeypatch.delenv(name, raising=False)
     for name, content in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(content)
-    assert cpu.default_threads(tmp_path / "no-topology", tmp_path) == expected
-    assert hardware_threads(tmp_path) == expected
+    assert cpu.default_threads(tmp_path / "no-topology", tmp_path, tmp_path / "own") == expected
+    assert hardware_threads(tmp_path, tmp_path / "own") == expected
 
 
-@pytest.mark.parametrize(("value", "expected"), [("1", 1), ("4,2", 4), (" 2 ", 2)])
-def test_the_environment_says_how_many_threads(monkeypatch, value: str, expected: int) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", value)
-    assert cpu.default_threads() == expected
+@pytest.mark.parametrize(
+    ("values", "threads", "workers"),
+    [
+        ({"OMP_NUM_THREADS": "1"}, 1, 8),
+        ({"OMP_NUM_THREADS": "4,2"}, 4, 8),
+        ({"OMP_NUM_THREADS": " 2 "}, 2, 8),
+        ({"OMP_NUM_THREADS": "16"}, 16, 8),
+        ({"OMP_NUM_THREADS": "", "MKL_NUM_THREADS": "3"}, 3, 8),
+        ({"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "3"}, 2, 8),
+        ({"SLURM_CPUS_PER_TASK": "4"}, 4, 4),
+        ({"SLURM_CPUS_PER_TASK": "64"}, 8, 8),
+        ({"SLURM_CPUS_PER_TASK": "4", "OMP_NUM_THREADS": "2"}, 2, 4),
+        ({}, 8, 8),
+    ],
+)
+def test_the_environment_says_how_many_threads(
+    monkeypatch, tmp_path, values: dict[str, str], threads: int, workers: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    for name in THREADS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    nothing = tmp_path / "nothing"
+    assert cpu.default_threads(nothing, nothing, nothing) == threads
+    assert hardware_threads(nothing, nothing) == workers
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
-def test_a_wrong_number_of_threads_is_named(monkeypatch, value: str) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", value)
-    with pytest.raises(UsageError, match=f"OMP_NUM_THREADS is {value!r}"):
+@pytest.mark.parametrize("name", THREADS)
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5", ",2", "²", "9" * 5000])
+def test_a_wrong_number_of_threads_is_named(monkeypatch, name: str, value: str) -> None:
+    for other in THREADS:
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=f"{name} is {value[:40]!r}"):
         cpu.default_threads()

@@ -5,50 +5,95 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from sunfish.utils import UsageError
 
 TOPOLOGY = Path("/sys/devices/system/cpu")  # Linux: which hardware threads share a core
 CGROUP = Path("/sys/fs/cgroup")  # Linux: the limits of a container
+OWN_GROUPS = Path("/proc/self/cgroup")  # Linux: the control groups of this process
+UNLIMITED = 1_000_000  # processors
 
 
-def default_threads(topology: Path = TOPOLOGY, cgroup: Path = CGROUP) -> int:
-    """Threads of a run that does not say how many: ``OMP_NUM_THREADS``, else one per core within the quota.
+def default_threads(topology: Path = TOPOLOGY, cgroup: Path = CGROUP, own: Path = OWN_GROUPS) -> int:
+    """Threads of a run that does not say how many.
+
+    ``OMP_NUM_THREADS`` or ``MKL_NUM_THREADS`` says it; else one per core, within what the container and Slurm
+    grant.
 
     Raises:
-        UsageError: ``OMP_NUM_THREADS`` is no number of threads.
+        UsageError: one of them is no number of threads.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "").strip()
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        if asked := _threads_of(name):
+            return asked
+    return min(cores(topology), _granted(cgroup, own))
+
+
+def hardware_threads(cgroup: Path = CGROUP, own: Path = OWN_GROUPS) -> int:
+    """Hardware threads that this process may use within what is granted; two per core with multithreading."""
+    return min(len(_allowed()), _granted(cgroup, own))
+
+
+def _granted(cgroup: Path, own: Path) -> int:
+    """Processors that the container's quota and Slurm's allocation leave to this process."""
+    return min(cpu_quota(cgroup, own), _threads_of("SLURM_CPUS_PER_TASK") or UNLIMITED)
+
+
+def _threads_of(name: str) -> int:
+    """The number of threads in the environment variable ``name``; 0 where it is not set.
+
+    Raises:
+        UsageError: it is no number of threads.
+    """
+    asked = os.environ.get(name, "").strip()
     if not asked:
-        return min(cores(topology), cpu_quota(cgroup))
-    first = asked.partition(",")[0]  # one number for each level of nested parallelism
-    if not first.isdigit() or int(first) < 1:
-        raise UsageError(f"OMP_NUM_THREADS is {asked!r}; give a number of threads from 1, or unset it")
+        return 0
+    first = asked.partition(",")[0].strip()  # one number for each level of nested parallelism
+    if not (first.isascii() and first.isdigit() and int(first[:9]) >= 1 and len(first) < 9):
+        raise UsageError(f"{name} is {asked[:40]!r}; give a number of threads from 1, or unset it")
     return int(first)
 
 
-def hardware_threads(cgroup: Path = CGROUP) -> int:
-    """Hardware threads that this process may use within its quota; two per core with multithreading."""
-    return min(len(_allowed()), cpu_quota(cgroup))
+def cpu_quota(cgroup: Path = CGROUP, own: Path = OWN_GROUPS) -> int:
+    """Processors' worth of time that this process may use, rounded up; ``UNLIMITED`` where nothing limits it.
 
-
-def cpu_quota(cgroup: Path = CGROUP) -> int:
-    """Processors' worth of time that a container may use, rounded up; a large number where nothing limits it.
-
-    Control groups, version 2 (``cpu.max``) and 1 (``cpu/cpu.cfs_quota_us``).
+    The smallest quota of its control group and of all groups above it, version 2 (``cpu.max``) and 1
+    (``cpu/cpu.cfs_quota_us``). A container sees its own group as the uppermost one.
     """
-    unlimited = 1_000_000
-    try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
-    except (OSError, ValueError):
+    quotas = [UNLIMITED]
+    for folder in _groups(cgroup, own):
         try:
-            quota, period = ((cgroup / f"cpu/cpu.cfs_{part}_us").read_text() for part in ("quota", "period"))
-        except OSError:  # another system, or no control groups
-            return unlimited
-    if not quota.strip().isdigit() or int(period) < 1:  # "max", or -1
-        return unlimited
-    return max(1, math.ceil(int(quota) / int(period)))
+            words = (folder / "cpu.max").read_text().split()
+        except OSError:  # version 1, another system, or no such group in this container
+            try:
+                words = [(folder / f"cpu.cfs_{part}_us").read_text() for part in ("quota", "period")]
+            except OSError:
+                continue
+        try:
+            quota, period = int(words[0]), int(words[1]) if len(words) > 1 else 100_000
+        except (ValueError, IndexError):  # "max"
+            continue
+        if quota > 0 and period > 0:  # version 1 has -1 for no limit
+            quotas.append(math.ceil(quota / period))
+    return min(quotas)
+
+
+def _groups(cgroup: Path, own: Path) -> Iterator[Path]:
+    """The folders that may hold a quota of this process, from its own group up."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in [*lines, "0::/", "0:cpu:/"]:
+        controllers, _, path = line.partition(":")[2].partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for root in {controllers, "cpu"} if controllers else {""}:
+            group = PurePosixPath("/", path)
+            for part in (group, *group.parents):
+                yield cgroup / root / str(part).lstrip("/")
 
 
 def cores(topology: Path = TOPOLOGY) -> int:
