@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sunfish.cli import build_parser, parse
 from sunfish.commands.flags import given_fields
 from sunfish.commands.parser import Parser
+from sunfish.commands.settings import Setting
 from sunfish.commands.values import LARGEST, value_of
 from sunfish.utils import UsageError
 
@@ -23,7 +24,7 @@ TEXT_FLAGS = [
         ("tokenizer", "--encode"),
         ("train", "--delimiter"),
         ("data", "--prompt-template"),
-        ("train", "--data"),
+        ("train", "--text-field"),
     ),
 ]
 # Argument words hold any character but NUL; these begin as flags do, more often than chance would have it.
@@ -118,6 +119,45 @@ def test_bytes_that_are_no_text_are_for_paths_alone(text: str, capsys: pytest.Ca
         assert f"{flag} is '" in (err := capsys.readouterr().err) and "UTF-8" in err
     with pytest.raises(UsageError, match=r"training\.name is .*UTF-8"):
         given_fields(parse(["train", "--set", f"training.name={text}"]))
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        *(
+            ("train", "--resume"),
+            ("train", "--data"),
+            ("train", "--checkpoints"),
+            ("sample", "--prompt-file"),
+        ),
+        *(("infill", "--file"), ("tokenizer", "--load"), ("tokenizer", "--out"), ("doctor", "--checkpoints")),
+    ],
+)
+def test_an_empty_path_is_refused(command: str, flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        read(command, flag, "")
+    assert f"{flag} is empty: give a path" in capsys.readouterr().err
+
+
+FLAGGED = [
+    setting
+    for setting in PARSERS["train"].settings.values()
+    if PARSERS["train"].knows(f"--{setting.name}") and not isinstance(setting.default, (bool, tuple))
+]
+
+
+@given(setting=st.sampled_from(FLAGGED), word=words | st.integers().map(str) | st.floats().map(repr))
+def test_a_flag_and_set_mean_the_same(setting: Setting, word: str) -> None:
+    """The same value, or a refusal by both."""
+    meant = []
+    for given_words in ((f"--{setting.name}={word}",), ("--set", f"{setting.key}={word}")):
+        try:
+            meant.append(
+                given_fields(Namespace(**read("train", *given_words) | {"parser": PARSERS["train"]}))
+            )
+        except (SystemExit, UsageError):
+            meant.append(None)
+    assert meant[0] == meant[1]
 
 
 def test_the_last_of_two_values_counts_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:

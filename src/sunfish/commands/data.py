@@ -7,6 +7,7 @@ from dataclasses import fields
 
 from sunfish.commands.flags import add_config_flags, print_config, print_json, resolve_config
 from sunfish.commands.parser import Parser
+from sunfish.commands.streams import screen_text
 from sunfish.config import DataConfig
 from sunfish.config.rules import check_at_least
 
@@ -48,5 +49,5 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     print(report(prepared))
     for example in examples:
-        print(f"\n> {example['prompt']}\n{example['text']}")
+        print(screen_text(f"\n> {example['prompt']}\n{example['text']}"))
     return 0

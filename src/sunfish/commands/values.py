@@ -13,7 +13,6 @@ PATHS = frozenset(
     (
         *("checkpoint", "teacher_checkpoint", "resume", "checkpoints", "data", "data_folder", "tokenizer"),
         *("prompt_file", "file", "load", "out"),
-        "set",  # may hold one; its field decides
     )
 )
 
@@ -47,7 +46,9 @@ def value_of(flag: str, text: str, kind: type, field: str = "") -> Any:
         if not math.isfinite(value):
             raise UsageError(f"{flag} is {shown}: give a finite number, such as 0.5")
         return value
-    if field not in PATHS and any("\ud800" <= letter <= "\udfff" for letter in text):
+    if field in PATHS and not text:
+        raise UsageError(f"{flag} is empty: give a path")
+    if field not in PATHS and field != "set" and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise UsageError(f"{flag} is {shown}, which is not valid UTF-8; write it in a UTF-8 terminal")
     return text
 
