@@ -110,6 +110,12 @@ def test_every_other_word_is_refused_in_one_line(text: str) -> None:
             assert math.isfinite(value) and value == kind(text)
 
 
+@given(text=words)
+def test_the_letters_of_an_ascii_locale_are_understood(text: str) -> None:
+    raw = text.encode().decode("ascii", "surrogateescape")
+    assert read("sample", f"--prompt={raw}")["prompt"] == [text]
+
+
 @pytest.mark.parametrize("text", ["\udce9", "caf\udce9", "\ud800"])
 def test_bytes_that_are_no_text_are_for_paths_alone(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert parse(["train", "--data", text, "--checkpoints", text]).data == text

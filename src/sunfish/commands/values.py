@@ -48,9 +48,14 @@ def value_of(flag: str, text: str, kind: type, field: str = "") -> Any:
         return value
     if field in PATHS and not text:
         raise UsageError(f"{flag} is empty: give a path")
-    if field not in PATHS and field != "set" and any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise UsageError(f"{flag} is {shown}, which is not valid UTF-8; write it in a UTF-8 terminal")
-    return text
+    if field in PATHS or field == "set":
+        return text
+    try:  # Python reads the letters of an ASCII locale as bytes, which mean what they mean in UTF-8
+        return text.encode("utf-8", "surrogateescape").decode("utf-8")
+    except UnicodeError as why:
+        raise UsageError(
+            f"{flag} is {shown}, which is not valid UTF-8; write it in a UTF-8 terminal"
+        ) from why
 
 
 def shortened(text: str) -> str:
