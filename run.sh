@@ -82,17 +82,18 @@ has_pip_and_version() {
     "$python" -m pip --version && "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 }
 
-take_lock() { # the name of the lock's target is the number of the process that installs
+take_lock() { # .venv.lock holds the number of the process that installs
     local holder told=""
-    until ln -s "$$" .venv.lock 2>/dev/null; do
-        holder="$(readlink .venv.lock || true)"
+    until (set -C && echo "$$" >.venv.lock) 2>/dev/null; do # set -C: only if there is no such file
+        holder="$(cat .venv.lock 2>/dev/null || true)"
         if [ -n "$holder" ] && ! kill -0 "$holder" 2>/dev/null; then
             rm -f .venv.lock # that process was killed
-        else
-            [ -n "$told" ] || echo "waiting for process $holder, which installs into .venv …" >&2
-            told=yes
-            sleep 1
+            continue
         fi
+        [ -z "$holder" ] || [ -n "$told" ] || echo "waiting for process $holder, which installs into .venv …" >&2
+        told="$holder"
+        sleep 1
+        [ ! -e .venv.lock ] || [ -s .venv.lock ] || fail "$PWD/.venv.lock is empty; make room on the disk and remove it"
     done
     trap 'rm -f .venv.lock' EXIT
 }
@@ -129,6 +130,7 @@ if ! is_installed; then
         is_installed || fail "the installation into $PWD/.venv is not complete; remove that folder and call this again"
     fi
     rm -f .venv.lock
+    trap - EXIT
 fi
 if [ "$#" -eq 0 ]; then
     echo "usage: ./run.sh train.py --config micro | sample.py … | test_cfg.py | -c \"…\"" >&2

@@ -80,7 +80,7 @@ def test_it_installs_once(project: Path) -> None:
     (project / ".venv/bin/sunfish").unlink()
     runs(project)
     assert made(project) == ["venv", "install", "install"]
-    assert not (project / ".venv.lock").is_symlink()
+    assert not (project / ".venv.lock").exists()
 
 
 @pytest.mark.parametrize("broken", ["pip", "bin/python", "dangling", "unfinished", "empty"])
@@ -110,7 +110,7 @@ def test_an_installation_that_was_killed_is_made_anew(project: Path) -> None:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     finish(process)
-    assert (project / ".venv.lock").is_symlink()
+    assert (project / ".venv.lock").exists()
     runs(project)
     assert made(project) == ["venv", "install"] * 2
 

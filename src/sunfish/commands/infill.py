@@ -11,11 +11,12 @@ from sunfish.commands.flags import given_fields, user_path
 from sunfish.commands.parser import Parser
 from sunfish.commands.sampling_flags import (
     CHECKPOINT,
+    MOST_TEXTS,
     add_common_flags,
     open_pipeline,
     print_checkpoint_config,
 )
-from sunfish.config.rules import check_at_least
+from sunfish.config.rules import check_at_least, check_at_most
 from sunfish.text_files import read_stream
 from sunfish.utils import UsageError
 
@@ -69,6 +70,7 @@ def fill(arguments: argparse.Namespace, text: str, prompt: str) -> int:
 
     check_at_least(arguments, 0, "seed")
     check_at_least(arguments, 1, "num_samples")
+    check_at_most(arguments, MOST_TEXTS, "num_samples")
     if "block_length" in given_fields(arguments):
         raise UsageError("gaps are filled in one block, the whole text; leave out block_length")
     parse(text)  # before the model is loaded

@@ -9,13 +9,14 @@ from sunfish.commands.flags import user_path
 from sunfish.commands.infill import fill
 from sunfish.commands.parser import Parser
 from sunfish.commands.sampling_flags import (
+    MOST_TEXTS,
     add_common_flags,
     add_compile_flag,
     open_pipeline,
     print_checkpoint_config,
     read_prompts,
 )
-from sunfish.config.rules import check_at_least
+from sunfish.config.rules import check_at_least, check_at_most
 from sunfish.utils import UsageError, log
 
 
@@ -56,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--text belongs to --mode infill; a prompt is given with --prompt")
     check_at_least(arguments, 0, "seed")
     check_at_least(arguments, 1, "num_samples")
+    check_at_most(arguments, MOST_TEXTS, "num_samples", "best_of")
     prompts = prompts_of(arguments)
     rows = [prompt for prompt in prompts for _ in range(arguments.num_samples)]
     if arguments.watch and len(rows) * arguments.best_of != 1:

@@ -21,6 +21,18 @@ def check_at_least(settings: object, least: float, *names: str) -> None:
             raise UsageError(f"{name} is {value}, but it must be at least {least:g}")
 
 
+def check_at_most(settings: object, most: float, *names: str) -> None:
+    """Refuse every attribute in ``names`` of ``settings`` above ``most``, which no memory could hold.
+
+    Raises:
+        UsageError: for the first such attribute.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value > most:
+            raise UsageError(f"{name} is {value}, but it must be at most {most:,}")
+
+
 def check_share(settings: object, *names: str) -> None:
     """Refuse every attribute in ``names`` of ``settings`` that does not lie between 0 and 1.
 
