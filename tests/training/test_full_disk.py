@@ -100,12 +100,21 @@ def test_a_full_disk_costs_what_was_not_saved_and_no_more(
     assert losses(run) == losses(undisturbed[0] / "ck" / "run")
 
 
-def test_a_limit_on_the_size_of_files_is_named(folder: Path) -> None:
-    """As ``ulimit -f`` sets one: the libraries that write in Rust and C++ fail as well."""
-    words = r"model.safetensors could not be written: file too large; raise .*No checkpoint was saved yet"
+def test_a_limit_on_the_size_of_files_is_named_before_the_first_step(folder: Path) -> None:
+    """As ``ulimit -f`` sets one."""
+    words = r"run could not be written: .* in one file, but .*; raise the limit.*No checkpoint was saved yet"
     with largest_file(20_000), pytest.raises(OSError, match=words):
         train(settings(folder))
-    assert not debris(folder) and not list(folder.rglob("step-*"))
+    assert not (folder / "ck").exists()
+
+
+def test_a_disk_without_room_for_one_checkpoint_is_named_before_the_first_step(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sunfish.checkpoint.run_folder.free_disk", lambda path: 20_000.0)
+    with pytest.raises(OSError, match=r"run could not be written: .* are free; make room on that disk"):
+        train(settings(folder))
+    assert not (folder / "ck").exists()
 
 
 def test_logs_that_cannot_be_written_do_not_cost_the_weights(

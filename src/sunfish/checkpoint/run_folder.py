@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import math
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -11,6 +15,11 @@ from sunfish.checkpoint.folder import prune_checkpoints
 from sunfish.checkpoint.links import BEST, LAST, linked_folders, newest_checkpoint, update_link
 from sunfish.disk.lock import exclusive_lock
 from sunfish.disk.writing import WriteError, check_writable, remove_debris
+from sunfish.hardware.resources import free_disk
+from sunfish.utils import format_bytes
+
+if sys.platform != "win32":
+    import resource
 
 LOCK = ".lock"
 
@@ -41,6 +50,29 @@ def opened_run(run: Path) -> Iterator[None]:
             raise OSError(f"{why}. {_what_is_left(run)}") from why
 
 
+def check_room(run: Path, weights: int) -> None:
+    """Refuse a run whose first checkpoint cannot be written, before its first step.
+
+    Args:
+        run: its folder.
+        weights: bytes of the network's weights. A checkpoint holds them at least four times: for inference, and
+            in the trainer's state with their average and their momentum.
+
+    Raises:
+        WriteError: the disk has no room for it, or no file may be as large.
+    """
+    state, free, limit = 3 * weights, free_disk(run), math.inf
+    if sys.platform != "win32" and resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    needs = "a checkpoint of it needs at least"
+    if weights + state > free:
+        reason = f"{needs} {format_bytes(weights + state)}, but {format_bytes(free)} are free"
+        raise WriteError(run, errno.ENOSPC, reason)
+    if state > limit:
+        reason = f"{needs} {format_bytes(state)} in one file, but a file may have {format_bytes(limit)}"
+        raise WriteError(run, errno.EFBIG, reason)
+
+
 def publish(checkpoint: Path, best: bool, every: int) -> None:
     """Let the links name a new checkpoint, then delete those that are not needed any more.
 
@@ -62,7 +94,7 @@ def publish(checkpoint: Path, best: bool, every: int) -> None:
 @contextmanager
 def _leaving_no_empty_folder(run: Path) -> Iterator[None]:
     """Remove the folders again that a run which failed at its start has made."""
-    new = [folder for folder in (run, run.parent) if not folder.exists()]
+    new = [folder for folder in (run, run.parent) if not os.path.lexists(folder)]
     try:
         yield
     finally:

@@ -20,7 +20,7 @@ import torch
 from sunfish.checkpoint.folder import LAST, load_trainer, read_metadata, save_checkpoint
 from sunfish.checkpoint.links import STATE, resolve_checkpoint
 from sunfish.checkpoint.model_card import model_card
-from sunfish.checkpoint.run_folder import opened_run, publish
+from sunfish.checkpoint.run_folder import check_room, opened_run, publish
 from sunfish.checkpoint.trainer_state import restore
 from sunfish.config import Config, GenerationConfig
 from sunfish.data.dataloader import BatchLoader
@@ -102,6 +102,7 @@ class Trainer:
             self.config = dataclasses.replace(config, corpus=find_data(config.corpus, resumed))
         self.notes: list[str] = []
         self._build(resumed)
+        check_room(self.folder, sum(p.numel() * p.element_size() for p in self.model.parameters()))
         self.corpus = corpus_record(self.config, self.prepared)
         self.environment = environment(self.device, self.threads, self.dtype)
         self.step, self.tokens, self.seconds, self.best = 0, 0, 0.0, math.inf
