@@ -1,4 +1,4 @@
-"""Signals: one line and 128 + n from every command, no debris; nohup, threads and strange handlers are respected."""
+"""Signals: one line and 128 + n from every command, no debris; what nohup ignores stays ignored."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_an_interrupt_from_python_is_sigint(
 @pytest.mark.slow
 @pytest.mark.parametrize("redirected", ["2>&1 | head -n 1", "<&- >&- 2>&-"])
 def test_a_run_whose_log_nobody_reads_is_saved(tmp_path: Path, redirected: str) -> None:
-    """A real shell: the reader that leaves ends the run with a checkpoint, the others let it reach its end."""
+    """A real shell: a reader that leaves ends the run with a checkpoint, closed streams end nothing."""
     words = [*TINY, "--name", "run", "--max_steps", "3", "--set", "training.log_every=1"]
     folders = ["--data_folder", str(tmp_path / "data"), "--checkpoints", str(tmp_path / "ck")]
     command = " ".join([sys.executable, "-m", "sunfish", "train", *words, *folders])

@@ -73,7 +73,7 @@ def test_a_file_never_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None
 def test_the_exit_code_is_that_of_the_program_when_the_reader_leaves() -> None:
     """Python would exit with 120 because of the unwritten rest."""
     code = (
-        "import os, sys\nfrom sunfish.utils import log, stderr\nreader, writer = os.pipe()\nos.dup2(writer, 2)\n"
-        "os.close(reader)\nlog('words')\nlog('more')\nsys.exit(7 if stderr.reader_left else 1)"
+        "import os, sys\nfrom sunfish.utils import log, stderr\nreader, writer = os.pipe()\n"
+        "os.dup2(writer, 2)\nos.close(reader)\nlog('words')\nlog('more')\nsys.exit(7 if stderr.reader_left else 1)"
     )
     assert python("-c", code).returncode == 7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,8 @@ def test_frozen_embeddings_train_and_later_sample_offline(tmp_path: Path) -> Non
     assert pipeline.model.prompt_encoder.adapter is not None
     assert pipeline.prompt_tokenizer.size != pipeline.tokenizer.size
     assert pipeline.generate(["Write about dogs"], seq_len=24)[0].tokens >= 0
+    shutil.rmtree(tmp_path / "data")
+    assert train(config.with_fields(max_steps=4), last).name == "step-0000004"
 
 
 def test_an_error_names_the_choice_that_works_offline(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How a run ends before its limit: signals at any moment, a log that nobody reads, threads; saved in every case."""
+"""How a run ends before its limit: signals at any moment, a log that nobody reads; saved in every case."""
 
 from __future__ import annotations
 

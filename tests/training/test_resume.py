@@ -195,3 +195,11 @@ def test_a_damaged_tokenizer_of_a_checkpoint_is_named(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("fox", "fix"))
     with pytest.raises(ValueError, match=r"tokenizer\.json is missing or damaged"):
         Trainer(run, checkpoint)
+
+
+def test_a_copy_has_the_tokenizer_of_its_teacher(tmp_path: Path) -> None:
+    run = settings(tmp_path)
+    checkpoint, _ = begin(run)
+    write(tmp_path / "tales.txt", [*TALES, *STRANGE])
+    copy = Trainer(run.with_fields(name="copy", teacher=str(checkpoint)))
+    assert (copy.save() / "tokenizer.json").read_text() == (checkpoint / "tokenizer.json").read_text()

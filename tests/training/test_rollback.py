@@ -1,4 +1,4 @@
-"""A loss that is not a number: the run stops, or returns to its last good checkpoint and skips what led there."""
+"""A loss that is no number: the run stops, or returns to its last checkpoint and skips what led there."""
 
 from __future__ import annotations
 

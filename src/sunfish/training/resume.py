@@ -1,4 +1,4 @@
-"""Resuming a run: what its checkpoint brings along, and whether the corpus and the machine are still the same."""
+"""Resuming a run: what its checkpoint brings along, and whether text and machine are still the same."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def find_data(corpus: DataConfig, resumed: Resumed) -> DataConfig:
     if recorded and Path(recorded).exists():
         return dataclasses.replace(corpus, data=recorded)
     raise ValueError(
-        f"the run learned from {recorded or corpus.data}, which does not exist; if it has moved, give its new "
-        "place: --data NEWPATH"
+        f"the run learned from {recorded or corpus.data}, which does not exist; if it has moved, give its "
+        "new place: --data NEWPATH"
     )
 
 

@@ -110,7 +110,8 @@ class Trainer:
         self._good: Path | None = None
         if resumed:
             self._resume(resumed, other_data)
-        self._saved_step = self.step if resumed else None
+        is_saved = resumed and resumed.path.resolve().parent == self.folder.resolve()
+        self._saved_step = self.step if is_saved else None
         self._stop: int | None = None
 
     def _build(self, resumed: Resumed | None) -> None:
@@ -119,12 +120,11 @@ class Trainer:
         process = build_process(config.process, config.model.vocab_size)
         check_noise_settings(config, process)
         table, tokenizer, prompt_tokenizer = None, None, None
+        if settings.distills:
+            tokenizer = TextTokenizer.load(Path(settings.teacher) / "tokenizer.json")
         if resumed:
-            table, tokenizer, prompt_tokenizer = (
-                resumed.prompt_table,
-                resumed.tokenizer,
-                resumed.prompt_tokenizer,
-            )
+            table = resumed.prompt_table
+            tokenizer, prompt_tokenizer = resumed.tokenizer, resumed.prompt_tokenizer
         elif config.model.prompt_encoder != "learned":
             pretrained = load_pretrained_prompts(config.model.prompt_encoder)
             table, prompt_tokenizer = pretrained.table, TextTokenizer(pretrained.tokenizer)
@@ -137,6 +137,7 @@ class Trainer:
         self.held_out = BatchLoader(
             self.prepared.split("validation"), settings.batch_size, end, settings.seed
         )
+        self.shown_prompts = self._shown_prompts()  # one that cannot be written again is found before the run
         self.model = build_model(config, process, table)
         self.model.init_weights(make_generator("initialisation", settings.seed)).to(self.device)
         self.process = process.with_embeddings(self.model.token_embedding)
@@ -221,15 +222,18 @@ class Trainer:
 
     def sample(self) -> list[tuple[str, str]]:
         """Pairs of (prompt, text) from the averaged weights: held-out prompts, if it has any, and none."""
-        split = self.prepared.split("validation")
-        tokenizer, prompt_tokenizer = self.prepared.tokenizer, self.prepared.prompt_tokenizer
+        tokenizers = (self.prepared.tokenizer, self.prepared.prompt_tokenizer)
+        pipeline = Pipeline(self.average, self.process, *tokenizers)
+        with autocast(self.device, self.dtype):
+            texts = pipeline.generate([*self.shown_prompts, ""], GenerationConfig(), seed=self.step)
+        return [(text.prompt, text.text + ("" if text.finished else " …")) for text in texts]
+
+    def _shown_prompts(self) -> list[str]:
+        """The first held-out prompts, for samples."""
+        split, tokenizer = self.prepared.split("validation"), self.prepared.prompt_tokenizer
         limit = self.config.model.prompt_length
         shown = min(SHOWN_PROMPTS, len(split)) if limit else 0
-        prompts = [decode_prompt(prompt_tokenizer, split.prompt(i).tolist(), limit) for i in range(shown)]
-        pipeline = Pipeline(self.average, self.process, tokenizer, prompt_tokenizer)
-        with autocast(self.device, self.dtype):
-            texts = pipeline.generate([*prompts, ""], GenerationConfig(), seed=self.step)
-        return [(text.prompt, text.text + ("" if text.finished else " …")) for text in texts]
+        return [decode_prompt(tokenizer, split.prompt(i).tolist(), limit) for i in range(shown)]
 
     def save(self, best: bool = False) -> Path:
         """Write a checkpoint, let ``last.ckpt`` (and ``best.ckpt``) name it, prune the older ones.
@@ -295,8 +299,9 @@ class Trainer:
         )
         if self.progress() >= 1:
             logger.log(
-                f"nothing is left to do: the run has {self.step} steps and {self.seconds / 60:.1f} minutes, its limits "
-                f"are --max_steps {settings.max_steps} and --max_minutes {settings.max_minutes:g} (0: none)"
+                f"nothing is left to do: the run has {self.step} steps and {self.seconds / 60:.1f} minutes, "
+                f"its limits are --max_steps {settings.max_steps} and --max_minutes {settings.max_minutes:g} "
+                "(0: none)"
             )
 
     def _finish(self, logger: Logger) -> Path:
@@ -384,8 +389,8 @@ class Trainer:
         failed, seconds, rollbacks = self.step, self.seconds, self.rollbacks + 1
         self._restore(load_trainer(self._good), self._good)
         logger.log(
-            f"{why.fault}; back to the weights of {self._good}, without the batches of the steps {self.step} to {failed} "
-            f"(rollback {rollbacks} of {MAX_ROLLBACKS})"
+            f"{why.fault}; back to the weights of {self._good}, without the batches of the steps {self.step} "
+            f"to {failed} (rollback {rollbacks} of {MAX_ROLLBACKS})"
         )
         logger.metrics(failed + 1, {"rollback/failed_step": failed, "rollback/restored_step": self.step})
         self.step, self.seconds, self.rollbacks = failed + 1, seconds, rollbacks
