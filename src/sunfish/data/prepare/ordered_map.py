@@ -22,6 +22,7 @@ from sunfish.signals import STOPPING
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+SECONDS_TO_HAND_OVER = 3  # what a worker has left after SIGTERM
 JOBS_PER_WORKER = 4  # under way at most, so that a corpus larger than memory streams through
 
 _work: Callable[[Any], Any] | None = None  # set once in each worker process
@@ -93,9 +94,11 @@ def _pool(work: Callable[[Any], Any], workers: int) -> Iterator[ProcessPoolExecu
 def _start_worker(work: Callable[[Any], Any]) -> None:
     global _work
     _work = work
-    # A terminal sends its signals to the workers as well, but the parent ends them: by SIGTERM at the worst.
+    # A terminal signals the workers as well, but the parent ends them, when they have handed over their
+    # results: half a result would block it forever. Where one of them has died it sends SIGTERM to the rest.
     for signum in STOPPING:
-        signal.signal(signum, signal.SIG_DFL if signum == signal.SIGTERM else signal.SIG_IGN)
+        signal.signal(signum, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(SECONDS_TO_HAND_OVER))
     threading.Thread(target=_exit_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
