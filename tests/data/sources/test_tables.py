@@ -90,6 +90,28 @@ def test_no_stray_quote_costs_another_row(folder: Path, rows: list[str]) -> None
     assert all(record["id"] == str(line - 2) for line, record in read if isinstance(record, dict))
 
 
+@given(
+    rows=st.lists(st.text("ab, ", max_size=8), min_size=1, max_size=9),
+    damage=st.lists(st.tuples(st.integers(0, 120), st.booleans()), max_size=4),
+)
+@settings(LAW, max_examples=150)
+def test_no_quote_more_or_less_costs_another_row(
+    folder: Path, rows: list[str], damage: list[tuple[int, bool]]
+) -> None:
+    content = written(
+        [[i, text, "x"] for i, text in enumerate(rows)], quoting=csv.QUOTE_ALL, lineterminator="\n"
+    )
+    for position, adds in damage:
+        at = position % len(content)
+        if adds:
+            content = content[:at] + '"' + content[at:]
+        elif (at := content.find('"', at)) >= 0:
+            content = content[:at] + content[at + 1 :]
+    path = write(folder / "a.csv", '"id","text","label"\r\n' + content)
+    read = [(line, record) for line, record in read_table(path) if not isinstance(record, Note)]
+    assert [line for line, _ in read] == list(range(2, len(rows) + 2))
+
+
 @pytest.mark.parametrize(
     "damaged, text",
     [
@@ -100,6 +122,7 @@ def test_no_stray_quote_costs_another_row(folder: Path, rows: list[str]) -> None
         ('5,"a ""b"" c" d', '"a ""b"" c" d'),
         ('5,""', ""),
         ("5,back\\slash", "back\\slash"),
+        ('5,"He said "hi""', 'He said "hi"'),
     ],
 )
 def test_a_stray_quote_is_read_as_it_stands(tmp_path: Path, damaged: str, text: str) -> None:
@@ -108,6 +131,18 @@ def test_a_stray_quote_is_read_as_it_stands(tmp_path: Path, damaged: str, text: 
     read = records(path)
     assert [r["id"] for r in read] == [str(i) for i in range(40)]
     assert read[5]["text"] == text
+
+
+def test_a_damaged_row_of_several_lines_is_one_row(tmp_path: Path) -> None:
+    rows = [f'"{i}","text {i}","x"' for i in range(20)]
+    rows[5] = '"5","line one\nline "two" and more","x"'
+    rows[9] = '"9","line one\nline two "and\nthree","x"'
+    path = write(tmp_path / "a.csv", "\n".join(['"id","text","label"', *rows]))
+    read = {record["id"]: record["text"] for record in records(path)}
+    assert read.pop("5") == 'line one\nline "two" and more'
+    assert read == {str(i): f"text {i}" for i in range(20) if i not in (5, 9)}
+    broken = [line for line, record in read_table(path) if isinstance(record, BadRecord)]
+    assert broken == [12, 13, 14]
 
 
 def test_rows_without_numbers_are_known_by_their_labels(tmp_path: Path) -> None:

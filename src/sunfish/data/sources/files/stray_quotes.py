@@ -41,18 +41,32 @@ def _is_numbered(values: tuple[str, ...]) -> bool:
     return len(shapes) == 1 and "0" in next(iter(shapes))
 
 
-def split_line(line: str, delimiter: str, width: int) -> list[str]:
-    """The fields of a damaged row, which is one line.
+def read_damaged(lines: list[str], delimiter: str, width: int) -> tuple[list[str], int]:
+    """Read a row that no reader of tables takes, because of a quote that is not doubled or not closed.
 
     Args:
-        line: The line.
+        lines: From the row's first line to the one where the quote was found out.
         delimiter: Of its fields.
         width: Number of fields that it should have.
 
     Returns:
-        The fields, with quotes removed where they enclose a whole field if that gives ``width`` of them.
+        The fields, and how many of the lines they are: all, if so they have the right number and none after
+        the first could be a row, else one.
     """
-    pieces = line.rstrip("\r\n").split(delimiter)
+    pieces = lines[0].rstrip("\r\n").split(delimiter)
+    if fields := _enclosed(pieces, delimiter, width):
+        return fields, 1
+    if len(pieces) == width:
+        return [_unquoted(piece) for piece in pieces], 1
+    if all(line.count(delimiter) < width - 1 for line in lines[1:]):
+        joined = "".join(lines).rstrip("\r\n").split(delimiter)
+        if fields := _enclosed(joined, delimiter, width):
+            return fields, len(lines)
+    return pieces, 1
+
+
+def _enclosed(pieces: list[str], delimiter: str, width: int) -> list[str]:
+    """The fields, where a quote closes one only at a delimiter; none if there are not ``width`` of them."""
     fields: list[str] = []
     quoted: list[str] = []  # the pieces of a quoted field that is not closed yet
     for piece in pieces:
@@ -61,7 +75,14 @@ def split_line(line: str, delimiter: str, width: int) -> list[str]:
             continue
         quoted.append(piece if quoted else piece.lstrip()[1:])
         end = quoted[-1].rstrip()
-        if (len(end) - len(end.rstrip('"'))) % 2:  # an even number of quotes is escaped ones
+        if (len(end) - len(end.rstrip('"'))) % 2:  # an even number of quotes is doubled ones
             fields.append(delimiter.join(quoted).rstrip()[:-1].replace('""', '"'))
             quoted = []
-    return fields if len(fields) == width and not quoted else pieces
+    return fields if len(fields) == width and not quoted else []
+
+
+def _unquoted(piece: str) -> str:
+    """A field without the quotes around it."""
+    content = piece.strip()
+    is_quoted = len(content) > 1 and content[0] == content[-1] == '"'
+    return content[1:-1].replace('""', '"') if is_quoted else piece

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sunfish.data.sources.files.records import BadRecord, Note, Record
-from sunfish.data.sources.files.stray_quotes import ColumnValues, split_line
+from sunfish.data.sources.files.stray_quotes import ColumnValues, read_damaged
 from sunfish.text_files import text_lines
 
 DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}
@@ -24,6 +24,7 @@ NO_DELIMITER = "\x1f"  # of a table with one column, whose texts may hold any of
 MAX_FIELD = 1 << 25  # characters; what a stray quote may swallow before it is found out
 SAMPLE_LINES = 200
 HINT = re.compile(r'"?sep=([^\r\n])"?[\r\n]*')  # a first line for Excel that names the delimiter
+BROKEN_ROW = "row is no CSV: a stray quote breaks it"
 STRAY_QUOTE = "row with a stray quote, read as it stands"
 REPEATED_HEADER = "row repeats the header"
 
@@ -84,16 +85,20 @@ def read_table(path: Path) -> Iterator[tuple[int, Record]]:
         if name in columns and name:
             yield line, Note(f"header names {name!r} twice: the first column is read")
         columns.setdefault(name, index)
+    is_broken = False
     for row in rows:
-        yield from _records(row, header, columns)
+        # The lines of a row that a stray quote broke are no rows.
+        is_broken = len(row.fields) != len(header) and (row.is_stray or is_broken)
+        if is_broken:
+            yield row.line, BadRecord(BROKEN_ROW)
+        else:
+            yield from _records(row, header, columns)
 
 
 def _records(row: Row, header: list[str], columns: dict[str, int]) -> Iterator[tuple[int, Record]]:
     """The record of a row, with a note where a quote in it is stray."""
     if row.fields == header:
         yield row.line, BadRecord(REPEATED_HEADER)
-    elif row.is_stray and len(row.fields) != len(header):
-        yield row.line, BadRecord("row is no CSV: it has a stray quote")
     elif any(field.strip() for field in row.fields[len(header) :]):
         yield row.line, BadRecord("row has more fields than the header")
     else:
@@ -158,11 +163,12 @@ def read_rows(lines: Iterator[str], dialect: Dialect, first: int = 1) -> Iterato
             if not width:
                 raise
             fields, is_stray = [], True
-        if is_stray or columns.are_rows(source.taken, dialect.delimiter):
-            source.give_back(source.taken[1:])
-            source.taken = source.taken[:1]
-            reader = reader_of(source)
-            fields, is_stray = split_line(source.taken[0], dialect.delimiter, width), True
+        is_too_wide = len(source.taken) > 1 and len(fields) > width > 0
+        if is_stray or is_too_wide or columns.are_rows(source.taken, dialect.delimiter):
+            fields, count = read_damaged(source.taken, dialect.delimiter, width)
+            source.give_back(source.taken[count:])
+            source.taken = source.taken[:count]
+            reader, is_stray = reader_of(source), True
         if fields:
             width = width or len(fields)
             columns.add(fields)
