@@ -19,7 +19,7 @@ from sunfish.commands.sampling_flags import (
 )
 from sunfish.config import Config, GenerationConfig
 from sunfish.config.data import STORIES
-from sunfish.config.rules import check_at_least, check_at_most
+from sunfish.config.rules import check_at_least
 from sunfish.utils import UsageError, log
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     from sunfish.sampling.generation_config import write_generation_config
 
-    check_at_least(arguments, 1, "texts")
-    check_at_most(arguments, MOST_TEXTS, "texts")
+    check_at_least(arguments, 1, "texts", most=MOST_TEXTS)
     check_at_least(arguments, 0, "seed", "threads")
     configs = candidates(arguments.scales)
     prompts, is_stories = _prompts(arguments)

@@ -16,7 +16,7 @@ from sunfish.commands.sampling_flags import (
     open_pipeline,
     print_checkpoint_config,
 )
-from sunfish.config.rules import check_at_least, check_at_most
+from sunfish.config.rules import check_at_least
 from sunfish.text_files import read_stream
 from sunfish.utils import UsageError
 
@@ -69,8 +69,7 @@ def fill(arguments: argparse.Namespace, text: str, prompt: str) -> int:
     from sunfish.sampling.infilling import infill, parse
 
     check_at_least(arguments, 0, "seed")
-    check_at_least(arguments, 1, "num_samples")
-    check_at_most(arguments, MOST_TEXTS, "num_samples")
+    check_at_least(arguments, 1, "num_samples", most=MOST_TEXTS)
     if "block_length" in given_fields(arguments):
         raise UsageError("gaps are filled in one block, the whole text; leave out block_length")
     parse(text)  # before the model is loaded

@@ -16,7 +16,7 @@ from sunfish.commands.sampling_flags import (
     print_checkpoint_config,
     read_prompts,
 )
-from sunfish.config.rules import check_at_least, check_at_most
+from sunfish.config.rules import check_at_least
 from sunfish.utils import UsageError, log
 
 
@@ -56,8 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.text is not None:
         raise UsageError("--text belongs to --mode infill; a prompt is given with --prompt")
     check_at_least(arguments, 0, "seed")
-    check_at_least(arguments, 1, "num_samples")
-    check_at_most(arguments, MOST_TEXTS, "num_samples", "best_of")
+    check_at_least(arguments, 1, "num_samples", "best_of", most=MOST_TEXTS)
     prompts = prompts_of(arguments)
     rows = [prompt for prompt in prompts for _ in range(arguments.num_samples)]
     if arguments.watch and len(rows) * arguments.best_of != 1:

@@ -15,7 +15,7 @@ from sunfish.config.effects import refuse_ineffective
 from sunfish.config.generation import GenerationConfig
 from sunfish.config.model import ModelConfig
 from sunfish.config.process import ProcessConfig
-from sunfish.config.rules import did_you_mean
+from sunfish.config.rules import check_types, did_you_mean, shown
 from sunfish.config.training import TrainingConfig
 from sunfish.utils import UsageError
 
@@ -32,6 +32,7 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.model.prompt_length:
             for name in ("prompt_field", "prompt_template"):
                 if value := getattr(self.corpus, name):
@@ -78,16 +79,21 @@ class Config:
                 file that is wrong.
         """
         config, changed = Config(), {}
+        if not isinstance(groups, Mapping):
+            raise ValueError(
+                f"the stored configuration is {shown(groups)}, but it must be groups of settings"
+            )
         for group, values in groups.items():
             if group not in {f.name for f in fields(config)}:
-                raise ValueError(f"the configuration has no group {group!r}")
+                raise ValueError(f"the configuration has no group {shown(group)}")
+            if not isinstance(values, Mapping):
+                raise ValueError(f"the stored configuration is damaged: group {group} is {shown(values)}")
             known = {f.name for f in fields(getattr(config, group))}
             if unknown := set(values) - known:
                 raise ValueError(
-                    f"configuration group {group!r} has unknown fields: {', '.join(sorted(unknown))}"
+                    f"configuration group {group!r} has unknown fields: {', '.join(sorted(map(str, unknown)))}"
                 )
-            plain = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-            changed[group] = plain
+            changed[group] = values
         try:
             return Config(**{group: replace(getattr(config, group), **v) for group, v in changed.items()})
         except UsageError as why:

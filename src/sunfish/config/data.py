@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sunfish.config.rules import check_types
 from sunfish.utils import UsageError
 
 STORIES = "stories"  # the built-in corpus
@@ -33,6 +34,7 @@ class DataConfig:
     """Share of the documents held out for validation, chosen by a hash of the document."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 < self.validation_fraction < 1:
             raise UsageError(
                 f"validation_fraction is {self.validation_fraction}; give a share between 0 and 1, such as "

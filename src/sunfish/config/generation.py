@@ -6,11 +6,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sunfish.config.rules import check_types, shown
 from sunfish.utils import UsageError
 
 VERIFIED = "verified"  # speculative decoding: a loop of its own, not an unmasking policy
 # Of a verified round: the canvas drafts, the causal pass checks. verified:1 has both in one.
 DEFAULT_PASSES = 2
+MAX_STEPS = 100_000
+MIN_WEIGHT = 0.001  # of a further prompt, whose weight is relative to that of the first
 
 
 def check_guidance(scale: float, plausibility: float) -> None:
@@ -53,8 +56,11 @@ class GenerationConfig:
     """Further prompts with their weights; the first prompt's weight is 1 (--also TEXT WEIGHT, repeatable)."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.num_steps < 1:
             raise UsageError(f"num_steps is {self.num_steps}, but denoising needs at least 1 step")
+        if self.num_steps > MAX_STEPS:
+            raise UsageError(f"num_steps is {self.num_steps}, but a block takes at most {MAX_STEPS:,} steps")
         if self.block_length < 0:
             raise UsageError(f"block_length is {self.block_length}: give 1 or more, or 0 for the whole text")
         if self.is_verified and self.block_length == 0:
@@ -80,10 +86,11 @@ class GenerationConfig:
                 "where it would not lead away from it; give a scale above 1"
             )
         for text, weight in self.composed_prompts:
-            if not 0 < weight < math.inf:
+            if not MIN_WEIGHT <= weight <= 1 / MIN_WEIGHT:
                 raise UsageError(
-                    f"the weight of the further prompt {text[:40]!r} is {weight}: give more than 0; what the text shall "
-                    "avoid is a negative prompt"
+                    f"the weight of the further prompt {shown(text)} is {weight}: give {MIN_WEIGHT:g} to "
+                    f"{1 / MIN_WEIGHT:g}, 1 for as much as the first prompt; what the text shall avoid is a negative "
+                    "prompt"
                 )
 
     @property

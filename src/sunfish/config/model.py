@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sunfish.config.rules import check_at_least
+from sunfish.config.rules import check_at_least, check_types
 from sunfish.utils import UsageError
+
+# Beyond any network that one device trains, and within what can be counted without overflow.
+MAX_LAYERS, MAX_SIZE, MAX_MLP_RATIO = 1024, 2**24, 64
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,14 @@ class ModelConfig:
     with it."""
 
     def __post_init__(self) -> None:
-        check_at_least(self, 1, "vocab_size", "n_layer", "n_head", "n_embd", "n_prompt_layer")
-        if not 0 < self.mlp_ratio < math.inf:
-            raise UsageError(f"mlp_ratio is {self.mlp_ratio}, but it must be above 0; 2.67 is usual")
+        check_types(self)
+        check_at_least(self, 1, "n_layer", "n_prompt_layer", "n_head", most=MAX_LAYERS)
+        check_at_least(self, 1, "vocab_size", "n_embd", most=MAX_SIZE)
+        check_at_least(self, -math.inf, "context_length", "prompt_length", most=MAX_SIZE)
+        if not 0 < self.mlp_ratio <= MAX_MLP_RATIO:
+            raise UsageError(
+                f"mlp_ratio is {self.mlp_ratio}, but it must be above 0, up to {MAX_MLP_RATIO}; 2.67 is usual"
+            )
         if self.prompt_length < 0:
             raise UsageError(
                 f"prompt_length is {self.prompt_length}; give the most tokens a prompt can have, or 0 for a "

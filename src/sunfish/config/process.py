@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sunfish.config.rules import check_types
 from sunfish.utils import UsageError
 
 
@@ -19,6 +20,7 @@ class ProcessConfig:
     """Share of random tokens in the noise of the process mixed; the rest are masks."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not 0 < self.uniform_share <= 1:
             raise UsageError(
                 f"uniform_share is {self.uniform_share}: give a share above 0, up to 1; without any random "

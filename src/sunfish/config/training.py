@@ -5,13 +5,15 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 
-from sunfish.config.rules import check_at_least, check_share
+from sunfish.config.rules import check_at_least, check_share, check_types
 from sunfish.utils import UsageError
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 LONGEST_NAME = 255  # bytes of a file name on nearly every disk
 PRECISIONS = ("auto", "float32", "bfloat16")
 ON_NAN = ("stop", "rollback")
+# Beyond what any run means, and within what PyTorch takes.
+MAX_THREADS, MAX_BATCH_SIZE, MAX_RATE = 4096, 2**20, 1000
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,14 @@ class TrainingConfig:
     CPU."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         self._check_name()
-        check_at_least(self, 0, "seed", "max_steps", "max_minutes", "save_minutes", "warmup_steps", "threads")
-        check_at_least(self, 0, "learning_rate", "matrix_learning_rate", "weight_decay", "gradient_clip")
-        check_at_least(self, 1, "batch_size", "log_every", "eval_every", "eval_texts")
+        check_at_least(self, 0, "seed", "max_steps", "max_minutes", "save_minutes", "warmup_steps")
+        check_at_least(self, 0, "threads", most=MAX_THREADS)
+        check_at_least(self, 0, "learning_rate", "matrix_learning_rate", "weight_decay", most=MAX_RATE)
+        check_at_least(self, 0, "gradient_clip")
+        check_at_least(self, 1, "log_every", "eval_every", "eval_texts")
+        check_at_least(self, 1, "batch_size", most=MAX_BATCH_SIZE)
         check_share(self, "prompt_dropout", "next_token_weight", "ema_decay", "decay_fraction")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout is {self.dropout}: give a share from 0 up to below 1, such as 0.1")

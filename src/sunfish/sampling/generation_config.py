@@ -42,10 +42,7 @@ def read_generation_config(checkpoint: Path, which: str = BEST) -> GenerationCon
     try:
         content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
         missing = which != BEST and which not in content
-        fields = dict(content[BEST if missing else which])
-        if "composed_prompts" in fields:  # JSON has no tuples
-            fields["composed_prompts"] = tuple((text, weight) for text, weight in fields["composed_prompts"])
-        config = GenerationConfig(**fields)
+        config = GenerationConfig(**content[BEST if missing else which])
         if not config.is_verified:
             get_policy(config.sampler)
     except (KeyError, TypeError, ValueError, AttributeError) as why:
