@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+BELOW_ONE = 1 - 2**-53  # the largest float64 below 1
+
 
 def derive_seed(*parts: int | str) -> int:
     """A 63-bit seed from any parts, so that streams with different names never overlap by arithmetic accident."""
@@ -65,11 +67,30 @@ def sample_categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:
     By inversion of the cumulative distribution in float64: float32 Gumbel noise truncates the tails and so lowers the
     temperature without saying so (Zheng et al. 2024, "Masked diffusion models are secretly time-agnostic masked
     models").
+
+    Raises:
+        ValueError: There is nothing to draw from: NaN, or no probability at all. Every token of every sampler is drawn
+            here, and what comes before hands NaN on; so this is the one place that looks for it.
     """
     cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
-    threshold = uniform.double().unsqueeze(-1) * cumulative[..., -1:]
-    ids = torch.searchsorted(cumulative, threshold, right=True).clamp(max=probabilities.shape[-1] - 1)
-    return ids.squeeze(-1)
+    total = cumulative[..., -1:]
+    if not bool((total > 0).all()):
+        refuse_nan(total.masked_fill(total <= 0, torch.nan))
+    # Below 1, and so the threshold is below the total: the first id above it is one that has a probability.
+    threshold = uniform.double().clamp(max=BELOW_ONE).unsqueeze(-1) * total
+    return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
+
+
+def refuse_nan(numbers: Tensor) -> None:
+    """Raise ``ValueError`` where ``numbers [B, ...]``, computed from a network's output, hold NaN."""
+    wrong = numbers.isnan().nonzero().tolist()
+    if wrong:
+        row, *place = wrong[0]
+        where = f"text {row} of its batch" + (f", position {place[0]} of the pass" if len(place) > 1 else "")
+        raise ValueError(
+            f"the network returned NaN for {where}: the checkpoint is damaged, or its training diverged; use an earlier "
+            "checkpoint"
+        )
 
 
 def sample_logits(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,6 @@ from sunfish.commands.flags import print_json, user_path
 from sunfish.commands.parser import Parser
 from sunfish.commands.sampling_flags import (
     CHECKPOINT,
-    MOST_TEXTS,
     add_compile_flag,
     add_device_flags,
     load_pipeline,
@@ -19,6 +18,7 @@ from sunfish.commands.sampling_flags import (
 )
 from sunfish.config import Config, GenerationConfig
 from sunfish.config.data import STORIES
+from sunfish.config.generation import MAX_TEXTS
 from sunfish.config.rules import check_at_least
 from sunfish.utils import UsageError, log
 
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     from sunfish.sampling.generation_config import write_generation_config
 
-    check_at_least(arguments, 1, "texts", most=MOST_TEXTS)
+    check_at_least(arguments, 1, "texts", most=MAX_TEXTS)
     check_at_least(arguments, 0, "seed", "threads")
     configs = candidates(arguments.scales)
     prompts, is_stories = _prompts(arguments)

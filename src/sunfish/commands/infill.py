@@ -11,11 +11,11 @@ from sunfish.commands.flags import given_fields, user_path
 from sunfish.commands.parser import Parser
 from sunfish.commands.sampling_flags import (
     CHECKPOINT,
-    MOST_TEXTS,
     add_common_flags,
     open_pipeline,
     print_checkpoint_config,
 )
+from sunfish.config.generation import MAX_TEXTS
 from sunfish.config.rules import check_at_least
 from sunfish.text_files import read_stream
 from sunfish.utils import UsageError
@@ -69,7 +69,7 @@ def fill(arguments: argparse.Namespace, text: str, prompt: str) -> int:
     from sunfish.sampling.infilling import infill, parse
 
     check_at_least(arguments, 0, "seed")
-    check_at_least(arguments, 1, "num_samples", most=MOST_TEXTS)
+    check_at_least(arguments, 1, "num_samples", most=MAX_TEXTS)
     if "block_length" in given_fields(arguments):
         raise UsageError("gaps are filled in one block, the whole text; leave out block_length")
     parse(text)  # before the model is loaded

@@ -9,13 +9,13 @@ from sunfish.commands.flags import user_path
 from sunfish.commands.infill import fill
 from sunfish.commands.parser import Parser
 from sunfish.commands.sampling_flags import (
-    MOST_TEXTS,
     add_common_flags,
     add_compile_flag,
     open_pipeline,
     print_checkpoint_config,
     read_prompts,
 )
+from sunfish.config.generation import MAX_TEXTS
 from sunfish.config.rules import check_at_least
 from sunfish.utils import UsageError, log
 
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.text is not None:
         raise UsageError("--text belongs to --mode infill; a prompt is given with --prompt")
     check_at_least(arguments, 0, "seed")
-    check_at_least(arguments, 1, "num_samples", "best_of", most=MOST_TEXTS)
+    check_at_least(arguments, 1, "num_samples", "best_of", most=MAX_TEXTS)
     prompts = prompts_of(arguments)
     rows = [prompt for prompt in prompts for _ in range(arguments.num_samples)]
     if arguments.watch and len(rows) * arguments.best_of != 1:

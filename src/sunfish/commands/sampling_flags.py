@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sunfish.sampling.pipeline import Pipeline
 
 CHECKPOINT = "checkpoints/last.ckpt"
-MOST_TEXTS = 1_000_000  # of one call
 STEPPED = "leftmost"  # stands for the default sampler of the checkpoint's process until that is loaded
 
 

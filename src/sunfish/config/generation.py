@@ -13,6 +13,7 @@ VERIFIED = "verified"  # speculative decoding: a loop of its own, not an unmaski
 # Of a verified round: the canvas drafts, the causal pass checks. verified:1 has both in one.
 DEFAULT_PASSES = 2
 MAX_STEPS = 100_000
+MAX_TEXTS = 100_000  # of one prompt, in one call
 MIN_WEIGHT = 0.001  # of a further prompt, whose weight is relative to that of the first
 
 

@@ -102,7 +102,7 @@ def check_number(name: str, value: float, least: float, most: float = math.inf) 
         raise UsageError(f"{name} is {shown(value)}, but it must be at most {most:,}")
 
 
-def whole_number(name: str, value: Any, least: int, most: int = MAX_INT) -> int:
+def whole_number(name: str, value: Any, least: float, most: int = MAX_INT) -> int:
     """The argument ``name`` of a call as a Python number.
 
     Raises:

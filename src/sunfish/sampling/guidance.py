@@ -13,6 +13,8 @@ from sunfish.model.denoiser import Denoiser, DenoiserWrapper
 from sunfish.types import Condition
 from sunfish.utils import UsageError
 
+MAX_DIRECT_SCALE = 10_000.0  # above it float32 is too coarse, and in the end too small
+LOWEST = -1e30  # stands for a logit of minus infinity
 MAX_DISTILLED_SCALE = 4.0  # scales from 0 to this are taught to a network that takes the scale in
 
 
@@ -36,14 +38,23 @@ def classifier_free_guidance(
         plausibility: Above scale 1, drop tokens below this share of the likeliest one's conditional probability.
 
     Returns:
-        [..., V] log-probabilities.
+        [..., V] log-probabilities; NaN where either side holds NaN or positive infinity.
     """
-    guided = torch.lerp(unconditional, conditional, scale)
     if plausibility and scale > 1:
         floor = conditional.amax(dim=-1, keepdim=True) + math.log(plausibility)
     else:
         floor = conditional.new_tensor(torch.finfo(conditional.dtype).min)  # what can't be written stays so
-    return torch.log_softmax(torch.where(conditional >= floor, guided, -torch.inf), dim=-1)
+    dropped = conditional < floor  # NaN is not: nothing may hide it
+    likeliest = unconditional.amax(dim=-1, keepdim=True)
+    # Without a lowest logit, what this side rules out would have an infinite difference. NaN makes all of it NaN.
+    unconditional = torch.maximum(unconditional, likeliest - likeliest + LOWEST)
+    if scale <= MAX_DIRECT_SCALE:
+        guided = torch.lerp(unconditional, conditional, scale)
+        return torch.log_softmax(torch.where(dropped, -torch.inf, guided), dim=-1)
+    # (u + scale (c - u)) / scale, less its maximum; the scale comes last and cannot overflow.
+    favored = conditional.double() - unconditional + unconditional.double() / scale
+    favored = favored.masked_fill(dropped, -torch.inf)
+    return torch.log_softmax(scale * (favored - favored.amax(dim=-1, keepdim=True)), dim=-1)
 
 
 class ClassifierFreeGuidance(DenoiserWrapper):

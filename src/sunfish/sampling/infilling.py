@@ -9,9 +9,12 @@ from typing import NamedTuple
 import torch
 
 from sunfish.config import GenerationConfig
+from sunfish.config.generation import MAX_TEXTS
+from sunfish.config.rules import whole_number
 from sunfish.rng import RowGenerators
 from sunfish.sampling.block_diffusion import block_diffusion
 from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.prompts import check_text, encode_text
 from sunfish.utils import UsageError
 
 GAP = re.compile(r"\[MASK(?::([^\]]*))?\]")
@@ -78,6 +81,7 @@ def infill(
 
     Raises:
         UsageError: The text has no gap or is longer than the context, or the sampler is ``verified``.
+        ValueError: The network returned NaN.
     """
     config = config or GenerationConfig(sampler=pipeline.process.default_sampler)
     if config.is_verified:
@@ -85,9 +89,10 @@ def infill(
             f"sampler is {config.sampler!r}, which writes from left to right and cannot fill a gap; use leftmost or "
             "another"
         )
-    gaps = parse(text)
+    check_text("text", text)
+    gaps, seed = parse(text), whole_number("seed", seed, 0)
     results = []
-    for number in range(num_samples):
+    for number in range(whole_number("num_samples", num_samples, 1, MAX_TEXTS)):
         chosen = [span[(len(span) - 1) // 2] for span in gaps.lengths]
         best: _Filled | None = None
         for place, span in enumerate(gaps.lengths):
@@ -125,7 +130,7 @@ def _encode(pipeline: Pipeline, pieces: list[str], lengths: list[int]) -> _Row:
     row = _Row([end], [False], [])
     for i, piece in enumerate(pieces):
         # Tokens carry their leading space, so the space before a gap belongs to the gap's first token.
-        known = tokenizer.encode(piece.removesuffix(" ") if i < len(lengths) else piece)
+        known = encode_text(tokenizer, piece.removesuffix(" ") if i < len(lengths) else piece, "the text")
         row.ids.extend(known)
         row.free.extend([False] * len(known))
         if i < len(lengths):

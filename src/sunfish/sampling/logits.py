@@ -9,6 +9,8 @@ from torch import Tensor
 
 from sunfish.model.denoiser import Denoiser, DenoiserWrapper
 
+MIN_TEMPERATURE = 0.001  # below it, and above its inverse, float32 may not hold the quotients
+
 
 class VocabularyMask(DenoiserWrapper):
     """A denoiser whose logits ``[B, N, size]`` end where its tokenizer ends; ``banned_ids`` have no probability.
@@ -43,11 +45,15 @@ def warp_logits(logits: Tensor, temperature: float, top_p: float = 1.0) -> Tenso
         top_p: In (0, 1]; 1 keeps every token.
 
     Returns:
-        [..., V].
+        [..., V], at least float32; NaN where the logits hold NaN or positive infinity.
     """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if temperature == 0:
         best = logits.argmax(dim=-1, keepdim=True)
-        return torch.full_like(logits, -torch.inf).scatter_(-1, best, 0.0)
+        value = logits.gather(-1, best)
+        return torch.full_like(logits, -torch.inf).scatter_(-1, best, value - value)  # 0, or NaN
+    if not MIN_TEMPERATURE <= temperature <= 1 / MIN_TEMPERATURE:
+        logits = (logits - logits.amax(dim=-1, keepdim=True)).double()
     if temperature != 1:
         logits = logits / temperature
     if top_p < 1:

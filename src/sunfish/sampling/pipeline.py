@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,16 +14,19 @@ from torch import Tensor
 
 from sunfish.checkpoint.folder import load_checkpoint
 from sunfish.config import GenerationConfig
+from sunfish.config.generation import MAX_TEXTS
+from sunfish.config.rules import shown, whole_number
 from sunfish.hardware.device import PRECISIONS
 from sunfish.model.compiled import CompiledDenoiser
 from sunfish.model.denoiser import Denoiser
 from sunfish.model.kernels.int8 import MIN_INT8_NUMEL, MIN_INT8_NUMEL_COMPILED, quantize_int8
 from sunfish.model.transformer import Transformer
-from sunfish.rng import RowGenerators
+from sunfish.rng import RowGenerators, refuse_nan
 from sunfish.sampling.block_diffusion import Snapshot, block_diffusion
 from sunfish.sampling.generation_config import read_generation_config
 from sunfish.sampling.guidance import ClassifierFreeGuidance, DistilledGuidance
 from sunfish.sampling.logits import VocabularyMask
+from sunfish.sampling.prompts import check_text, check_weights, checked_prompts, encode_prompt
 from sunfish.sampling.sliding_window import sliding_window
 from sunfish.sampling.speculative import speculative_decoding
 from sunfish.tokenizers.base import TextTokenizer
@@ -65,7 +69,11 @@ class Pipeline:
             generation_config: How it writes where a call does not say otherwise.
             compile: See :meth:`from_checkpoint`.
             min_int8_numel: Quantize matrices of at least this many weights to int8, in place; None: none.
+
+        Raises:
+            ValueError: A weight is NaN or infinite.
         """
+        check_weights(model)
         if min_int8_numel is not None:
             model = quantize_int8(model, min_int8_numel)
         self.model = model
@@ -119,22 +127,15 @@ class Pipeline:
         return self.model.token_embedding.device
 
     @torch.no_grad()
-    def encode(self, prompts: Sequence[str]) -> Condition:
+    def encode(self, prompts: Iterable[str]) -> Condition:
         """The condition of ``prompts``; an empty prompt is the null prompt, as dropped ones are in training.
 
         Raises:
-            UsageError: A prompt is longer than the model's ``prompt_length``.
+            UsageError: A prompt is no text, or is longer than the model's ``prompt_length``.
         """
-        rows = [self.prompt_tokenizer.encode(prompt) for prompt in prompts]
         limit = self.model.config.prompt_length
-        for prompt, row in zip(prompts, rows, strict=True):
-            if len(row) > limit:
-                room = f"has room for {limit}; shorten it"
-                reason = room if limit else "was trained without prompts; leave it out"
-                raise UsageError(
-                    f"the prompt {prompt[:40]!r}… has {len(row)} tokens, but this model {reason}"
-                )
-        width = max(1, *(len(row) for row in rows))
+        rows = [encode_prompt(self.prompt_tokenizer, prompt, limit) for prompt in checked_prompts(prompts)]
+        width = max([1, *(len(row) for row in rows)])
         ids = torch.zeros((len(rows), width), dtype=torch.long)
         mask = torch.zeros(len(rows), width, dtype=torch.bool)
         for i, row in enumerate(rows):
@@ -154,6 +155,9 @@ class Pipeline:
             UsageError: This checkpoint's distilled guidance does not have the scale or plausibility.
         """
         masked, scale = VocabularyMask(self.denoiser, self.tokenizer.size, banned_ids), config.guidance_scale
+        check_text("negative_prompt", config.negative_prompt)
+        for text, _ in config.composed_prompts:
+            check_text(f"the further prompt {shown(text)}", text)
         distilled = self.model.guidance_embedding is not None and scale not in (0, 1)
         if distilled and not config.negative_prompt and not config.composed_prompts:
             if config.plausibility != GenerationConfig.plausibility:
@@ -170,7 +174,7 @@ class Pipeline:
     @torch.no_grad()
     def generate(
         self,
-        prompts: Sequence[str],
+        prompts: Iterable[str],
         config: GenerationConfig | None = None,
         *,
         seq_len: int | None = None,
@@ -191,10 +195,16 @@ class Pipeline:
                 its prompt best by :meth:`prompt_pmi`.
 
         Raises:
-            UsageError: An argument is out of range.
+            UsageError: An argument is of another type or out of range.
+            ValueError: The network returned NaN.
         """
-        if best_of < 1:
-            raise UsageError(f"best_of is {best_of}, but at least 1 text has to be drafted")
+        prompts, config, seed = (
+            checked_prompts(prompts),
+            self._settings(config),
+            whole_number("seed", seed, 0),
+        )
+        batch_size = whole_number("batch_size", batch_size, 1)
+        best_of = whole_number("best_of", best_of, 1, MAX_TEXTS)
         length = self._length(seq_len, best_of)
         if best_of > 1:
             if not all(prompts):
@@ -203,7 +213,6 @@ class Pipeline:
             drafts = self.generate(repeated, config, seq_len=seq_len, seed=seed, batch_size=batch_size)
             groups = [drafts[i : i + best_of] for i in range(0, len(drafts), best_of)]
             return [max(group, key=lambda text: (text.finished, self.prompt_pmi(text))) for group in groups]
-        config = config or self.generation_config
         texts: list[Generated] = []
         for first in range(0, len(prompts), batch_size):
             batch = prompts[first : first + batch_size]
@@ -225,7 +234,7 @@ class Pipeline:
 
         The last one is what :meth:`generate` returns for the same arguments.
         """
-        config, rng = config or self.generation_config, RowGenerators.for_rows(seed, 0, 1)
+        config, rng = self._settings(config), RowGenerators.for_rows(whole_number("seed", seed, 0), 0, 1)
         states = self._snapshots([prompt], self._length(seq_len), config, rng)
         written: list[int] = []
         shown = None
@@ -280,6 +289,7 @@ class Pipeline:
         """log p of each row of ``ids [B, N]`` after its start mark, ``[B]`` nats, exact, as an autoregressive model."""
         logits, _ = VocabularyMask(self.model, self.tokenizer.size).prefill(ids[:, :-1], condition)
         chosen = torch.log_softmax(logits.float(), dim=-1).gather(-1, ids[:, 1:, None])
+        refuse_nan(chosen.squeeze(-1))
         return chosen.sum(dim=(1, 2))
 
     def decode(self, ids: list[int], prompt: str, mask: str = "") -> Generated:
@@ -310,9 +320,17 @@ class Pipeline:
         start = torch.full((len(prompts), 1), end, device=self.device)
         return sliding_window(write, start, length, self.model.config.context_length, rng, end)
 
+    def _settings(self, config: GenerationConfig | None) -> GenerationConfig:
+        """Those of a call, else those of the checkpoint."""
+        if config is not None and not isinstance(config, GenerationConfig):
+            raise UsageError(
+                f"config is {shown(config)}; give a GenerationConfig, or None for the checkpoint's own"
+            )
+        return config or self.generation_config
+
     def _length(self, seq_len: int | None, best_of: int = 1) -> int:
         limit = self.model.config.context_length
-        length = limit if seq_len is None else seq_len
+        length = limit if seq_len is None else whole_number("seq_len", seq_len, -math.inf)
         if length < 2:
             raise UsageError(
                 f"seq_len is {length}, but a text has at least 2 positions, its start mark included"
