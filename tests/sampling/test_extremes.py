@@ -204,7 +204,7 @@ def test_no_sampler_draws_from_nan(name: str, sampler: str, scale: float) -> Non
             free = torch.arange(16).expand(3, 16) > 0
             states = block_diffusion(guided, process, condition, ids, free, rng, config)
         with pytest.raises(
-            ValueError, match="the network returned NaN for text .*; use an earlier checkpoint"
+            ValueError, match=r"the network returned NaN for text .*; use an earlier checkpoint"
         ):
             list(states)
 

@@ -14,7 +14,7 @@ from sunfish.config.rules import whole_number
 from sunfish.rng import RowGenerators
 from sunfish.sampling.block_diffusion import block_diffusion
 from sunfish.sampling.pipeline import Generated, Pipeline
-from sunfish.sampling.prompts import check_text, encode_text
+from sunfish.sampling.prompts import MAX_CHARACTERS, check_text, encode_text
 from sunfish.utils import UsageError
 
 GAP = re.compile(r"\[MASK(?::([^\]]*))?\]")
@@ -90,6 +90,11 @@ def infill(
             "another"
         )
     check_text("text", text)
+    limit = pipeline.model.config.context_length
+    if len(text) > limit * MAX_CHARACTERS:
+        raise UsageError(
+            f"the text has {len(text):,} characters, but this model has a context of {limit} tokens; shorten it"
+        )
     gaps, seed = parse(text), whole_number("seed", seed, 0)
     results = []
     for number in range(whole_number("num_samples", num_samples, 1, MAX_TEXTS)):

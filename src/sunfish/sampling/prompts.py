@@ -10,7 +10,7 @@ from sunfish.config.rules import shown
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.utils import UsageError
 
-MAX_CHARACTERS = 1000  # of a token; a prompt of more than this for each of its places is not even encoded
+MAX_CHARACTERS = 1000  # of a token; a text of more than this for each of its places is not even encoded
 
 
 def checked_prompts(prompts: Iterable[str]) -> list[str]:
