@@ -164,7 +164,7 @@ def test_nan_goes_through_all_that_is_done_to_logits(temperature: float, wrong: 
 
 
 class Poisoned(DenoiserWrapper):
-    """A network whose logits of one token hold ``wrong`` in the last row, from the pass ``first`` on."""
+    """A network whose logits of one token hold ``wrong``, from the pass ``first`` on."""
 
     def __init__(self, denoiser: Denoiser, wrong: float, first: int) -> None:
         super().__init__(denoiser)
@@ -174,7 +174,7 @@ class Poisoned(DenoiserWrapper):
         self.passes += 1
         if self.passes > self.first:
             logits = logits.clone()
-            logits[-1, ..., 5] = self.wrong
+            logits[..., 5] = self.wrong
         return logits
 
 

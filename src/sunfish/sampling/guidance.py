@@ -38,16 +38,16 @@ def classifier_free_guidance(
         plausibility: Above scale 1, drop tokens below this share of the likeliest one's conditional probability.
 
     Returns:
-        [..., V] log-probabilities; NaN where either side holds NaN or positive infinity.
+        [..., V] log-probabilities; NaN where a token that is not dropped has NaN, or positive infinity given the prompt.
     """
     if plausibility and scale > 1:
         floor = conditional.amax(dim=-1, keepdim=True) + math.log(plausibility)
     else:
         floor = conditional.new_tensor(torch.finfo(conditional.dtype).min)  # what can't be written stays so
     dropped = conditional < floor  # NaN is not: nothing may hide it
-    likeliest = unconditional.amax(dim=-1, keepdim=True)
-    # Without a lowest logit, what this side rules out would have an infinite difference. NaN makes all of it NaN.
-    unconditional = torch.maximum(unconditional, likeliest - likeliest + LOWEST)
+    unconditional = unconditional.clamp(
+        min=LOWEST
+    )  # else what this side rules out has an infinite difference
     if scale <= MAX_DIRECT_SCALE:
         guided = torch.lerp(unconditional, conditional, scale)
         return torch.log_softmax(torch.where(dropped, -torch.inf, guided), dim=-1)

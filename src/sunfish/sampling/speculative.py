@@ -22,6 +22,7 @@ from sunfish.types import Condition, Process, Start, State
 
 # Times that a draft is given its own likeliest tokens (docs/experiments/2026-11-draft-by-jacobi-iteration.md).
 JACOBI_ITERATIONS = 2
+TINY = 1e-30  # below what float64 can add to any probability
 
 
 @torch.inference_mode()
@@ -210,12 +211,12 @@ def speculative_accept(
     if draft_probabilities is not None:
         p = target[:, :count].gather(-1, draft_ids[..., None]).squeeze(-1)
         q = lenience * draft_probabilities.gather(-1, draft_ids[..., None]).squeeze(-1)
-        rejected = ~(rng.uniform(rows, count, device=draft_ids.device) * q < p)  # NaN is not accepted
-        accepted = torch.where(rejected.any(1), rejected.int().argmax(1), count)
+        kept = rng.uniform(rows, count, device=draft_ids.device) * q < p  # never where p is NaN
+        accepted = torch.where(kept.all(1), count, kept.int().argmin(1))
         row, place = torch.arange(rows, device=draft_ids.device), accepted.clamp(max=count - 1)
         whole = target[row, place]
         residual = (whole - lenience * draft_probabilities[row, place]).clamp(min=0)
-        residual = torch.where(residual.any(-1, keepdim=True), residual, whole)  # p = q but for rounding
+        residual = residual.add(whole, alpha=TINY)  # all there is where p = q but for rounding
         last = torch.where((accepted < count)[:, None], residual, last)
     token = sample_categorical(last, rng.uniform(rows, device=draft_ids.device))[:, None]
     return torch.cat([draft_ids, token], dim=1).scatter(1, accepted[:, None], token), accepted + 1
