@@ -62,7 +62,7 @@ WRONG = [
     *(("data --checkpoints x", "--checkpoints"), ("data --show x", "--show is 'x'")),
     *(("bench sample --scales", "FLOAT"), ("bench sample --scales x", "--scales is 'x'")),
     *(("sizes --quick --measure", "--measure"), ("sizes --quick=yes", "takes no value")),
-    *(("sample --num-samples 1000000001", "at most 1,000,000"), ("sample --best-of 1000000001", "at most")),
+    *(("sample --num-samples 1000000001", "at most 100,000"), ("sample --best-of 1000000001", "at most")),
     *(
         ("bench sample --texts 1000000001", "at most"),
         ("infill --text [MASK] --num-samples 1000001", "at most"),

@@ -41,7 +41,15 @@ VALUES: dict[str, Any] = {
         "minus zero": -0.0,
     },
     **{"huge": 1e300, "tiny": 5e-324, "huge int": 10**30, "huge negative": -(10**30), "long int": 10**5000},
-    **{"true": True, "float for int": 3.0, "half": 0.5, "word": "x", "empty": "", "number in quotes": "3"},
+    **{
+        "true": True,
+        "float for int": 3.0,
+        "half": 0.5,
+        "word": "x",
+        "long word": "x" * 9999,
+        "empty": "",
+        "number in quotes": "3",
+    },
     **{"None": None, "list": [1], "nested list": [[1]], "empty list": [], "dict": {"a": 1}, "bytes": b"3"},
     **{
         "nan in a list": [NAN],

@@ -9,6 +9,7 @@ from sunfish.config.data import STORIES, DataConfig
 from sunfish.config.generation import GenerationConfig
 from sunfish.config.model import ModelConfig
 from sunfish.config.process import ProcessConfig
+from sunfish.config.rules import shown
 from sunfish.config.training import TrainingConfig
 from sunfish.utils import UsageError
 
@@ -95,6 +96,6 @@ def _refuse(rules: tuple[Rule, ...], config: object, given: dict[str, Any]) -> N
         for name in rule.fields:
             if name in given and rule.applies(config):
                 raise UsageError(
-                    f"{name} is {given[name]!r}, which has no effect where {rule.reason.format(config)}; "
+                    f"{name} is {shown(given[name])}, which has no effect where {rule.reason.format(config)}; "
                     "leave it out"
                 )

@@ -83,7 +83,7 @@ class GenerationConfig:
         check_guidance(self.guidance_scale, self.plausibility)
         if self.negative_prompt and self.guidance_scale <= 1:
             raise UsageError(
-                f"negative_prompt is {self.negative_prompt[:40]!r}, but guidance_scale is {self.guidance_scale:g}, "
+                f"negative_prompt is {shown(self.negative_prompt)}, but guidance_scale is {self.guidance_scale:g}, "
                 "where it would not lead away from it; give a scale above 1"
             )
         for text, weight in self.composed_prompts:
@@ -107,7 +107,7 @@ class GenerationConfig:
             return 0
         if colon and number not in ("1", "2"):
             raise UsageError(
-                f"sampler is {self.sampler!r}: give {VERIFIED}:1, one pass a round, or {VERIFIED}:2, the usual two"
+                f"sampler is {shown(self.sampler)}: give {VERIFIED}:1, one pass a round, or {VERIFIED}:2, the usual two"
             )
         return int(number) if colon else DEFAULT_PASSES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sunfish.config.rules import check_at_least, check_types
+from sunfish.config.rules import check_at_least, check_types, shown
 from sunfish.utils import UsageError
 
 # Beyond any network that one device trains, and within what can be counted without overflow.
@@ -69,12 +69,12 @@ class ModelConfig:
             return
         if not self.prompt_encoder.startswith("hf:"):
             raise UsageError(
-                f"prompt_encoder is {self.prompt_encoder!r}: use 'learned' (offline) or 'hf:NAME', "
+                f"prompt_encoder is {shown(self.prompt_encoder)}: use 'learned' (offline) or 'hf:NAME', "
                 "for example hf:gpt2"
             )
         if not self.prompt_length:
             raise UsageError(
-                f"prompt_encoder is {self.prompt_encoder!r}, but prompt_length is 0, a model without "
+                f"prompt_encoder is {shown(self.prompt_encoder)}, but prompt_length is 0, a model without "
                 "prompts; give one of the two"
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sunfish.config import Config
-from sunfish.config.rules import did_you_mean
+from sunfish.config.rules import did_you_mean, shown
 from sunfish.utils import UsageError
 
 # What differs from the defaults of the classes in sunfish.config, which are micro's.
@@ -72,5 +72,5 @@ def preset(name: str, /, **values: Any) -> Config:
     """
     if name not in _PRESETS:
         near = did_you_mean(name, PRESETS)
-        raise UsageError(f"config is {name!r}; the presets are: {', '.join(PRESETS)}{near}")
+        raise UsageError(f"config is {shown(name)}; the presets are: {', '.join(PRESETS)}{near}")
     return Config().with_fields(name=name, **_PRESETS[name]).with_fields(**values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 
-from sunfish.config.rules import check_at_least, check_share, check_types
+from sunfish.config.rules import check_at_least, check_share, check_types, shown
 from sunfish.utils import UsageError
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
@@ -111,14 +111,14 @@ class TrainingConfig:
             raise UsageError("prompt_dropout is 1, but guidance cannot be learned without prompts")
         if not self.block_lengths or min(self.block_lengths) < 0:
             raise UsageError(
-                f"block_lengths is {self.block_lengths}: give lengths of at least 1, or 0 for the whole text"
+                f"block_lengths is {shown(self.block_lengths)}: give lengths of at least 1, or 0 for the whole text"
             )
         if unknown := sorted(set(self.trackers) - set(TRACKERS)):
-            raise UsageError(f"trackers has {unknown}; the trackers are: {', '.join(TRACKERS)}")
+            raise UsageError(f"trackers has {shown(unknown)}; the trackers are: {', '.join(TRACKERS)}")
         if self.on_nan not in ON_NAN:
-            raise UsageError(f"on_nan is {self.on_nan!r}: use {' or '.join(ON_NAN)}")
+            raise UsageError(f"on_nan is {shown(self.on_nan)}: use {' or '.join(ON_NAN)}")
         if self.precision not in PRECISIONS:
-            raise UsageError(f"precision is {self.precision!r}: use {', '.join(PRECISIONS)}")
+            raise UsageError(f"precision is {shown(self.precision)}: use {', '.join(PRECISIONS)}")
 
     def _check_name(self) -> None:
         """The name is a folder inside ``checkpoints``, next to the links ``last.ckpt`` and ``best.ckpt``."""
@@ -129,7 +129,7 @@ class TrainingConfig:
         invisible = any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)
         if not name or name != name.strip() or separated or reserved or invisible:
             raise UsageError(
-                f"name is {name!r:.80}, but it names a folder inside {self.checkpoints}: give a plain name "
+                f"name is {shown(name)}, but it names a folder inside {self.checkpoints}: give a plain name "
                 "such as 'tales', and the place of the checkpoints with --checkpoints"
             )
         if (size := len(name.encode())) > LONGEST_NAME:

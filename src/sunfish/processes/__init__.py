@@ -8,7 +8,7 @@ import pkgutil
 from collections.abc import Callable
 
 from sunfish.config import ProcessConfig
-from sunfish.config.rules import did_you_mean
+from sunfish.config.rules import did_you_mean, shown
 from sunfish.types import Process
 from sunfish.utils import UsageError
 
@@ -48,5 +48,7 @@ def build_process(config: ProcessConfig, vocab_size: int) -> Process:
     builders = process_builders()
     if config.process not in builders:
         near = did_you_mean(config.process, builders)
-        raise UsageError(f"process is {config.process!r}; the processes are: {', '.join(builders)}{near}")
+        raise UsageError(
+            f"process is {shown(config.process)}; the processes are: {', '.join(builders)}{near}"
+        )
     return builders[config.process](config, vocab_size)

@@ -13,7 +13,7 @@ import math
 import pkgutil
 
 from sunfish.config.generation import VERIFIED
-from sunfish.config.rules import did_you_mean
+from sunfish.config.rules import did_you_mean, shown
 from sunfish.sampling.unmasking.base import PolicyFamily
 from sunfish.types import Process, UnmaskingPolicy
 from sunfish.utils import UsageError
@@ -53,23 +53,25 @@ def get_policy(sampler: str, process: Process | None = None) -> UnmaskingPolicy:
     families, (name, colon, text) = policy_families(), sampler.partition(":")
     if name not in families:
         near = did_you_mean(name, (*families, VERIFIED))
-        raise UsageError(f"sampler is {sampler!r}; the samplers are: {', '.join(families)}, {VERIFIED}{near}")
+        raise UsageError(
+            f"sampler is {shown(sampler)}; the samplers are: {', '.join(families)}, {VERIFIED}{near}"
+        )
     if process is not None and name not in (usable := policies_for(process)):
         raise UsageError(
-            f"sampler is {sampler!r}, but the samplers of this model's process are: {', '.join(usable)}, {VERIFIED}"
+            f"sampler is {shown(sampler)}, but the samplers of this model's process are: {', '.join(usable)}, {VERIFIED}"
         )
     family = families[name]
     if not colon:
         return family.build(family.default or 0.0)
     if family.default is None:
-        raise UsageError(f"sampler is {sampler!r}, but {name} takes no number")
+        raise UsageError(f"sampler is {shown(sampler)}, but {name} takes no number")
     try:
         number = float(text)
     except ValueError:
         number = math.nan
     if not 0 <= number <= family.highest:
         raise UsageError(
-            f"sampler is {sampler!r}: give {name} a number from 0 to {family.highest:g}, "
+            f"sampler is {shown(sampler)}: give {name} a number from 0 to {family.highest:g}, "
             f"such as {name}:{family.default:g}"
         )
     return family.build(number)
