@@ -75,8 +75,9 @@ def test_characters_has_one_id_a_character_and_refuses_others() -> None:
     assert len(tokenizer.encode("cab\n日 ")) == 6
     with pytest.raises(ValueError, match=r"'x' \(U\+0078\) at position 2.*bpe or bytes"):
         tokenizer.encode("abx")
-    # The most frequent ones stay.
-    assert build_tokenizer("characters", 3, ["aaabbc"]).decode([1, 2]) == "ab"
+    assert build_tokenizer("characters", 4, ["aaabbc"]).decode([1, 2, 3]) == "abc"
+    with pytest.raises(UsageError, match=r"vocab_size is 3, .*3 different characters; give --vocab_size 4,"):
+        build_tokenizer("characters", 3, ["aaabbc"])
     with pytest.raises(ValueError, match="no characters"):
         build_tokenizer("characters", 3, [])
 

@@ -11,12 +11,21 @@ from types import ModuleType
 from sunfish.tokenizers.base import END_OF_TEXT, TextTokenizer
 from sunfish.utils import UsageError
 
-__all__ = ["END_OF_TEXT", "TextTokenizer", "build_tokenizer", "tokenizer_kinds", "whole_corpus"]
+NO_KINDS = ("base", "native", "pretrained")  # files of this folder that are no kind of their own
+
+__all__ = [
+    "END_OF_TEXT",
+    "TextTokenizer",
+    "build_tokenizer",
+    "check_tokenizer",
+    "tokenizer_kinds",
+    "whole_corpus",
+]
 
 
 def tokenizer_kinds() -> list[str]:
     """The names that ``--tokenizer`` takes besides a path: the files of this folder."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in ("base", "pretrained"))
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in NO_KINDS)
 
 
 def build_tokenizer(kind: str, vocab_size: int, texts: Iterable[str]) -> TextTokenizer:
@@ -36,6 +45,22 @@ def build_tokenizer(kind: str, vocab_size: int, texts: Iterable[str]) -> TextTok
     """
     tokenizer: TextTokenizer = _module(kind).build(kind, vocab_size, texts)
     return tokenizer
+
+
+def check_tokenizer(kind: str, vocab_size: int) -> None:
+    """Refuse what :func:`build_tokenizer` would refuse, as far as that can be known without a text.
+
+    Args:
+        kind: A name, or the path of a published vocabulary.
+        vocab_size: Ids at most.
+
+    Raises:
+        UsageError: ``kind`` is neither a name nor a path that exists, or ``vocab_size`` is too small for it.
+        ValueError: A vocabulary at a path cannot be read.
+    """
+    module = _module(kind)
+    if hasattr(module, "check"):
+        module.check(kind, vocab_size)
 
 
 def whole_corpus(kind: str) -> bool:

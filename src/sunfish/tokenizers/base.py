@@ -6,18 +6,27 @@ Whatever its kind (byte-level BPE, bytes, characters, a published vocabulary), a
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
-from tokenizers import Encoding, decoders, models, pre_tokenizers
+from tokenizers import Encoding, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Engine
 
+from sunfish.tokenizers.native import NativeError, guarded, interruptible
 from sunfish.utils import UsageError
 
 END_OF_TEXT = "<|endoftext|>"
 # The end marks of published vocabularies, the first that a vocabulary has counts.
 KNOWN_END_MARKS = (END_OF_TEXT, "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>", "[SEP]")
 BYTE_VOCAB_SIZE = 257  # the 256 bytes and the end mark
+LONG_TEXT = 100_000  # characters; encoding more takes long enough to be interrupted
+# The pieces that merges stay within, as GPT-2's (Radford et al. 2019), but a letter keeps its marks, numbers have at
+# most three digits, and no piece is longer than 64: merging is quadratic in a piece, and DNA has no spaces.
+LETTERS = r"(?:\p{L}[\p{M}\x{200C}\x{200D}]{0,8}){1,64}"
+PIECES = rf"'(?:[sdmt]|ll|ve|re)| ?{LETTERS}| ?\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]{{1,64}}|\s{{1,64}}(?!\S)|\s{{1,64}}"
+Form = Literal["NFC", "NFD"]
 
 
 class TextTokenizer:
@@ -68,6 +77,22 @@ class TextTokenizer:
         """
         return self._encoding(text).ids
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """The ids of a prompt; letters that the vocabulary lacks are tried in the other normal form (NFC, NFD).
+
+        Args:
+            text: What a person typed, in whatever form the keyboard made.
+
+        Raises:
+            ValueError: The vocabulary cannot write a character of it in either form.
+        """
+        try:
+            return self.encode(text)
+        except ValueError:
+            if (form := _writable_form(self.engine, text)) is None:
+                raise
+            return self.encode(unicodedata.normalize(form, text))
+
     def encodings(self, texts: Sequence[str]) -> list[Encoding]:
         """The engine's encodings of many texts at once, which also know the characters that each id covers.
 
@@ -78,8 +103,12 @@ class TextTokenizer:
             ValueError: The vocabulary cannot write a character of one of them.
         """
         try:
-            return self.engine.encode_batch(list(texts), add_special_tokens=False)
-        except Exception:  # the library raises bare Exception; one by one, the text to blame is named
+            if sum(map(len, texts)) <= LONG_TEXT:
+                return guarded(lambda: self.engine.encode_batch(list(texts), add_special_tokens=False))
+            return guarded(
+                lambda: interruptible(lambda: self.engine.encode_batch(list(texts), add_special_tokens=False))
+            )
+        except (NativeError, TypeError):  # one by one, the text to blame is named
             return [self._encoding(text) for text in texts]
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -117,25 +146,38 @@ class TextTokenizer:
         if not Path(path).is_file():
             raise UsageError(f"there is no tokenizer at {path}; give a tokenizer.json")
         try:
-            engine = Engine.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
+            return TextTokenizer(guarded(lambda: Engine.from_file(str(path))))
+        except (NativeError, ValueError) as error:
             raise ValueError(f"{path} is not a readable tokenizer.json: {error}") from error
-        return TextTokenizer(engine)
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return _from_json, (self.engine.to_str(),)
 
     def _encoding(self, text: str) -> Encoding:
         try:
-            return self.engine.encode(text, add_special_tokens=False)
-        except Exception as error:  # the library raises bare Exception
+            if isinstance(text, str) and len(text) > LONG_TEXT:
+                return guarded(
+                    lambda: interruptible(lambda: self.engine.encode(text, add_special_tokens=False))
+                )
+            return guarded(lambda: self.engine.encode(text, add_special_tokens=False))
+        except NativeError as error:
             raise ValueError(_explain(self.engine, text, error)) from error
 
 
-def byte_level_engine(model: models.BPE) -> Engine:
-    """An engine for the bytes of a text, as in GPT-2, but without a space before it: decoding is exact."""
+def byte_level_engine(model: models.BPE, pieces: str = PIECES) -> Engine:
+    """An engine for the bytes of a text, without a space before it: decoding is exact.
+
+    Args:
+        model: Its alphabet is that of ``ByteLevel``.
+        pieces: Regular expression of what merges stay within.
+    """
     engine = Engine(model)
-    engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    engine.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(pieces), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     engine.decoder = decoders.ByteLevel()
     return engine
 
@@ -157,21 +199,36 @@ def _from_json(text: str) -> TextTokenizer:
     return TextTokenizer(Engine.from_str(text))
 
 
-def _explain(engine: Engine, text: str, error: Exception) -> str:
+def _writes(engine: Engine, text: str) -> bool:
+    try:
+        guarded(lambda: engine.encode(text, add_special_tokens=False))
+    except NativeError:
+        return False
+    return True
+
+
+def _writable_form(engine: Engine, text: str) -> Form | None:
+    """The normal form in which the vocabulary can write ``text``, if there is one."""
+    forms: tuple[Form, ...] = ("NFC", "NFD")
+    return next((form for form in forms if _writes(engine, unicodedata.normalize(form, text))), None)
+
+
+def _explain(engine: Engine, text: str, error: NativeError) -> str:
     """Why ``text`` could not be encoded: the character to blame, where there is one."""
     if not isinstance(text, str):
         return f"text to encode is {type(text).__name__}, not a string"
-    for position, character in enumerate(text):
-        code = f"U+{ord(character):04X}"
+    characters = dict.fromkeys(text)
+    for character in characters:
         if 0xD800 <= ord(character) < 0xE000:
-            return f"text has a lone surrogate {code} at character {position}; it is no valid Unicode"
-    for position, character in enumerate(text):
-        try:
-            engine.encode(character, add_special_tokens=False)
-        except Exception:  # the library raises bare Exception
+            position = text.index(character)
+            return f"text has a lone surrogate U+{ord(character):04X} at character {position}; it is no valid Unicode"
+    for character in characters:
+        if not _writes(engine, character):
+            form = _writable_form(engine, text)
             return (
-                f"character {character!r} (U+{ord(character):04X}) at position {position} is not in the "
-                f"vocabulary of {engine.get_vocab_size()} ids; use a tokenizer that covers it, "
-                "such as bpe or bytes"
+                f"character {character!r} (U+{ord(character):04X}) at position {text.index(character)} is not in the "
+                f"vocabulary of {engine.get_vocab_size()} ids; "
+                + (f"it is in the form {form}: normalize the text to it, or use " if form else "use ")
+                + "a tokenizer that covers it, such as bpe or bytes"
             )
     return f"text cannot be encoded: {error}"

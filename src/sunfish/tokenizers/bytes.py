@@ -8,6 +8,8 @@ from tokenizers import models, pre_tokenizers
 
 from sunfish.tokenizers.base import END_OF_TEXT, TextTokenizer, byte_level_engine, check_room_for_bytes
 
+check = check_room_for_bytes
+
 
 def build(name: str, vocab_size: int, texts: Iterable[str]) -> TextTokenizer:
     """257 ids: the end mark is id 0, the byte alphabet follows.

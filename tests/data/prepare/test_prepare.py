@@ -62,13 +62,33 @@ def test_skips_and_notes_reach_the_manifest_and_the_report(make) -> None:
     assert "prompt derived from the text (corpus.jsonl:15)" in text
 
 
-def test_a_text_outside_the_alphabet_is_a_counted_skip(make) -> None:
-    alphabet = set("".join(r["text"] for r in records(12)) + "".join(PHRASINGS))
-    # The last text is the rarest character, for which there is no id left.
+def test_a_text_outside_a_published_alphabet_is_a_counted_skip(make, tmp_path: Path) -> None:
+    alphabet = ["".join(r["text"] for r in records(12)) + "".join(PHRASINGS)]
+    build_tokenizer("characters", 400, alphabet).save(tmp_path / "letters.json")
     given = [*({"text": 2 * record["text"]} for record in records(12)), {"text": "ж"}]
-    prepared = make(given, tokenizer="characters", vocab_size=len(alphabet) + 1)
+    prepared = make(given, tokenizer=str(tmp_path / "letters.json"))
     reason = "not encodable: character 'ж' (U+0436)"
     assert prepared.manifest["skips"] == {reason: {"count": 1, "places": ["corpus.jsonl:13"]}}
+
+
+def test_more_characters_than_the_vocabulary_name_the_size_that_suffices(make) -> None:
+    given = [{"text": chr(0x4E00 + i) + chr(0x4F00 + i)} for i in range(200)]
+    size = len(set("".join(record["text"] for record in given) + "".join(PHRASINGS))) + 1
+    with pytest.raises(
+        UsageError, match=rf"vocab_size is {size - 1}, .*; give --vocab_size {size},"
+    ) as caught:
+        make(given, tokenizer="characters", vocab_size=size - 1)
+    assert len(str(caught.value)) < 250
+    assert make(given, tokenizer="characters", vocab_size=size).manifest["skips"] == {}
+
+
+@pytest.mark.parametrize("kind", ["bpe", "bytes", "a file"])
+def test_a_vocabulary_that_is_too_small_is_refused_before_any_text_is_read(make, kind: str, tmp_path) -> None:
+    if kind == "a file":
+        kind = str(tmp_path / "bytes.json")
+        build_tokenizer("bytes", 300, []).save(kind)
+    with pytest.raises(UsageError, match=r"vocab_size is 10\b.*257"):
+        make([{"text": ""}], tokenizer=kind, vocab_size=10)  # without a text: what reads them fails otherwise
 
 
 def test_what_a_vocabulary_replaces_is_noted(make, tmp_path: Path) -> None:
@@ -89,9 +109,10 @@ def test_an_alphabet_covers_the_phrasings_of_derived_prompts(make) -> None:
     assert any(prompt[0].isupper() for prompt in prompts)  # the texts have no capital
 
 
-def test_a_small_alphabet_still_gets_prompts(make) -> None:
-    prepared = make([{"text": "日本" * (i + 1)} for i in range(10)], tokenizer="characters", vocab_size=3)
-    split = prepared.split("train")
+def test_an_alphabet_without_the_letters_of_the_phrasings_still_gets_prompts(make, tmp_path: Path) -> None:
+    build_tokenizer("characters", 3, ["日本"]).save(tmp_path / "two.json")
+    given = [{"text": "日本" * (i + 1)} for i in range(10)]
+    split = make(given, tokenizer=str(tmp_path / "two.json")).split("train")
     assert len(split) == 8 and all(len(split.prompt(i)) for i in range(8))
 
 

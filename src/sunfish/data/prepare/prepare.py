@@ -28,10 +28,11 @@ from sunfish.data.report import PreparationReport
 from sunfish.data.sources.base import CHUNK_DOCUMENTS, SPLITS, Source
 from sunfish.disk.lock import exclusive_lock
 from sunfish.disk.writing import clip_name, flush_tree, remove_debris, temporary_path, writing
-from sunfish.tokenizers import TextTokenizer, whole_corpus
-from sunfish.utils import UsageError, file_sha256, log
+from sunfish.tokenizers import TextTokenizer, check_tokenizer, whole_corpus
+from sunfish.utils import file_sha256, log
 
 LONGEST_NAME = 100  # bytes of a source's name in that of its folder; most disks allow 255 in all
+MAX_REASONS = 3  # that an error names; the report of a corpus has all
 
 
 def prepare(
@@ -148,12 +149,9 @@ def _write(
 ) -> None:
     """Write the whole folder: tokenizers, splits, and the manifest last."""
     kind, vocab_size = recipe["tokenizer"], recipe["vocab_size"]
+    if tokenizer is None:
+        check_tokenizer(kind, vocab_size)
     tokenizer, deriver = learn_tokenizer(source, kind, vocab_size, on_progress, workers, tokenizer)
-    if tokenizer.size > vocab_size:
-        raise UsageError(
-            f"the tokenizer {kind!r} has {tokenizer.size} ids, but vocab_size is {vocab_size}; "
-            f"give --vocab_size {tokenizer.size}"
-        )
     for name, part in (("tokenizer.json", tokenizer), ("prompt_tokenizer.json", prompt_tokenizer)):
         if part is not None:
             with writing(folder / name):
@@ -196,7 +194,7 @@ def _write_split(
     if not counts["rows"]:
         raise ValueError(
             f"the {split} split of {source.name} has no usable document"
-            + "".join(f"; {line}" for line in report.skips.lines())
+            + "".join(f"; {line}" for line in report.skips.lines()[:MAX_REASONS])
             + ("; raise --validation_fraction or give more documents" if split == "validation" else "")
         )
     return counts, hashes
