@@ -18,7 +18,7 @@ from tests.data.corpora import quiet, small, text_of
 @pytest.mark.parametrize("ends", [True, False])
 def test_windows_reassemble_to_the_document(length: int, ends: bool) -> None:
     ids = list(range(1, length + 1))
-    windows = context_windows(length, 8, ends)
+    windows = context_windows(length, 8, ends=ends)
     rows = [[0, *ids[a:b], *([0] if ends and b == length else [])] for a, b in windows]
     assert [i for row in rows for i in row if i] == ids
     assert all(2 + ends <= len(row) <= 8 for row in rows)

@@ -2,7 +2,8 @@
 
 A derived prompt names the one or two most *salient* words of its text in one of the phrasings of the built-in
 prompts ("Write about the harbour", "Write a story about X and Y", "Describe X"). For about one text in seven
-it is the text's first three to eight words instead, so that a beginning works as a prompt as well. A word is
+it is the text's first three to eight words instead, so that a beginning works as a prompt as well. Scripts without
+spaces have words that are learned, and a beginning of so many graphemes. A word is
 salient if it is frequent in the text but in few documents of the corpus (tf-idf). Function words are left
 out, and so are words that too few documents contain for the model to learn what they mean. The choice depends
 on the text alone, through its hash, and on the word counts of the corpus: the same corpus gives the same
@@ -12,14 +13,16 @@ prompts.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
+from sunfish.data.prepare.words import GRAPHEME, RUN, RunSplitter, cut_graphemes, spaced_words, word_key
 from sunfish.data.text_hash import text_digest
 
-WORD = re.compile(r"[^\W\d_]{3,}(?:['\u2019][^\W\d_]+)?")
 PIECE_CHARACTERS = 4_000  # counted as one document; else one long text would be a corpus of one document
+MAX_RUN_CHARACTERS = 2_000_000  # of text without spaces, whose words are counted
 MAX_COUNTED_WORDS = 50_000  # with a document count of their own; rarer ones count as unknown
 BEGINNING_SHARE = 1 / 7  # of the texts whose prompt is their beginning
 MAX_BEGINNING_CHARACTERS = 200
@@ -58,21 +61,38 @@ class DocumentFrequencies:
     def __init__(self) -> None:
         self.documents = 0
         self.counts: Counter[str] = Counter()
+        # Runs without spaces, one list a document; their words are known only when all of them were seen.
+        self.runs: list[list[str]] = []
+        self.documents_with_runs = 0
+        self._room = MAX_RUN_CHARACTERS
 
     def add(self, text: str) -> None:
         """Count one document; of a long one, each piece of ``PIECE_CHARACTERS`` counts as a document."""
         for first in range(0, len(text), PIECE_CHARACTERS):
             self.documents += 1
-            words = WORD.findall(text, first, first + PIECE_CHARACTERS)
-            self.counts.update({_normalized(word) for word in words})
+            piece = text[first : first + PIECE_CHARACTERS]
+            self.counts.update({word_key(word) for word in spaced_words(piece)} - {""})
+            if runs := [] if piece.isascii() else RUN.findall(piece):
+                self.documents_with_runs += 1
+                if self._room > 0:
+                    self.runs.append(runs)
+                    self._room -= sum(map(len, runs))
         # Bounds the memory; words this rare would be dropped in the end.
         if len(self.counts) > 20 * MAX_COUNTED_WORDS:
             self.counts = Counter(dict(self.counts.most_common(10 * MAX_COUNTED_WORDS)))
 
     def prompt_deriver(self) -> PromptDeriver:
         """The deriver that uses the counts so far."""
-        common = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_COUNTED_WORDS]
-        return PromptDeriver(self.documents, {word: count for word, count in common if count > 1})
+        splitter, counts = None, self.counts
+        if self.runs:
+            splitter = RunSplitter(chain.from_iterable(self.runs))
+            learned = Counter(
+                word for runs in self.runs for word in {word for run in runs for word in splitter.words(run)}
+            )
+            share = self.documents_with_runs / len(self.runs)
+            counts = counts + Counter({word: round(count * share) for word, count in learned.items()})
+        common = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_COUNTED_WORDS]
+        return PromptDeriver(self.documents, {word: count for word, count in common if count > 1}, splitter)
 
 
 @dataclass(frozen=True)
@@ -82,24 +102,42 @@ class PromptDeriver:
     Attributes:
         documents: Number of documents counted.
         counts: Word -> in how many of them it occurs.
+        splitter: Finds the words where no spaces divide them; None: the corpus has no such text.
     """
 
     documents: int
     counts: dict[str, int]
+    splitter: RunSplitter | None = None
 
     def derive(self, text: str) -> str:
         """A prompt for ``text``, never empty."""
+        return next(self.derivations(text))
+
+    def derivations(self, text: str) -> Iterator[str]:
+        """The prompt for ``text``, then ever shorter ones for where it does not fit; none cuts a word.
+
+        Args:
+            text: The text.
+
+        Yields:
+            Prompts that are not empty, one at least.
+        """
         digest = text_digest(text)
         if not text.strip():  # a window of one long text may be blank
-            return "Write a text"
+            yield "Write a text"
+            return
         words = self.salient_words(text, 2)
         if not words or digest[0] < int(256 * BEGINNING_SHARE):
-            return " ".join(text.split()[: 3 + digest[1] % 6])[:MAX_BEGINNING_CHARACTERS]
+            for count in range(3 + digest[1] % 6, 0, -1):
+                yield _beginning(text, count)
+            return
         number = digest[3] % len(ONE_WORD_PHRASINGS)
-        if len(words) == 1 or digest[2] < 96:
-            return ONE_WORD_PHRASINGS[number].format(a=words[0])
-        first, second = words if digest[4] & 1 else reversed(words)
-        return TWO_WORD_PHRASINGS[number].format(a=first, b=second)
+        if len(words) > 1 and digest[2] >= 96:
+            first, second = words if digest[4] & 1 else reversed(words)
+            yield TWO_WORD_PHRASINGS[number].format(a=first, b=second)
+        for phrasing in (ONE_WORD_PHRASINGS[number], ONE_WORD_PHRASINGS[0]):
+            for word in words:
+                yield phrasing.format(a=word)
 
     def salient_words(self, text: str, limit: int) -> list[str]:
         """The words of a text with the highest tf-idf.
@@ -113,17 +151,25 @@ class PromptDeriver:
         """
         spellings: dict[str, str] = {}
         frequencies: dict[str, int] = {}
-        for spelling, count in Counter(WORD.findall(text)).items():
-            word = _normalized(spelling)
-            if word in STOPWORDS:
+        for spelling, count in Counter(spaced_words(text)).items():
+            word = word_key(spelling)
+            if not word or word in STOPWORDS:
                 continue
             frequencies[word] = frequencies.get(word, 0) + count
             # Lower case where the text has it: the capital of a sentence's beginning says nothing.
             if word not in spellings or spelling == word:
                 spellings[word] = spelling
+        for word in self._words_without_spaces(text):
+            frequencies[word] = frequencies.get(word, 0) + 1
+            spellings[word] = word
         scores = self._scores(frequencies)
         best = sorted(scores, key=lambda word: (-scores[word], word))[:limit]
         return [spellings[word] for word in best]
+
+    def _words_without_spaces(self, text: str) -> Iterator[str]:
+        if self.splitter is not None and not text.isascii():
+            for run in RUN.findall(text):
+                yield from self.splitter.words(run)
 
     def _scores(self, frequencies: dict[str, int]) -> dict[str, float]:
         min_documents = max(2, self.documents // 500)
@@ -136,5 +182,12 @@ class PromptDeriver:
         return scores or {word: float(len(word) * count) for word, count in frequencies.items()}
 
 
-def _normalized(word: str) -> str:
-    return word.lower().replace("\u2019", "'")
+def _beginning(text: str, count: int) -> str:
+    """The first words of ``text``, ``count`` at most, or three graphemes for each where no spaces divide words."""
+    words = text.split(maxsplit=count)[:count]
+    if any(RUN.search(word, 0, MAX_BEGINNING_CHARACTERS) for word in words):
+        beginning = text.lstrip()[:MAX_BEGINNING_CHARACTERS]
+        return "".join(GRAPHEME.findall(beginning)[: 3 * count]).rstrip()
+    while len(words) > 1 and len(" ".join(words)) > MAX_BEGINNING_CHARACTERS:
+        words.pop()
+    return cut_graphemes(" ".join(words), MAX_BEGINNING_CHARACTERS)

@@ -9,7 +9,7 @@ text ends; a part of a long text that the next document continues has no end.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -17,6 +17,7 @@ from itertools import pairwise
 from tokenizers import Encoding
 
 from sunfish.data.prepare.derived_prompts import PromptDeriver
+from sunfish.data.prepare.words import is_boundary
 from sunfish.data.report import PreparationReport
 from sunfish.data.sources.base import Chunk, ContinuedExample, LocatedExample
 from sunfish.data.text_hash import text_hash
@@ -66,12 +67,18 @@ class EncodedRows:
         self.prompt_lengths.append(len(prompt))
 
 
-def context_windows(num_tokens: int, context_length: int, ends: bool = True) -> list[tuple[int, int]]:
+def context_windows(
+    num_tokens: int,
+    context_length: int,
+    last_cut: Callable[[int, int], int] = lambda first, last: last,
+    ends: bool = True,
+) -> list[tuple[int, int]]:
     """How a document is cut into rows.
 
     Args:
         num_tokens: Tokens of the document, without marks.
         context_length: Positions of a row at most, marks included.
+        last_cut: Where to cut in ``first + 1 .. last``; at ``last`` where the text does not matter.
         ends: Whether the last row has an end mark.
 
     Returns:
@@ -80,10 +87,10 @@ def context_windows(num_tokens: int, context_length: int, ends: bool = True) -> 
     size = context_length - 1  # the start mark takes one position
     if num_tokens + ends <= size:
         return [(0, num_tokens)]
-    cuts = [*range(0, num_tokens, size), num_tokens]
-    if ends and cuts[-1] - cuts[-2] == size:
-        # The last window has no room for the end mark, so it becomes two windows.
-        cuts.insert(-1, num_tokens - 1)
+    cuts = [0]
+    while num_tokens - cuts[-1] + ends > size:
+        cuts.append(last_cut(cuts[-1], min(cuts[-1] + size, num_tokens - ends)))
+    cuts.append(num_tokens)
     return list(pairwise(cuts))
 
 
@@ -133,8 +140,9 @@ class DocumentEncoder:
         ids, end = encoding.ids, self.tokenizer.end
         if not ids:
             raise ValueError("the text has no tokens")
+        last_cut = partial(_last_cut, example.text, encoding)
         ends = not isinstance(example, ContinuedExample)
-        windows = context_windows(len(ids), self.context_length, ends)
+        windows = context_windows(len(ids), self.context_length, last_cut, ends)
         texts = _window_texts(example.text, encoding, windows)
         if self.prompt_each_window and not example.prompt:
             prompts = [self._prompt(rows, text, "") for text in texts]
@@ -155,21 +163,52 @@ class DocumentEncoder:
         if not self.prompt_length:
             rows.counts["truncated_prompts"] += bool(prompt)
             return []
-        if prompt:
-            ids = self.prompt_tokenizer.encode(prompt)
-        else:
+        if not prompt:
             rows.counts["derived_prompts"] += 1
-            ids = self._derived_prompt(text)
-        if len(ids) > self.prompt_length:
-            rows.counts["truncated_prompts"] += 1
-        return ids[: self.prompt_length]
+            prompt, encoding = self._derived_prompt(text)
+        else:
+            encoding = self.prompt_tokenizer.encodings([prompt])[0]
+        if len(encoding.ids) <= self.prompt_length:
+            return encoding.ids
+        rows.counts["truncated_prompts"] += 1
+        return encoding.ids[: _last_cut(prompt, encoding, 0, self.prompt_length)]
 
-    def _derived_prompt(self, text: str) -> list[int]:
-        try:
-            return self.prompt_tokenizer.encode(self.deriver.derive(text))
-        except ValueError:  # an alphabet without the letters of the phrasing; it has those of the text
-            first_word = (text.split() or [text])[0]
-            return self.prompt_tokenizer.encode(first_word) or [self.prompt_tokenizer.end]
+    def _derived_prompt(self, text: str) -> tuple[str, Encoding]:
+        """The first derived prompt that fits, else the shortest."""
+        first_word = (text.split() or [text])[0]
+        # The second choice is for an alphabet without the letters of the phrasings; it has those of the text.
+        for prompts in (self.deriver.derivations(text), (first_word, text)):
+            too_long = []
+            for prompt, encoding in self._writable(prompts):
+                if len(encoding.ids) <= self.prompt_length:
+                    return prompt, encoding
+                too_long.append((prompt, encoding))
+            if too_long:
+                return min(too_long, key=lambda item: len(item[1].ids))
+        raise ValueError("the vocabulary of prompts can write none that is derived from the text")
+
+    def _writable(self, prompts: Iterable[str]) -> Iterator[tuple[str, Encoding]]:
+        for prompt in prompts:
+            try:
+                encoding = self.prompt_tokenizer.encodings([prompt])[0]
+            except ValueError:
+                continue
+            if encoding.ids:
+                yield prompt, encoding
+
+
+def _last_cut(text: str, encoding: Encoding, first: int, last: int) -> int:
+    """The last token of the second half of ``first .. last`` before which no letter and no emoji is divided.
+
+    ``last`` where there is none.
+    """
+    if text.isascii():
+        return last
+    for token in range(last, (first + last) // 2, -1):
+        before, place = encoding.token_to_chars(token - 1), _first_character(encoding, token)
+        if before is not None and before[1] <= place and is_boundary(text, place):
+            return token
+    return last
 
 
 def _window_texts(text: str, encoding: Encoding, windows: list[tuple[int, int]]) -> list[str]:
