@@ -14,7 +14,7 @@ from typing import Literal
 from tokenizers import Encoding, Regex, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Engine
 
-from sunfish.tokenizers.native import NativeError, guarded, interruptible
+from sunfish.tokenizers.native import NativeError, NativePanic, guarded, interruptible
 from sunfish.utils import UsageError
 
 END_OF_TEXT = "<|endoftext|>"
@@ -45,10 +45,13 @@ class TextTokenizer:
         """Wrap ``engine``; a vocabulary without any known end mark gets ``<|endoftext|>`` as its last id.
 
         Raises:
-            ValueError: Some ids below the largest one are of no token.
+            ValueError: Some ids below the largest one are of no token, or of two.
         """
         engine.no_padding()
         engine.no_truncation()
+        engine.post_processor = None  # would add marks of its own, or leave the text out
+        if getattr(engine.model, "dropout", None):
+            engine.model.dropout = None  # would give one text different ids
         known = (mark for mark in KNOWN_END_MARKS if engine.token_to_id(mark) is not None)
         end_mark = next(known, END_OF_TEXT)
         # (Re-)registering it as special keeps its id and keeps it out of decoded text.
@@ -60,8 +63,12 @@ class TextTokenizer:
         self.size: int = max(vocabulary.values()) + 1
         unknown_token = getattr(engine.model, "unk_token", None)
         self.unknown: int | None = engine.token_to_id(unknown_token) if unknown_token else None
-        missing = self.size - engine.get_vocab_size(with_added_tokens=True)
-        if missing > 0:
+        ids = set(vocabulary.values())
+        if len(ids) < len(vocabulary):
+            raise ValueError(
+                f"{len(vocabulary) - len(ids)} tokens of the vocabulary share an id; repair its files"
+            )
+        if missing := self.size - len(ids):
             raise ValueError(
                 f"the vocabulary has {missing} holes below its largest id {self.size - 1}; repair its files"
             )
@@ -118,7 +125,7 @@ class TextTokenizer:
             ids: Numbers from 0 to ``size - 1``.
 
         Raises:
-            ValueError: An id is outside the vocabulary.
+            ValueError: An id is outside the vocabulary, or the vocabulary's decoder fails.
         """
         numbers = [int(i) for i in ids]
         for number in numbers:
@@ -126,7 +133,11 @@ class TextTokenizer:
                 raise ValueError(
                     f"token id {number} is outside the vocabulary of {self.size} ids (0 to {self.size - 1})"
                 )
-        return self.engine.decode([n for n in numbers if n != self.end], skip_special_tokens=False)
+        kept = [number for number in numbers if number != self.end]
+        try:
+            return guarded(lambda: self.engine.decode(kept, skip_special_tokens=False))
+        except NativeError as error:
+            raise ValueError(f"{len(kept)} ids cannot be decoded: {error}") from error
 
     def save(self, path: str | Path) -> None:
         """Write the tokenizer to ``path``, a ``tokenizer.json``."""
@@ -160,6 +171,8 @@ class TextTokenizer:
                     lambda: interruptible(lambda: self.engine.encode(text, add_special_tokens=False))
                 )
             return guarded(lambda: self.engine.encode(text, add_special_tokens=False))
+        except NativePanic as error:
+            raise ValueError(f"the vocabulary breaks down over the text {text[:40]!r}: {error}") from error
         except NativeError as error:
             raise ValueError(_explain(self.engine, text, error)) from error
 

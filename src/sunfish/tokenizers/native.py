@@ -16,6 +16,10 @@ class NativeError(Exception):
     """What the library raised, in one line."""
 
 
+class NativePanic(NativeError):
+    """The library broke down, which no text and no file should make it do."""
+
+
 def interruptible(call: Callable[[], Result]) -> Result:
     """The result of ``call``; a signal's exception leaves the call behind.
 
@@ -49,12 +53,14 @@ def guarded(call: Callable[[], Result]) -> Result:
     """The result of ``call``, a call into the library.
 
     Raises:
-        NativeError: The library failed; its panics are no ``Exception``, and it raises bare ones besides.
+        NativeError: The library failed; it raises bare ``Exception``.
+        NativePanic: It broke down; its own panics are no ``Exception``.
     """
     try:
         return call()
     except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        panic = type(error).__name__ == "PanicException"
+        if not panic and not isinstance(error, Exception):
             raise
-        message = " ".join(str(error).split())
-        raise NativeError(message[:MAX_MESSAGE_CHARACTERS]) from error
+        message = " ".join(str(error).split())[:MAX_MESSAGE_CHARACTERS]
+        raise (NativePanic if panic else NativeError)(message) from error
