@@ -17,7 +17,10 @@ from sunfish.sampling.pipeline import Generated, Pipeline
 from sunfish.sampling.prompts import MAX_CHARACTERS, check_text, encode_text
 from sunfish.utils import UsageError
 
-GAP = re.compile(r"\[MASK(?::([^\]]*))?\]")
+GAP = re.compile(r"\[MASK(?::([^\]\n]*))?\]")
+LENGTH = re.compile(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?")
+# What was meant as a gap and is none; [MASKS] is a word.
+UNFINISHED = re.compile(r"\[MASK(?![\]\w]).{0,20}")
 DEFAULT_LENGTHS = range(1, 7)  # tokens; the lengths that are tried for a gap without a number
 
 
@@ -35,21 +38,25 @@ def parse(text: str) -> Gaps:
         UsageError: There is no gap, or one with a length that is no length.
     """
     parts = GAP.split(text)  # piece, length, piece, ..., piece
-    lengths = []
-    for number in parts[1::2]:
-        low, dash, high = (number or "").partition("-")
-        try:
-            span = DEFAULT_LENGTHS if number is None else range(int(low), int(high if dash else low) + 1)
-        except ValueError:
-            span = range(0)
-        if not span or span[0] < 1:
-            raise UsageError(f"the gap [MASK:{number}] has no length; write [MASK], [MASK:5] or [MASK:2-12]")
-        lengths.append(span)
+    lengths = [DEFAULT_LENGTHS if number is None else _span(number) for number in parts[1::2]]
+    pieces = parts[0::2]
+    for match in filter(None, map(UNFINISHED.search, pieces)):
+        raise UsageError(f"the gap {match[0]!r} is not whole; write [MASK], [MASK:5] or [MASK:2-12]")
     if not lengths:
         raise UsageError(
             f"the text {text[:40]!r} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]"
         )
-    return Gaps(parts[0::2], lengths)
+    return Gaps(pieces, lengths)
+
+
+def _span(number: str) -> range:
+    """The lengths of a gap ``[MASK:number]``; the digits of any script count."""
+    match = LENGTH.fullmatch(number)
+    low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+    if not 1 <= low <= high:
+        shown = number if len(number) <= 20 else f"{number[:20]}…"
+        raise UsageError(f"the gap [MASK:{shown}] has no length; write [MASK], [MASK:5] or [MASK:2-12]")
+    return range(low, high + 1)
 
 
 @torch.no_grad()
@@ -96,6 +103,7 @@ def infill(
             f"the text has {len(text):,} characters, but this model has a context of {limit} tokens; shorten it"
         )
     gaps, seed = parse(text), whole_number("seed", seed, 0)
+    _check_room(pipeline, gaps)
     results = []
     for number in range(whole_number("num_samples", num_samples, 1, MAX_TEXTS)):
         chosen = [span[(len(span) - 1) // 2] for span in gaps.lengths]
@@ -131,11 +139,9 @@ class _Row(NamedTuple):
 
 
 def _encode(pipeline: Pipeline, pieces: list[str], lengths: list[int]) -> _Row:
-    tokenizer, end = pipeline.tokenizer, pipeline.tokenizer.end
+    end = pipeline.tokenizer.end
     row = _Row([end], [False], [])
-    for i, piece in enumerate(pieces):
-        # Tokens carry their leading space, so the space before a gap belongs to the gap's first token.
-        known = encode_text(tokenizer, piece.removesuffix(" ") if i < len(lengths) else piece, "the text")
+    for i, known in enumerate(_encode_pieces(pipeline, pieces)):
         row.ids.extend(known)
         row.free.extend([False] * len(known))
         if i < len(lengths):
@@ -144,13 +150,26 @@ def _encode(pipeline: Pipeline, pieces: list[str], lengths: list[int]) -> _Row:
             row.free.extend([True] * lengths[i])
     row.ids.append(end)
     row.free.append(False)
+    return row
+
+
+def _encode_pieces(pipeline: Pipeline, pieces: list[str]) -> list[list[int]]:
+    """The ids of each piece. A token carries its leading space: that before a gap belongs to the gap's first token."""
+    before_gaps = [piece.removesuffix(" ") for piece in pieces[:-1]]
+    encode = pipeline.tokenizer.encode
+    return [encode_text(encode, piece, "the text") for piece in [*before_gaps, pieces[-1]]]
+
+
+def _check_room(pipeline: Pipeline, gaps: Gaps) -> None:
+    """Refuse, before anything is drafted, a text that is too long with its gaps at their longest."""
+    known = sum(map(len, _encode_pieces(pipeline, gaps.pieces)))
+    length = known + sum(span[-1] for span in gaps.lengths) + 2
     limit = pipeline.model.config.context_length
-    if len(row.ids) > limit:
+    if length > limit:
         raise UsageError(
-            f"the text with its gaps has {len(row.ids)} tokens, end marks included, but this model has a context of "
+            f"the text with its gaps has {length} tokens, end marks included, but this model has a context of "
             f"{limit}; shorten it"
         )
-    return row
 
 
 def _fill(

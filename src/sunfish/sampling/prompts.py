@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from torch import nn
 
@@ -53,7 +53,7 @@ def encode_prompt(tokenizer: TextTokenizer, prompt: str, limit: int) -> list[int
     if len(prompt) > limit * MAX_CHARACTERS:
         ids, size = [], f"{len(prompt):,} characters"
     else:
-        ids = encode_text(tokenizer, prompt, "the prompt")
+        ids = encode_text(tokenizer.encode_prompt, prompt, "the prompt")
         if len(ids) <= limit:
             return ids
         size = f"{len(ids):,} tokens"
@@ -61,14 +61,14 @@ def encode_prompt(tokenizer: TextTokenizer, prompt: str, limit: int) -> list[int
     raise UsageError(f"the prompt {prompt[:40]!r}… has {size}, but this model {reason}")
 
 
-def encode_text(tokenizer: TextTokenizer, text: str, name: str) -> list[int]:
+def encode_text(encode: Callable[[str], list[int]], text: str, name: str) -> list[int]:
     """The ids of a checked text.
 
     Raises:
         UsageError: The vocabulary cannot write a character of it.
     """
     try:
-        return tokenizer.encode(text)
+        return encode(text)
     except ValueError as why:
         raise UsageError(f"{name} {shown(text)} cannot be encoded: {why}") from why
 
