@@ -7,6 +7,8 @@ import pickle
 import random
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sunfish.tokenizers import END_OF_TEXT, TextTokenizer, build_tokenizer, tokenizer_kinds
 
@@ -38,6 +40,47 @@ def can_encode(tokenizer: TextTokenizer, text: str) -> bool:
 def test_decoding_returns_exactly_the_text(tokenizer: TextTokenizer) -> None:
     for text in [*SAMPLE, "", " ", "\n", SAMPLE[0][::-1]]:
         assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+SPECIAL = [END_OF_TEXT, "[MASK]", "<pad>", "<s>", "</s>", "[UNK]", "[CLS]", "<|im_end|>", "\u2581", "Ġ"]
+MANY = settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@given(ANY_TEXT)
+@MANY
+def test_any_text_comes_back_or_its_character_is_named(tokenizer: TextTokenizer, text: str) -> None:
+    try:
+        ids = tokenizer.encode(text)
+    except ValueError as error:
+        assert "U+" in str(error) and "\n" not in str(error) and tokenizer.size < 257
+        return
+    assert tokenizer.decode(ids) == text and tokenizer.end not in ids
+
+
+@given(st.lists(st.sampled_from([*SPECIAL, *"the cat \n"]), max_size=12).map("".join))
+@MANY
+def test_special_tokens_spelled_in_a_text_are_text(tokenizer: TextTokenizer, text: str) -> None:
+    if can_encode(tokenizer, text):
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == text and tokenizer.end not in ids
+
+
+@given(st.text(st.sampled_from("the cat sat\n\t ö日e\u0301\U0001f600"), max_size=60))
+@MANY
+def test_offsets_cover_the_text_in_order(tokenizer: TextTokenizer, text: str) -> None:
+    if can_encode(tokenizer, text):
+        (encoding,) = tokenizer.encodings([text])
+        covered = 0
+        for token, (first, last) in zip(encoding.ids, encoding.offsets, strict=True):
+            assert first <= covered <= last, (token, text)  # the bytes of a character share its place
+            covered = last
+        assert covered == len(text)
 
 
 def test_random_unicode_round_trips_or_is_refused(tokenizer: TextTokenizer) -> None:

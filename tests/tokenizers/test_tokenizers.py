@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
 import json
 import os
+import threading
+import unicodedata
 from pathlib import Path
 
 import pytest
+import regex
 
-from sunfish.tokenizers import END_OF_TEXT, TextTokenizer, build_tokenizer, tokenizer_kinds
+from sunfish.tokenizers import END_OF_TEXT, build_tokenizer, tokenizer_kinds
+from sunfish.tokenizers.native import NativePanic, guarded, interruptible
 from sunfish.utils import UsageError
 from tests.packages import run_in_copy
 
@@ -56,6 +61,107 @@ def test_bpe_does_not_depend_on_anything_but_its_texts() -> None:
     assert first == second
 
 
+def pieces(text: str) -> list[str]:
+    """What merges of BPE stay within, as decoded text."""
+    engine = build_tokenizer("bytes", 257, []).engine
+    cuts = [offsets for _, offsets in engine.pre_tokenizer.pre_tokenize_str(text)]
+    return [text[first:last] for first, last in cuts]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize(
+    "text",
+    ["किसान ने रोटी देखी", "নৌকা পাখি", "قِطَارٌ مَدِينَةٌ", "סְפִינָה", "고양이가 개를", "Größe naïve Việt", "کتاب‌خانه"],
+)
+def test_a_word_with_its_marks_is_one_piece(text: str, form: str) -> None:
+    text = unicodedata.normalize(form, text)
+    assert pieces(text) == regex.findall(r" ?[^ ]+", text)
+
+
+@pytest.mark.parametrize(
+    "text,expected",
+    [
+        ("It's 1234567 don't", ["It", "'s", " 123", "456", "7", " don", "'t"]),
+        ("a  b\n\n c!?", ["a", " ", " b", "\n\n", " c", "!?"]),
+        ("❤\ufe0fabc 👩‍👧", ["❤\ufe0f", "abc", " 👩‍👧"]),
+    ],
+)
+def test_pieces_of_numbers_spaces_and_emoji(text: str, expected: list[str]) -> None:
+    assert [piece for piece in pieces(text) if piece] == expected
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["ACGT", "a", "7", " ", "\n", "\t ", "!", "日本語", "ก้", "e\u0301", "\u0301", "👩\u200d👧", "aB3/"],
+)
+def test_no_piece_is_long_whatever_the_text(unit: str) -> None:
+    """Merging is quadratic in a piece, so their length bounds the time."""
+    text = unit * 3000
+    assert "".join(pieces(text)) == text
+    assert max(map(len, pieces(text))) <= 64 * 3
+    tokenizer = build_tokenizer("bpe", 400, [text])
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["👩‍👩‍👧‍👦", "🇩🇪🇫🇷🇯🇵", "👍🏽👍🏿", "❤️‍🔥", "1️⃣", "\ufeffBOM\ufeff", "\u202eabc\u202c", "e\u0301" * 99],
+)
+@pytest.mark.parametrize("kind", ["bpe", "bytes", "characters"])
+def test_sequences_of_emoji_and_marks_come_back(kind: str, text: str) -> None:
+    tokenizer = build_tokenizer(kind, 400, [text, text])
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.parametrize("written,typed", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_prompt_is_tried_in_the_other_normal_form_and_a_text_names_it(written: str, typed: str) -> None:
+    word = "café Ångström 고양이"
+    tokenizer = build_tokenizer("characters", 400, [unicodedata.normalize(written, word)])
+    other = unicodedata.normalize(typed, word)
+    assert tokenizer.encode_prompt(other) == tokenizer.encode(unicodedata.normalize(written, word))
+    with pytest.raises(ValueError, match=rf"U\+.*in the form {written}"):
+        tokenizer.encode(other)
+    with pytest.raises(ValueError, match=r"'ж' \(U\+0436\)"):
+        tokenizer.encode_prompt("ж")
+
+
+def test_ctrl_c_ends_a_long_call() -> None:
+    finished = threading.Event()
+    timer = threading.Timer(0.2, _thread.interrupt_main)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        interruptible(lambda: finished.wait(60))
+    finished.set()
+    timer.join()
+
+
+def test_training_passes_on_the_errors_of_its_texts() -> None:
+    def texts():
+        yield "a text"
+        raise UsageError("the second text is damaged")
+
+    with pytest.raises(UsageError, match="the second text"):
+        build_tokenizer("bpe", 300, texts())
+
+
+def test_a_panic_of_the_library_is_an_error_and_an_interruption_stays_one() -> None:
+    class PanicException(BaseException):
+        """As the library's."""
+
+    def fail(error: BaseException):
+        raise error
+
+    with pytest.raises(NativePanic, match="two lines"):
+        guarded(lambda: fail(PanicException("two\nlines")))
+    with pytest.raises(KeyboardInterrupt):
+        guarded(lambda: fail(KeyboardInterrupt()))
+
+
+@pytest.mark.parametrize("size", [1_000_000, 2**40])
+def test_an_enormous_vocabulary_is_learned_as_far_as_the_text_goes(size: int) -> None:
+    assert build_tokenizer("bpe", size, TEXTS).size == build_tokenizer("bpe", 1000, TEXTS).size
+
+
 @pytest.mark.parametrize("kind", ["bpe", "bytes"])
 def test_a_vocabulary_without_room_for_bytes_is_an_error(kind: str) -> None:
     with pytest.raises(UsageError, match=r"vocab_size is 256.*257"):
@@ -96,19 +202,6 @@ def test_a_folder_without_a_vocabulary_says_what_it_holds(tmp_path: Path) -> Non
     (tmp_path / "readme.md").write_text("nothing")
     with pytest.raises(UsageError, match=r"holds readme.md; it needs tokenizer.json, or encoder.json"):
         build_tokenizer(str(tmp_path), 300, [])
-
-
-def test_damaged_files_are_errors(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"not a readable tokenizer.json"):
-        build_tokenizer(str(tmp_path / "tokenizer.json"), 300, [])
-    with pytest.raises(UsageError, match="there is no tokenizer"):
-        TextTokenizer.load(tmp_path / "absent.json")
-    (tmp_path / "gpt2").mkdir()
-    (tmp_path / "gpt2" / "encoder.json").write_text("[]")
-    (tmp_path / "gpt2" / "vocab.bpe").write_text("")
-    with pytest.raises(ValueError, match="no readable GPT-2 vocabulary"):
-        build_tokenizer(str(tmp_path / "gpt2"), 300, [])
 
 
 def gpt2_folder() -> Path | None:
