@@ -6,6 +6,8 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sunfish.config import GenerationConfig
 from sunfish.sampling.infilling import infill, parse
@@ -33,6 +35,107 @@ def test_gaps_are_found(text: str, expected: tuple[list[str], list[range]]) -> N
 def test_gaps_without_a_length_are_named(text: str) -> None:
     with pytest.raises(UsageError, match=r"no length|no \[MASK\]"):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "a [MASK",
+            "a [MASK: b",
+            "[MASK:5 b",
+            "[MASK 5]",
+            "a [MASK] and [MASK",
+            "[MASK:3\n]",
+            "[MASK\uff1a5]",
+        ),
+        *(
+            "[MASK:1_0]",
+            "[MASK:+5]",
+            "[MASK:²]",
+            "[MASK:½]",
+            "[MASK:2--3]",
+            "[MASK:2-]",
+            "[MASK:1e3]",
+            "[MASK:NaN]",
+        ),
+        *(
+            "[mask]",
+            "\uff3bMASK\uff3d",
+            "MASK",
+            "[MASKS]",
+            "[MASK:" + "9" * 6000 + "]",
+            "[MASK:" + "x" * 6000 + "]",
+        ),
+    ],
+)
+def test_what_is_no_gap_is_named_in_one_line(text: str) -> None:
+    with pytest.raises(UsageError, match=r"write \[MASK\]|no \[MASK\]") as caught:
+        parse(text)
+    assert len(str(caught.value)) < 200 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["3", " 3 ", "03", "٣", "३", "\uff13", "๓"])
+def test_the_digits_of_every_script_count(number: str) -> None:
+    assert parse(f"a[MASK:{number}]b[MASK:{number} - 12]") == (["a", "b", ""], [range(3, 4), range(3, 13)])
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_characters="[")), min_size=2, max_size=5),
+    st.lists(st.tuples(st.integers(1, 50), st.integers(0, 50)), min_size=4, max_size=4),
+)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_whatever_stands_outside_gaps_is_kept(pieces: list[str], sizes: list[tuple[int, int]]) -> None:
+    sizes = sizes[: len(pieces) - 1]
+    gaps = [f"[MASK:{low}-{low + more}]" for low, more in sizes]
+    text = "".join(part for pair in zip(pieces, [*gaps, ""], strict=True) for part in pair)
+    assert parse(text) == (pieces, [range(low, low + more + 1) for low, more in sizes])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "हाथी[MASK:1]देखी।",
+            "ช้าง[MASK:1]กับนก",
+            "昨天[MASK:1]还有[MASK:1][MASK:1]了",
+            "고양이[MASK:1]를 봤다.",
+        ),
+        *(
+            "ذهب [MASK:1] إلى المدينة.",
+            "昨日、[MASK:1]を見た。",
+            "un[MASK:1]able",
+            "  [MASK:1]  ",
+            "\t[MASK:1]\r\n\r\n",
+        ),
+        *(
+            "\ufeffa [MASK:1]\u00a0b",
+            "cafe\u0301 [MASK:1] café",
+            "👩\u200d👧[MASK:1]🇩🇪",
+            "[MASK:1] [MASK:1]",
+            "[MASK:1]",
+        ),
+        *("\u0301[MASK:1]\u0301", "a\u2028[MASK:1]\x00b", "<|endoftext|> [MASK:1] [MASKS] <pad>"),
+    ],
+)
+def test_the_given_text_comes_back_byte_for_byte(pipeline: Pipeline, text: str) -> None:
+    (filled,) = infill(pipeline, text, replace(WARM, num_steps=1), prompt="cafe\u0301")
+    rest = filled.text
+    for number, piece in enumerate(parse(text).pieces):
+        place = rest.find(piece) if number else 0
+        assert rest[place:].startswith(piece)
+        rest = rest[place + len(piece) :]
+    assert filled.text.endswith(parse(text).pieces[-1])
+
+
+@pytest.mark.parametrize(
+    "text", ["a [MASK:99999999] b", "[MASK:2-999999999]", "[MASK:60] and [MASK:60]", "a " * 99 + "[MASK]"]
+)
+def test_a_text_without_room_is_refused_before_it_is_drafted(pipeline: Pipeline, text: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"has [\d,]+ tokens, end marks included, .* context of 96; shorten it"
+    ):
+        infill(pipeline, text, WARM)
 
 
 def test_infill_fills_every_gap_with_its_length(pipeline: Pipeline) -> None:
