@@ -52,11 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _read(file: str) -> str:
     """The text of ``file``, or of stdin for ``-``: letter by letter, but for the end of its last line."""
-    if file == "-":
-        text = read_stream(sys.stdin.buffer, "stdin", newline="")
-    else:
-        with user_path(file).open("rb") as binary:
-            text = read_stream(binary, file, newline="")
+    source = sys.stdin.fileno() if file == "-" else user_path(file)
+    with open(source, "rb", closefd=file != "-") as binary:
+        text = read_stream(binary, "stdin" if file == "-" else file, newline="")
     return text.removesuffix("\n").removesuffix("\r")
 
 
