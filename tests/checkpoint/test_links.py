@@ -95,6 +95,22 @@ def test_a_copied_run_is_read_where_it_lies(link: Path, tmp_path: Path, how: str
     assert {path.name for path in run.iterdir()} == {LAST, "step-0000000", "step-0000004"}
 
 
+def test_copies_in_place_of_links_are_the_checkpoints_that_they_are_copies_of(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    """Of a run and of a folder of runs; what is left of the copied checkpoint after pruning does not count."""
+    runs = checkpoint.parent.parent
+    update_link(checkpoint.parent / LAST, checkpoint)
+    update_link(runs / LAST, checkpoint)
+    copied = Path(shutil.copytree(runs, tmp_path.parent / f"{tmp_path.name}-copied"))
+    whole = copied / "run" / checkpoint.name
+    for given in (copied / LAST, copied / "run" / LAST, copied / "run", copied):
+        assert resolve_checkpoint(given) == whole and run_folder_of(given, "run") == whole.parent.resolve()
+    shutil.rmtree(whole / "trainer")
+    assert resolve_checkpoint(copied / "run") == copied / "run" / LAST
+    assert load_trainer(copied / "run") == {"step": 0}
+
+
 def test_without_links_the_newest_whole_checkpoint_is_the_last(checkpoint: Path) -> None:
     run = checkpoint.parent
     for step in (4, 30, 200):

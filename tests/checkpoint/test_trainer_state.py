@@ -19,6 +19,7 @@ from sunfish.training.optimizer import build_optimizers
 from tests.tiny_checkpoint import CONFIG, record_hash
 
 STATE = "trainer/state.pt"
+CORPUS = {"path": "a", "digest": "b", "documents": 1, "tokens": 2}
 
 
 class Code:
@@ -63,6 +64,16 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "a tensor": lambda file: torch.save(torch.zeros(3), file),
     "no step": lambda file: torch.save({"tokens": 0}, file),
     "another step": lambda file: torch.save({"step": 7}, file),
+    "one record": lambda file: torch.save({"step": 0, "environment": {}}, file),
+    "no table": lambda file: torch.save({"step": 0, "corpus": [], "environment": {}}, file),
+    "half a table": lambda file: torch.save({"step": 0, "corpus": {"path": "a"}, "environment": {}}, file),
+    "a tensor in a table": lambda file: torch.save(
+        {"step": 0, "corpus": CORPUS, "environment": {"device": torch.zeros(1)}}, file
+    ),
+    "a path that is a number": lambda file: torch.save(
+        {"step": 0, "corpus": {**CORPUS, "path": 1}, "environment": {}}, file
+    ),
+    "rollbacks in words": lambda file: torch.save({"step": 0, "rollbacks": "1"}, file),
 }
 
 

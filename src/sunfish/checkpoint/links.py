@@ -69,7 +69,9 @@ def resolve_checkpoint(path: Path) -> Path:
     """
     folder = _follow(path)
     if folder.is_dir():
-        last = None if (folder / CONFIG).is_file() else find_last(folder)
+        if (folder / CONFIG).is_file():
+            return _original(folder)
+        last = find_last(folder)
     elif folder.exists():
         return folder
     else:
@@ -78,7 +80,7 @@ def resolve_checkpoint(path: Path) -> Path:
             raise ValueError(
                 f"there is no checkpoint at {path}. Train one first: ./start_training.sh (or: sunfish train)"
             )
-    return folder if last is None else _follow(last)
+    return folder if last is None else _original(_follow(last))
 
 
 def find_last(folder: Path) -> Path | None:
@@ -171,6 +173,20 @@ def _follow(path: Path) -> Path:
         remedy = f"name {newest}" if newest else "remove the link"
         raise ValueError(f"{path} points to {target}, which is gone; put it back, or {remedy}")
     return target
+
+
+def _original(copy: Path) -> Path:
+    """Where copying has turned a link into a copy, the checkpoint that it named, if that was copied as well."""
+    if copy.name not in (LAST, BEST) or not (copy / CONFIG).is_file():
+        return copy
+    content = (copy / CONFIG).read_bytes()
+    for pattern in ("step-*", "*/step-*"):  # in the folder of the run, in that of all runs
+        for folder in copy.parent.glob(pattern):
+            config = folder / CONFIG
+            is_same = config.is_file() and config.stat().st_size == len(content)
+            if is_same and config.read_bytes() == content and (folder / STATE).is_file():
+                return folder
+    return copy
 
 
 def _linked_name(file: Path) -> str | None:

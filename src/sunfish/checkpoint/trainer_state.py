@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from sunfish.checkpoint.metadata import USE_EARLIER
 from sunfish.checkpoint.weights import first_line
 
+RECORDS: dict[str, dict[str, type]] = {  # of the corpus and the machine; later versions added them
+    "corpus": {"path": str, "digest": str, "documents": int, "tokens": int},
+    "environment": {},
+}
 NUMBERS: dict[str, type] = {"step": int, "tokens": int, "seconds": float, "best": float}
 
 
@@ -32,6 +36,7 @@ def read_state(file: Path, step: int) -> dict[str, Any]:
         saved = torch.load(file, map_location="cpu", weights_only=True)
         if not isinstance(saved, dict) or saved.get("step") != step:
             raise ValueError(f"it is not the state after step {step}")
+        _check_records(saved)
     except MemoryError:
         raise
     except pickle.UnpicklingError as why:  # PyTorch's words for it advise how to run the code all the same
@@ -70,6 +75,20 @@ def restore(
             _check_moments(optimizer)
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as why:
         raise _damaged(file, first_line(why)) from why
+
+
+def _check_records(saved: Mapping[str, Any]) -> None:
+    """Refuse records that are not tables of words and numbers; a state has all of them or none."""
+    if len(saved.keys() & RECORDS.keys()) not in (0, len(RECORDS)):
+        raise ValueError("it has one record of two")
+    for name in saved.keys() & RECORDS.keys():
+        record, kinds = saved[name], RECORDS[name]
+        if not isinstance(record, dict) or not all(type(value) in (str, int) for value in record.values()):
+            raise ValueError(f"its record of the {name} is no table")
+        for key, kind in kinds.items():
+            if type(record.get(key)) is not kind:
+                raise ValueError(f"{key} of the {name} is {record.get(key)!r:.40}")
+    _check_number("rollbacks", saved.get("rollbacks", 0), int)
 
 
 def _check_number(name: str, value: Any, kind: type) -> None:

@@ -30,8 +30,9 @@ class Resumed(NamedTuple):
     @property
     def prompt_table(self) -> Tensor | None:
         """The frozen embeddings of the prompt encoder, where it has some."""
-        table: Tensor | None = self.state["model"].get("prompt_encoder.frozen_table")
-        return table
+        model = self.state.get("model")
+        table = model.get("prompt_encoder.frozen_table") if isinstance(model, dict) else None
+        return table if isinstance(table, Tensor) else None
 
 
 def load_resumed(path: Path) -> Resumed:

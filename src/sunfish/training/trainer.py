@@ -277,7 +277,8 @@ class Trainer:
                     self._loop(logger)
                 except WriteError:
                     if self._saved_step != self.step:  # what failed may be a log, or there is room again
-                        with suppress(WriteError):
+                        with suppress(WriteError, NonFiniteLoss):
+                            self._check_weights()
                             self.save()
                     raise
                 return self._finish(logger)
