@@ -61,17 +61,18 @@ class Killer:
 
     def __init__(self, run: TinyRun, folder: Path) -> None:
         """Run it undisturbed, twice: the first time loads what the others find loaded."""
-        self.run, self.folder = run, folder
-        self.expected: Record = undisturbed(run, folder / "undisturbed")
+        self.run, self.folder = run, folder / "run"  # one path for all: a run knows its data by it
+        self.expected: Record = undisturbed(run, self.folder)
+        run.begin(self.folder)
         begin = time.monotonic()
-        ended = start_sunfish(run.words(), run.begin(folder / "timed")).wait()
+        ended = start_sunfish(run.words(), self.folder).wait()
         self.seconds = time.monotonic() - begin
         if ended.code:
             raise RuntimeError(f"the undisturbed run ended with {ended.code}: {ended.stderr}")
 
     def case(self, seed: str, kills: int = LONGEST_ROW) -> Case:
         """Kill the run up to ``kills`` times in a row, as the dice of ``seed`` say; then let it finish."""
-        dice, folder = random.Random(seed), self.run.begin(self.folder / seed)
+        dice, folder = random.Random(seed), self.run.begin(self.folder)
         phases: list[str] = []
         faults: list[str] = []
         resumes = 0
@@ -90,7 +91,7 @@ class Killer:
         ended = start_sunfish(self.run.words(), folder).wait(SLOWEST * self.seconds)
         if ended.code:
             last_line = ended.stderr.strip().rpartition("\n")[2]
-            faults.append(f"the resumed run ended with {ended.code}{', hung' * ended.hung}: {last_line}")
+            faults.append(f"resume: it ended with {ended.code}{', hung' * ended.hung}: {last_line}")
         else:
             faults += faults_at_the_end(folder, self.expected)
         return Case(phases, resumes, faults)

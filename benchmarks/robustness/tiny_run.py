@@ -11,7 +11,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,26 +117,36 @@ def tree_of(folder: Path) -> Tree:
     return {str(p.relative_to(folder)): str(p.readlink()) if p.is_symlink() else "" for p in paths}
 
 
+def roots_of_new(paths: Iterable[str], known: Iterable[str]) -> list[str]:
+    """The files of ``paths`` that are not ``known``; the topmost folder where none of its files is."""
+    folders = {str(parent) for path in known for parent in (Path(path), *Path(path).parents)}
+    roots: set[str] = set()
+    for path in map(Path, paths):
+        new = [part for part in (path, *path.parents) if str(part) not in folders]
+        roots.update(map(str, new[-1:]))
+    return sorted(roots)
+
+
 def faults_at_the_end(folder: Path, expected: Record) -> list[str]:
-    """How a run that was disturbed and then finished differs from the undisturbed one."""
+    """How a run that was disturbed and then finished differs from the undisturbed one, as "KIND: what"."""
     try:
         record = record_of(folder)
     except (ValueError, OSError) as why:
-        return [str(why)]
+        return [f"lost: {why}"]
     faults = []
     for key, (values,) in expected.losses.items():
         logged = record.losses.pop(key, [])
         if not logged:
-            faults.append(f"{key} is not in metrics.jsonl")
+            faults.append(f"losses: {key} is not in metrics.jsonl")
         elif any(other != values for other in logged):
-            faults.append(f"{key} has other losses")
-    faults += [f"{key} is in metrics.jsonl, but in no undisturbed run" for key in record.losses]
+            faults.append(f"losses: {key} has others")
+    faults += [f"losses: {key} is in metrics.jsonl, but in no undisturbed run" for key in record.losses]
     if record.weights != expected.weights:
-        faults.append("the final weights differ")
-    faults += [f"debris: {path}" for path in sorted(record.tree.keys() - expected.tree.keys())]
-    faults += [f"lost: {path}" for path in sorted(expected.tree.keys() - record.tree.keys())]
+        faults.append("weights: the final ones differ")
+    faults += [f"debris: {path}" for path in roots_of_new(record.tree, expected.tree)]
+    faults += [f"lost: {path}" for path in roots_of_new(expected.tree, record.tree)]
     faults += [
-        f"{path} points to {record.tree[path]!r} instead of {target!r}"
+        f"links: {path} points to {record.tree[path]!r} instead of {target!r}"
         for path, target in expected.tree.items()
         if record.tree.get(path, target) != target
     ]
@@ -153,14 +163,14 @@ def _damaged_checkpoints(checkpoints: Path) -> Iterator[str]:
         if last.is_symlink():
             try:
                 if load_checkpoint(last, verify=True).step != load_trainer(last)["step"]:
-                    yield f"{last.name}: its weights and its trainer are of different steps"
+                    yield f"damaged: {last.name}: its weights and its trainer are of different steps"
             except (ValueError, OSError) as why:
-                yield f"{last.relative_to(checkpoints.parent)} does not load: {why}"
+                yield f"damaged: {last.relative_to(checkpoints.parent)} does not load: {why}"
     for folder in sorted((checkpoints / NAME).glob("step-???????")):
         try:
             load_checkpoint(folder, verify=True)
         except (ValueError, OSError) as why:
-            yield f"{folder.name} does not load: {why}"
+            yield f"damaged: {folder.name} does not load: {why}"
 
 
 def _damaged_corpora(data: Path) -> Iterator[str]:
@@ -168,7 +178,7 @@ def _damaged_corpora(data: Path) -> Iterator[str]:
         try:
             open_prepared(folder, verify=True)
         except (ValueError, OSError) as why:
-            yield f"{folder.name} is no whole corpus: {why}"
+            yield f"damaged: {folder.name} is no whole corpus: {why}"
 
 
 def steps_saved(folder: Path) -> int:
