@@ -47,11 +47,16 @@ class TinyRun(NamedTuple):
         shape = [*SHAPE, "--context_length", str(self.context_length)]
         return ["train", "--resume", resume, *shape, *self.data, *places, *length]
 
-    def begin(self, folder: Path) -> Path:
-        """Make its folder with the text that it learns from, in the same state each time."""
+    def begin(self, folder: Path, first: int = 0) -> Path:
+        """Make its folder with the text that it learns from, in the same state each time.
+
+        Args:
+            folder: That of the run.
+            first: As :func:`write_texts`.
+        """
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        write_texts(folder / "texts.jsonl")
+        write_texts(folder / "texts.jsonl", first)
         return folder
 
 
@@ -63,7 +68,7 @@ class Record(NamedTuple):
     tree: Tree
 
 
-def write_texts(path: Path, first: int = 0) -> None:
+def write_texts(path: Path, first: int) -> None:
     """Short texts with prompts, as JSON lines: the built-in stories from number ``first`` on, cut."""
     stories = (story(0, "train", number) for number in range(first, first + TEXTS))
     lines = [json.dumps({"prompt": s.prompt, "text": s.text[:TEXT_LETTERS]}) for s in stories]
@@ -71,17 +76,22 @@ def write_texts(path: Path, first: int = 0) -> None:
     os.utime(path, (0, 0))  # two copies of one text are the same to a run
 
 
-def undisturbed(run: TinyRun, folder: Path) -> Record:
+def undisturbed(run: TinyRun, folder: Path, first: int = 0) -> Record:
     """The record of ``run`` where nothing happens.
 
     It takes place in this process, which then has loaded all that the processes forked from it need.
+
+    Args:
+        run: What is trained.
+        folder: Where; it is made anew.
+        first: As :func:`write_texts`.
 
     Raises:
         RuntimeError: The run failed.
     """
     shown = io.StringIO()
     with (
-        contextlib.chdir(run.begin(folder)),
+        contextlib.chdir(run.begin(folder, first)),
         contextlib.redirect_stderr(shown),
         contextlib.redirect_stdout(shown),
     ):
