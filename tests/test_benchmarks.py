@@ -23,7 +23,7 @@ from sunfish.config import GenerationConfig
 from sunfish.utils import UsageError
 from tests.conftest import python
 
-FOLDERS = ("speed", "quality", "peers")
+FOLDERS = ("speed", "quality", "peers", "robustness")
 
 
 def all_benchmarks() -> dict[str, Benchmark]:
@@ -318,6 +318,7 @@ NEEDS = {
     "quality/imdb": "sklearn",
     "quality/quality_per_minute": "transformers",
     "peers/llama": "transformers",
+    "robustness/mutations": "pyarrow",
     "speed/sampling_speed": "transformers",
     "speed/startup": "transformers",
 }

@@ -136,4 +136,4 @@ BYTES: tuple[Damage, ...] = (
     *(flip_bit, flip_bit, replace_bytes, replace_bytes, zero_block, truncate, extend, repeat, empty, remove),
     *(take_neighbor, take_from_other_run),
 )
-SPECIAL: tuple[Damage, ...] = (make_pipe, make_folder, make_link, make_huge)
+SPECIAL: tuple[Damage, ...] = (*(make_pipe, make_folder, make_link) * 3, make_huge)

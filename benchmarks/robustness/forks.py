@@ -5,6 +5,7 @@ Importing PyTorch takes two seconds, so a test with hundreds of processes forks 
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -50,9 +51,11 @@ class Fork:
         self._parent_bytes = _pages()[1] * resource.getpagesize()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+        gc.freeze()  # its collector would touch, and so copy, every page that the two share
         self.pid = os.fork()
         if not self.pid:
             _child(function, [file.fileno() for file in self._files], spare_bytes)
+        gc.unfreeze()
 
     def wait(self, seconds: float = LONGEST) -> Ended:
         """Wait for its end; what has not ended after ``seconds`` is killed with all that it has started."""

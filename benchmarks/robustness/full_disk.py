@@ -47,7 +47,7 @@ from benchmarks.robustness.verdicts import error_line, faults_of_ending, kinds_o
 WHOLE = TinyRun(steps=6, every=2)
 SMOKE = TinyRun(steps=4, every=2, context_length=12)
 METHODS = ("pages", "inodes", "calls")
-SMOKE_POSITIONS = 2  # of each method
+SMOKE_POSITIONS = 1  # of each method
 CAUSE = re.compile(r"space|disk|room|full", re.I)
 STEP = re.compile(r"step-\d+")
 

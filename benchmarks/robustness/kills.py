@@ -134,7 +134,7 @@ def phase_of(stack: str) -> str:
 def measure(run: Run) -> None:
     """Kill until there are enough kills."""
     arguments = run.arguments
-    wanted = 2 if run.smoke else arguments.kills
+    wanted = 1 if run.smoke else arguments.kills
     tiny = SMOKE if run.smoke else WHOLE
     with scratch_folder("kills", keep=bool(arguments.only)) as folder:
         killer = Killer(tiny, folder)

@@ -27,7 +27,7 @@ from benchmarks.robustness.mutants import TARGETS, Mutant
 from benchmarks.robustness.verdicts import kinds_of
 from benchmarks.robustness.workplace import Workplace
 
-MUTANTS, SMOKE_MUTANTS = 1000, 4
+MUTANTS, SMOKE_MUTANTS = 1000, 3
 HARMS = ("traceback", "crash", "hang", "memory", "result", "code", "message", "warning")
 
 
