@@ -43,7 +43,7 @@ KILLS, LONGEST_ROW = 100, 3
 WHOLE = TinyRun(steps=200, every=5, data=("--stories", "200"))
 SMOKE = TinyRun(steps=12, every=3, context_length=12)
 SLOWEST = 20.0  # times as long as the undisturbed run, until a run counts as hung
-NOTE_SECONDS = 0.05  # for a process to say where it is
+NOTE_SECONDS = 1.0  # at most, for a process to say where it is
 PHASES = ("preparation", "steps", "saves", "validation", "other")
 FRAME = re.compile(r'File "([^"]*)", line \d+ in (\S+)')
 
@@ -115,7 +115,7 @@ def _ask_where_it_is(fork: Fork, note: Path) -> None:
     os.kill(fork.pid, signal.SIGUSR1)
     deadline = time.monotonic() + NOTE_SECONDS
     while not note.stat().st_size and time.monotonic() < deadline:
-        pass
+        time.sleep(0.001)
 
 
 def phase_of(stack: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from benchmarks.robustness.hostile_files import ARRAY, STATE, TEXT, WEIGHTS
 from benchmarks.robustness.json_damage import JSON, NAMES_OF_FILES
 from sunfish.utils import file_sha256
 
+OF_ITSELF = "sha256"  # the entry of a record that has a hash of itself
 CHECKPOINT, PREPARED = "ck/last.ckpt", "data/*"
 LOADS = ("sample", "infill", "resume")
 
@@ -66,63 +68,50 @@ def change_mode(path: Path, dice: random.Random) -> str:
     return "without permissions"
 
 
-FILE: tuple[tuple[Damage, ...], ...] = (BYTES, BYTES, (*SPECIAL, change_mode))
+Damages = tuple[Damage, ...]
+FILE: tuple[Damages, ...] = (BYTES, BYTES, (*SPECIAL, change_mode))
 SMALL_SPECIAL = tuple(damage for damage in SPECIAL if damage.__name__ != "make_huge")
-TEXT_FILE: tuple[tuple[Damage, ...], ...] = (BYTES, TEXT, TEXT, (*SMALL_SPECIAL, change_mode))
+TEXT_FILE: tuple[Damages, ...] = (BYTES, TEXT, TEXT, (*SMALL_SPECIAL, change_mode))
+
+
+def _of_checkpoint(kind: str, file: str, *damages: Damages, users: bool = False) -> Target:
+    """A file of a checkpoint; one that is the ``users`` has no hash, and says how texts are sampled."""
+    commands = LOADS[:2] if users else LOADS
+    record = "" if users else os.path.relpath("config.json", Path(file).parent)
+    content = commands if users else ()
+    return Target(kind, (f"{CHECKPOINT}/{file}",), (*FILE, *damages), commands, content, record)
+
+
+def _prepared(kind: str, files: str, *damages: Damages) -> Target:
+    """A file of a prepared corpus."""
+    pattern = f"{PREPARED}/{files}"
+    return Target(kind, (pattern,), (*FILE, *damages), ("data", "resume"), (), "manifest.json")
+
+
+def _of_a_user(kind: str, file: str, command: str, damages: tuple[Damages, ...] = TEXT_FILE) -> Target:
+    """A file that a user hands to a command; damaged, it may mean something else."""
+    return Target(kind, (file,), damages, (command,), (command,))
+
 
 TARGETS = (
-    Target("config.json", (f"{CHECKPOINT}/config.json",), (*FILE, JSON, JSON, JSON, NAMES_OF_FILES), LOADS),
-    Target(
-        "weights", (f"{CHECKPOINT}/model.safetensors",), (*FILE, WEIGHTS, WEIGHTS), LOADS, (), "config.json"
-    ),
-    Target(
-        "tokenizer.json", (f"{CHECKPOINT}/tokenizer.json",), (*FILE, JSON, JSON), LOADS, (), "config.json"
-    ),
-    Target(
-        "trainer state",
-        (f"{CHECKPOINT}/trainer/state.pt",),
-        (*FILE, STATE, STATE),
-        LOADS,
-        (),
-        "../config.json",
-    ),
-    Target("model card", (f"{CHECKPOINT}/README.md",), FILE, LOADS, (), "config.json"),
-    Target(
-        "generation_config.json",
-        (f"{CHECKPOINT}/generation_config.json",),
-        (*FILE, JSON),
-        LOADS[:2],
-        LOADS[:2],
-    ),
+    _of_checkpoint("config.json", "config.json", JSON, JSON, JSON, NAMES_OF_FILES),
+    _of_checkpoint("weights", "model.safetensors", WEIGHTS, WEIGHTS),
+    _of_checkpoint("tokenizer.json", "tokenizer.json", JSON, JSON),
+    _of_checkpoint("trainer state", "trainer/state.pt", STATE, STATE),
+    _of_checkpoint("model card", "README.md"),
+    _of_checkpoint("generation_config.json", "generation_config.json", JSON, users=True),
     Target("links", ("ck/last.ckpt", "ck/tiny/last.ckpt"), ((redirect_link,),), ("sample", "auto")),
-    Target(
-        "manifest", (f"{PREPARED}/manifest.json",), (*FILE, JSON, JSON, NAMES_OF_FILES), ("data", "resume")
-    ),
-    Target(
-        "prepared tokenizer",
-        (f"{PREPARED}/tokenizer.json",),
-        (*FILE, JSON),
-        ("data", "resume"),
-        (),
-        "manifest.json",
-    ),
-    Target("prepared ids", (f"{PREPARED}/*.bin",), FILE, ("data", "resume"), (), "manifest.json"),
-    Target(
-        "prepared arrays", (f"{PREPARED}/*.npy",), (*FILE, ARRAY), ("data", "resume"), (), "manifest.json"
-    ),
+    _prepared("manifest", "manifest.json", JSON, JSON, NAMES_OF_FILES),
+    _prepared("prepared tokenizer", "tokenizer.json", JSON),
+    _prepared("prepared ids", "*.bin"),
+    _prepared("prepared arrays", "*.npy", ARRAY),
     Target("data .jsonl", ("texts.jsonl",), TEXT_FILE, ("read .jsonl", "resume"), ("read .jsonl",)),
-    Target("data .txt", ("texts.txt",), TEXT_FILE, ("read .txt",), ("read .txt",)),
-    Target("data .csv", ("texts.csv",), TEXT_FILE, ("read .csv",), ("read .csv",)),
-    Target(
-        "data .parquet",
-        ("texts.parquet",),
-        (BYTES, BYTES, SMALL_SPECIAL),
-        ("read .parquet",),
-        ("read .parquet",),
-    ),
-    Target("prompts", ("prompts.txt",), TEXT_FILE, ("prompts",), ("prompts",)),
-    Target("text with gaps", ("gaps.txt",), TEXT_FILE, ("gaps",), ("gaps",)),
-    Target("vocabulary", ("vocabulary.json",), (*FILE, JSON, JSON), ("vocabulary",), ("vocabulary",)),
+    _of_a_user("data .txt", "texts.txt", "read .txt"),
+    _of_a_user("data .csv", "texts.csv", "read .csv"),
+    _of_a_user("data .parquet", "texts.parquet", "read .parquet", (BYTES, BYTES, SMALL_SPECIAL)),
+    _of_a_user("prompts", "prompts.txt", "prompts"),
+    _of_a_user("text with gaps", "gaps.txt", "gaps"),
+    _of_a_user("vocabulary", "vocabulary.json", "vocabulary", (*FILE, JSON, JSON)),
 )
 
 
@@ -141,15 +130,26 @@ def damage(run: Path, seed: str) -> Mutant:
 
 
 def seal(path: Path, record: Path) -> bool:
-    """Let the hash and the size in ``record`` agree with a damaged file; whether there is anything to hash."""
+    """Let the hashes and the size in ``record`` agree with a damaged file, which may be the record itself.
+
+    Returns:
+        Whether there is anything that agrees now.
+    """
     if not path.exists() or not stat.S_ISREG(path.stat().st_mode) or path.stat().st_size >= HUGE:
         return False
-    metadata = json.loads(record.read_text(encoding="utf-8"))
-    name = os.path.relpath(path, record.parent)
-    digest = file_sha256(path)
-    old = metadata["files"][name]
-    metadata["files"][name] = (
-        digest if isinstance(old, str) else {"size": path.stat().st_size, "sha256": digest}
-    )
+    try:
+        metadata = json.loads(record.read_text(encoding="utf-8"))
+        name = os.path.relpath(path, record.parent)
+        if path != record:
+            digest, old = file_sha256(path), metadata["files"][name]
+            entry = {"size": path.stat().st_size, "sha256": digest}
+            metadata["files"][name] = digest if isinstance(old, str) else entry
+        elif OF_ITSELF not in metadata:
+            return False
+        if metadata.pop(OF_ITSELF, None) is not None:
+            text = json.dumps(metadata, sort_keys=True)
+            metadata[OF_ITSELF] = hashlib.sha256(text.encode()).hexdigest()
+    except (ValueError, TypeError, RecursionError):  # the record is damaged beyond that
+        return False
     record.write_text(json.dumps(metadata), encoding="utf-8")
     return True
