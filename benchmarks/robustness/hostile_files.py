@@ -219,8 +219,9 @@ def text_in(encoding: str) -> Damage:
 
 
 WEIGHTS: tuple[Damage, ...] = (promise_header, change_header, change_header, change_tensors, change_tensors)
-STATE: tuple[Damage, ...] = (pickle_code, pickle_code, change_state, change_state)
-ARRAY: tuple[Damage, ...] = (pickle_array, change_array_header, change_array_header, change_array)
+CODE: tuple[Damage, ...] = (pickle_code,)
+STATE: tuple[Damage, ...] = (change_state,)
+ARRAY: tuple[Damage, ...] = (pickle_array, change_array_header, change_array)
 TEXT: tuple[Damage, ...] = (
     *(insert_line,) * 8,
     *map(text_in, ("utf-16", "utf-16-le", "latin-1", "utf-7", "utf-8-sig")),

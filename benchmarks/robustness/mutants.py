@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.robustness.byte_damage import BYTES, HUGE, SPECIAL, Damage
-from benchmarks.robustness.hostile_files import ARRAY, STATE, TEXT, WEIGHTS
+from benchmarks.robustness.hostile_files import ARRAY, CODE, STATE, TEXT, WEIGHTS
 from benchmarks.robustness.json_damage import JSON, NAMES_OF_FILES
 from sunfish.utils import file_sha256
 
@@ -95,23 +95,23 @@ def _of_a_user(kind: str, file: str, command: str, damages: tuple[Damages, ...] 
 
 TARGETS = (
     _of_checkpoint("config.json", "config.json", JSON, JSON, JSON, NAMES_OF_FILES),
-    _of_checkpoint("weights", "model.safetensors", WEIGHTS, WEIGHTS),
-    _of_checkpoint("tokenizer.json", "tokenizer.json", JSON, JSON),
-    _of_checkpoint("trainer state", "trainer/state.pt", STATE, STATE),
+    _of_checkpoint("weights", "model.safetensors", WEIGHTS, WEIGHTS, CODE),
+    _of_checkpoint("tokenizer.json", "tokenizer.json", JSON, JSON, CODE),
+    _of_checkpoint("trainer state", "trainer/state.pt", STATE, STATE, CODE),
     _of_checkpoint("model card", "README.md"),
     _of_checkpoint("generation_config.json", "generation_config.json", JSON, users=True),
     Target("links", ("ck/last.ckpt", "ck/tiny/last.ckpt"), ((redirect_link,),), ("sample", "auto")),
     _prepared("manifest", "manifest.json", JSON, JSON, NAMES_OF_FILES),
-    _prepared("prepared tokenizer", "tokenizer.json", JSON),
+    _prepared("prepared tokenizer", "tokenizer.json", JSON, CODE),
     _prepared("prepared ids", "*.bin"),
-    _prepared("prepared arrays", "*.npy", ARRAY),
+    _prepared("prepared arrays", "*.npy", ARRAY, CODE),
     Target("data .jsonl", ("texts.jsonl",), TEXT_FILE, ("read .jsonl", "resume"), ("read .jsonl",)),
     _of_a_user("data .txt", "texts.txt", "read .txt"),
     _of_a_user("data .csv", "texts.csv", "read .csv"),
     _of_a_user("data .parquet", "texts.parquet", "read .parquet", (BYTES, BYTES, SMALL_SPECIAL)),
     _of_a_user("prompts", "prompts.txt", "prompts"),
     _of_a_user("text with gaps", "gaps.txt", "gaps"),
-    _of_a_user("vocabulary", "vocabulary.json", "vocabulary", (*FILE, JSON, JSON)),
+    _of_a_user("vocabulary", "vocabulary.json", "vocabulary", (*FILE, JSON, JSON, CODE)),
 )
 
 
