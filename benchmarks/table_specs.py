@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.table_kinds import Column, Comparison, ComparisonTable, FigureTable, Table
 
-PERCENT = "{:.1f}%"
+PERCENT, COUNT = "{:.1f}%", "{:,.0f}"
 SAMPLING, STORIES = "speed/sampling_speed", "quality/stories_quality"
 LEARNING = "quality/quality_per_minute"
 VERIFIED = {"sampler": "verified/8", "batch": 1, "guidance": 1.0}
@@ -134,5 +134,46 @@ TABLES: dict[str, Table] = {
             Column("seconds a text", "seconds_per_text", "{:.2f}"),
         ),
         shared={"minutes": 15.0},
+    ),
+    # docs/training.md
+    "kills": FigureTable(
+        "robustness/kills",
+        cases=({"steps": 200},),
+        columns=(
+            Column("kills", "kills", COUNT),
+            Column("in preparation", "in_preparation", COUNT),
+            Column("in steps", "in_steps", COUNT),
+            Column("in saves", "in_saves", COUNT),
+            Column("in validation", "in_validation", COUNT),
+            Column("elsewhere", "in_other", COUNT),
+            Column("resumes", "resumes", COUNT),
+            Column("runs", "runs", COUNT),
+            Column("runs with a fault", "runs_with_faults", COUNT),
+        ),
+    ),
+    "full-disk": FigureTable(
+        "robustness/full_disk",
+        cases=tuple({"method": method, "steps": 6} for method in ("pages", "inodes", "calls")),
+        columns=(
+            Column("what runs out", "method"),
+            Column("positions", "positions", COUNT),
+            Column("with a fault", "with_faults", COUNT),
+        ),
+    ),
+    "mutations": FigureTable(
+        "robustness/mutations",
+        cases=({"kind": "all", "mutants": 1000},),
+        columns=(
+            Column("mutants", "mutants", COUNT),
+            Column("commands", "commands", COUNT),
+            Column("same result", "unharmed", COUNT),
+            Column("refused in a line", "refused", COUNT),
+            Column("traceback", "traceback", COUNT),
+            Column("crash", "crash", COUNT),
+            Column("hang", "hang", COUNT),
+            Column("gigabytes", "memory", COUNT),
+            Column("other result", "result", COUNT),
+            Column("code run", "code", COUNT),
+        ),
     ),
 }

@@ -28,6 +28,7 @@ from benchmarks.robustness.verdicts import kinds_of
 from benchmarks.robustness.workplace import Workplace
 
 MUTANTS, SMOKE_MUTANTS = 1000, 3
+ALL = "all"  # kinds together
 HARMS = ("traceback", "crash", "hang", "memory", "result", "code", "message", "warning")
 
 
@@ -78,6 +79,7 @@ def measure(run: Run) -> None:
         of_kind = [trial for trial in trials if trial.mutant.target == target]
         if of_kind:
             run.add({"kind": target.kind}, figures_of(of_kind))
+    run.add({"kind": ALL}, figures_of(trials))
     run.exit_code = int(any(trial.faults for trial in trials))
 
 
