@@ -71,12 +71,12 @@ class Killer:
             raise RuntimeError(f"the undisturbed run ended with {ended.code}: {ended.stderr}")
 
     def case(self, seed: str, kills: int = LONGEST_ROW) -> Case:
-        """Kill the run up to ``kills`` times in a row, as the dice of ``seed`` say; then let it finish."""
+        """Kill the run in a row as often as the dice say, ``kills`` times at most; then let it finish."""
         dice, folder = random.Random(seed), self.run.begin(self.folder)
         phases: list[str] = []
         faults: list[str] = []
         resumes = 0
-        for number in range(dice.randint(1, kills)):
+        for number in range(min(kills, dice.randint(1, LONGEST_ROW))):
             done = steps_saved(folder)
             moment = dice.uniform(0, self.seconds * (1 - done / self.run.steps))
             phase = self._kill(folder, moment)
