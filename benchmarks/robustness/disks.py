@@ -1,8 +1,8 @@
 """Owns disks without room: a small tmpfs that one process alone sees, and calls that the disk refuses.
 
-The small disk is the real thing: it reaches what PyTorch and safetensors write as well. It needs the right to
-mount, which Linux gives to root, and to everyone in a user namespace unless that is switched off. Refused calls
-work everywhere, and they reach what no full tmpfs refuses: a rename, an fsync.
+The small disk is the real thing: it reaches what PyTorch and safetensors write as well. It needs the right
+to mount, which Linux gives to root, and to everyone in a user namespace unless that is switched off.
+Refused calls work everywhere, and they reach what no full tmpfs refuses: a rename, an fsync.
 """
 
 from __future__ import annotations

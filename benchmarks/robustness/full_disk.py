@@ -3,12 +3,12 @@
     ./run.sh benchmarks/robustness/full_disk.py
     ./run.sh benchmarks/robustness/full_disk.py --only pages:31
 
-A tiny run takes place on a disk that holds ``pages:N``, N pages of 4 KiB more than its text, for every N up to
-what the run needs; on a disk that holds ``inodes:N``, N files, folders and links more; and on one that refuses
-all calls that take room from number N on, ``calls:N``. Each time the run must fail with exit code 1 and one
-line that names the cause, leave no half-written file, keep all checkpoints whole, and, when there is room
-again, resume and end as the undisturbed run did. Disks are tmpfs mounts; where the system does not permit
-them, calls alone are refused.
+A tiny run takes place on a disk that holds ``pages:N``, N pages of 4 KiB more than its text, for every N up
+to what the run needs; on a disk that holds ``inodes:N``, N files, folders and links more; and on one that
+refuses all calls that take room from number N on, ``calls:N``. Each time the run must fail with exit code 1
+and one line that names the cause, leave no half-written file, keep all checkpoints whole, and, when there
+is room again, resume and end as the undisturbed run did. Disks are tmpfs mounts; where the system does not
+permit them, calls alone are refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owns files that were made to hurt: headers that promise too much, pickles that run code, lines without end."""
+"""Owns files that were made to hurt: headers that promise too much, pickles that run code, endless lines."""
 
 from __future__ import annotations
 

@@ -3,12 +3,12 @@
     ./run.sh benchmarks/robustness/kills.py
     ./run.sh benchmarks/robustness/kills.py --only 17
 
-A tiny run of 200 steps with a checkpoint every 5 is killed at uniformly random moments between its start and its
-end: while it prepares its data, steps, validates, writes a checkpoint, moves links, prunes. It is resumed with
-``--resume auto``, and killed again in two cases of three, up to three times in a row; then it runs to its end.
-After each kill all that ``last.ckpt`` names must load; in the end the losses of every step, repeated ones
-included, must be bit-equal to those of the run that was never killed, and so must the weights and the files
-that are left. ``--only`` repeats one case and keeps its folder.
+A tiny run of 200 steps with a checkpoint every 5 is killed at uniformly random moments between its start
+and its end: while it prepares its data, steps, validates, writes a checkpoint, moves links, prunes. It is
+resumed with ``--resume auto``, and killed again in two cases of three, up to three times in a row; then it
+runs to its end. After each kill all that ``last.ckpt`` names must load; in the end the losses of every
+step, repeated ones included, must be bit-equal to those of the run that was never killed, and so must the
+weights and the files that are left. ``--only`` repeats one case and keeps its folder.
 """
 
 from __future__ import annotations

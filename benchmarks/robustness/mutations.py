@@ -3,14 +3,14 @@
     ./run.sh benchmarks/robustness/mutations.py
     ./run.sh benchmarks/robustness/mutations.py --only 17
 
-Each of 1,000 mutants is the folder of a tiny run with one damaged file: bytes flipped, cut, added; the file of
-another run; hostile JSON; headers that promise too much; tensors of other shapes; pickles and arrays that run
-code; names that lead outside; pipes, devices, folders, links and gigabytes of zeros in a file's place. Half of
-the damaged files whose hash is recorded get a hash that agrees, as an attacker would see to. The commands that
-read the file are run. Allowed are the result of the undamaged run, and one line with exit code 1 or 2. Where a
-hash was made to agree, or where the file is what a user wrote, a success may have another result. Never allowed
-are a traceback, a crash, a hang, gigabytes of memory, another result, code that is run. ``--only`` repeats one
-mutant, shows what its commands print, and keeps its folder.
+Each of 1,000 mutants is the folder of a tiny run with one damaged file: bytes flipped, cut, added; the file
+of another run; hostile JSON; headers that promise too much; tensors of other shapes; pickles and arrays
+that run code; names that lead outside; pipes, devices, folders, links and gigabytes of zeros in a file's
+place. Half of the damaged files whose hash is recorded get a hash that agrees, as an attacker would see to.
+The commands that read the file are run. Allowed are the result of the undamaged run, and one line with exit
+code 1 or 2. Where a hash was made to agree, or where the file is what a user wrote, a success may have
+another result. Never allowed are a traceback, a crash, a hang, gigabytes of memory, another result, code
+that is run. ``--only`` repeats one mutant, shows what its commands print, and keeps its folder.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owns the place where files are damaged: two tiny runs, the commands that read them, and their right results."""
+"""Owns the place where files are damaged: two tiny runs, the commands that read them, the right results."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Workplace:
 
 
 def write_inputs(run: Path) -> None:
-    """What a user may hand to the commands, beside the run: the same texts in other formats, prompts, gaps."""
+    """What a user may hand to the commands beside the run: texts in other formats, prompts, gaps."""
     import pyarrow
     from pyarrow import parquet
 
