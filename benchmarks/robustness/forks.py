@@ -46,7 +46,12 @@ class Fork:
         Args:
             function: What the process does; its result is the exit code, None counting as 0.
             spare_bytes: Address space that the process may add to what it begins with; 0: no limit.
+
+        Raises:
+            ValueError: The system is another one than Linux.
         """
+        if sys.platform != "linux":
+            raise ValueError(f"the system is {sys.platform}, but forks are watched on Linux only")
         self._files = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115
         self._parent_bytes = _pages()[1] * resource.getpagesize()
         for stream in (sys.stdout, sys.stderr):

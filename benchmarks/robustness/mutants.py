@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.robustness.byte_damage import BYTES, HUGE, SPECIAL, Damage
+from benchmarks.robustness.byte_damage import BYTES, HUGE, SPECIAL, Damage, make_folder, make_pipe
 from benchmarks.robustness.hostile_files import ARRAY, CODE, STATE, TEXT, WEIGHTS
 from benchmarks.robustness.json_damage import JSON, NAMES_OF_FILES
 from sunfish.utils import file_sha256
@@ -72,6 +72,10 @@ Damages = tuple[Damage, ...]
 FILE: tuple[Damages, ...] = (BYTES, BYTES, (*SPECIAL, change_mode))
 SMALL_SPECIAL = tuple(damage for damage in SPECIAL if damage.__name__ != "make_huge")
 TEXT_FILE: tuple[Damages, ...] = (BYTES, TEXT, TEXT, (*SMALL_SPECIAL, change_mode))
+# A pipe with prompts is what a shell makes of <(command), and waiting for its writer is right.
+PIPED_FILE: tuple[Damages, ...] = tuple(
+    tuple(make_folder if damage is make_pipe else damage for damage in damages) for damages in TEXT_FILE
+)
 
 
 def _of_checkpoint(kind: str, file: str, *damages: Damages, users: bool = False) -> Target:
@@ -109,8 +113,8 @@ TARGETS = (
     _of_a_user("data .txt", "texts.txt", "read .txt"),
     _of_a_user("data .csv", "texts.csv", "read .csv"),
     _of_a_user("data .parquet", "texts.parquet", "read .parquet", (BYTES, BYTES, SMALL_SPECIAL)),
-    _of_a_user("prompts", "prompts.txt", "prompts"),
-    _of_a_user("text with gaps", "gaps.txt", "gaps"),
+    _of_a_user("prompts", "prompts.txt", "prompts", PIPED_FILE),
+    _of_a_user("text with gaps", "gaps.txt", "gaps", PIPED_FILE),
     _of_a_user("vocabulary", "vocabulary.json", "vocabulary", (*FILE, JSON, JSON, CODE)),
 )
 
