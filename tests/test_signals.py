@@ -57,6 +57,25 @@ def test_a_signal_in_the_preparation_leaves_nothing(
     assert not any((tmp_path / "data").iterdir()) and not (tmp_path / "ck").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_the_whole_group_ends_the_workers_too(tmp_path: Path, signum: signal.Signals) -> None:
+    """As a terminal that closes and ``timeout`` send it."""
+    words = ["data", "--config", "nano", "--stories", "40000", "--data_folder", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sunfish", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=ROOT,
+    )
+    assert process.stderr is not None and process.stderr.readline()
+    os.killpg(process.pid, signum)
+    _, err = process.communicate(timeout=60)  # which waits for the workers' ends of the pipe as well
+    assert process.returncode == 128 + signum and "Traceback" not in err
+    assert err.endswith(f"stopped by {signum.name}\n") and not any(tmp_path.iterdir())
+
+
 def preparation_tokenizer() -> object:
     from sunfish.tokenizers import build_tokenizer
 

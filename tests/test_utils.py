@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sunfish.utils import Stderr, stderr
+from sunfish.training.logger import Logger
+from sunfish.utils import Stderr, log, stderr
 from tests.conftest import python
 
 
@@ -59,6 +60,25 @@ def test_a_stderr_that_is_not_there_is_no_error(monkeypatch: pytest.MonkeyPatch,
     silent = Stderr()
     assert silent.write("words") == 5 and not silent.isatty() and silent.encoding
     assert not silent.reader_left
+
+
+def test_lines_come_above_a_live_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a real terminal, from wherever they are printed."""
+    master, slave = os.openpty()
+    monkeypatch.setenv("TERM", "xterm")
+    for name in ("COLUMNS", "LINES"):
+        monkeypatch.delenv(name, raising=False)
+    with os.fdopen(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        logger = Logger(tmp_path, (), {})
+        logger.progress(1, 0.5, {"tokens_per_second": 9.0}, "1 s")
+        logger.log("from the run: :runner: [bold]")
+        log("from elsewhere")
+        logger.close()
+        assert sys.stderr is terminal
+        seen = os.read(master, 100_000).decode()
+    os.close(master)
+    assert "step 1" in seen and "from the run: :runner: [bold]" in seen and "from elsewhere" in seen
 
 
 def test_a_file_never_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:

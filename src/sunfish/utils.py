@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, ClassVar, TextIO, cast
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,21 +38,29 @@ class Stderr(io.TextIOBase):
         reader_left: Whether the reader of a pipe has left, which ends other programs by SIGPIPE.
     """
 
-    reader_left = False
+    reader_left: ClassVar[bool] = False
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        """Write to ``stream``, whatever takes the place of ``sys.stderr``, or else to that."""
+        self._fixed = stream
+
+    @property
+    def _stream(self) -> TextIO | None:
+        return self._fixed or sys.stderr  # None: the program was started without
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
         """What rich draws its lines with."""
-        return getattr(sys.stderr, "encoding", None) or "utf-8"
+        return getattr(self._stream, "encoding", None) or "utf-8"
 
     def write(self, text: str) -> int:
         """Write and flush ``text`` if anybody can read it."""
         try:
-            if sys.stderr is not None:  # None: the program was started without
-                sys.stderr.write(text)
-                sys.stderr.flush()
+            if self._stream is not None:
+                self._stream.write(text)
+                self._stream.flush()
         except OSError as why:  # the reader left, the terminal closed, the disk is full
-            self.reader_left |= isinstance(why, BrokenPipeError)
+            Stderr.reader_left |= isinstance(why, BrokenPipeError)
             self._drop_what_follows()
         except (ValueError, RuntimeError):  # a closed stream; a signal handler inside another write
             pass
@@ -61,7 +69,7 @@ class Stderr(io.TextIOBase):
     def isatty(self) -> bool:
         """Whether stderr is a terminal."""
         with suppress(OSError, ValueError):
-            return sys.stderr is not None and sys.stderr.isatty()
+            return self._stream is not None and self._stream.isatty()
         return False
 
     def live_console(self) -> Console | None:
@@ -73,13 +81,14 @@ class Stderr(io.TextIOBase):
             return None
         from rich.console import Console
 
-        file = cast(IO[str], self)
+        # rich puts an object of its own in the place of sys.stderr, which prints other lines above a live one.
+        file = cast(IO[str], Stderr(sys.stderr))
         return Console(file=file, force_terminal=True, force_jupyter=False, highlight=False, emoji=False)
 
     def _drop_what_follows(self) -> None:
         """Point the file descriptor to nowhere; Python would try the unwritten rest again when it exits."""
         with suppress(OSError, ValueError, AttributeError), open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stderr.fileno())
+            os.dup2(nowhere.fileno(), cast(TextIO, self._stream).fileno())
 
 
 stderr = Stderr()

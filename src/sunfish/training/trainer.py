@@ -57,7 +57,7 @@ from sunfish.training.step import NonFiniteLoss, Objective, TrainingStep
 from sunfish.training.time_sampling import check_noise_settings
 from sunfish.training.trackers import check_trackers
 from sunfish.types import Batch
-from sunfish.utils import format_duration, log, stderr
+from sunfish.utils import Stderr, format_duration, log
 
 SHOWN_PROMPTS = 2  # held-out prompts among the samples
 MAX_ROLLBACKS = 3  # in a row, before the next checkpoint that the run reaches by itself
@@ -284,7 +284,7 @@ class Trainer:
                 return self._finish(logger)
         finally:
             logger.close()
-            stderr.reader_left = False
+            Stderr.reader_left = False
 
     def _announce(self, logger: Logger) -> None:
         """The corpus, what has changed since the checkpoint, and where the run begins."""
@@ -343,7 +343,7 @@ class Trainer:
                     saved_seconds = self.seconds
             except NonFiniteLoss as why:
                 self._roll_back(why, logger)
-            if stderr.reader_left and self._stop is None:
+            if Stderr.reader_left and self._stop is None:
                 self._stop = SIGPIPE
 
     def _save_and_show(self, logger: Logger, evaluates: bool) -> None:
