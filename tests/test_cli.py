@@ -319,6 +319,18 @@ def test_resume_continues_and_refuses_another_shape(
     assert "from step 3" in captured.err
 
 
+def test_other_text_may_have_other_fields_when_it_is_given(
+    trained: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resume = ["train", "--resume", str(trained.checkpoint), "--print-config"]
+    data = ["--data", str(tmp_path / "new.jsonl"), "--text_field", "body"]
+    assert main([*resume, *data]) == 0
+    assert json.loads(capsys.readouterr().out)["corpus"]["text_field"] == "body"
+    for words in (data[2:], [*data, "--tokenizer", "bytes"], [*data, "--vocab_size", "300"]):
+        assert main([*resume, *words]) == 2
+        assert "was trained with" in capsys.readouterr().err
+
+
 def test_resume_auto_takes_the_run_of_this_size(
     trained: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
