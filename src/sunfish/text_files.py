@@ -150,7 +150,7 @@ def remedy(encoding: str) -> str:
 
 
 def _open_binary(path: Path) -> io.BufferedReader:
-    return io.BufferedReader(io.FileIO(path), HEAD_BYTES)
+    return io.BufferedReader(io.FileIO(str(path)), HEAD_BYTES)
 
 
 def _decoded(binary: io.BufferedReader, newline: str | None) -> TextIO:
