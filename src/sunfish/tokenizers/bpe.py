@@ -40,5 +40,8 @@ def build(name: str, vocab_size: int, texts: Iterable[str]) -> TextTokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
+    texts = list(
+        texts
+    )  # read in this thread: an abandoned one must not run Python while the interpreter ends
     interruptible(lambda: engine.train_from_iterator(texts, trainer=trainer))
     return TextTokenizer(engine)
