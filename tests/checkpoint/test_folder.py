@@ -130,12 +130,14 @@ def test_reading_beside_a_trainer_never_fails(checkpoint: Path) -> None:
 
     trainer = threading.Thread(target=save_all_the_time)
     trainer.start()
+    steps, readers = [0], (load, load_trainer_step, metadata_step)
     try:
-        steps = [read(run / LAST) for read in (load, load_trainer_step, metadata_step) * 15]
+        while not problems and (len(steps) < 45 or steps[-1] < 5):
+            steps.append(readers[len(steps) % 3](run / LAST))
     finally:
         done.set()
         trainer.join()
-    assert not problems and steps == sorted(steps) and steps[-1] > steps[0]
+    assert not problems and steps == sorted(steps)
 
 
 def load(path: Path) -> int:
