@@ -170,3 +170,9 @@ def test_only_known_flags_are_rewritten() -> None:
     assert train.normalized(["--n_layrs", "3"]) == ["--n_layrs", "3"]
     words = ["a_b", "--cpu", "--", "--n_layer", "3"]
     assert train.normalized(words) == words
+
+
+def test_a_home_that_nobody_has_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["train", "--checkpoints", "~nobody-at-all/x"], ["sample", "~nobody-at-all/x"]):
+        assert main([*words, "--print-config"]) == 2
+        assert "~nobody-at-all is nobody's home on this machine; write ./" in capsys.readouterr().err

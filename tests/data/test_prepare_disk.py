@@ -133,3 +133,10 @@ def test_a_data_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     with pytest.raises(WriteError, match=r"could not be written: .*; choose another folder"):
         prepared(corpus(tmp_path))
+
+
+def test_a_tilde_is_the_home_of_whoever_prepares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    config = corpus(tmp_path).with_fields(data_folder="~/data", checkpoints="~/ck", name="run")
+    assert prepared(config).folder.parent == tmp_path / "home" / "data"
+    assert config.training.folder == tmp_path / "home" / "ck" / "run"

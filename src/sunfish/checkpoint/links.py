@@ -155,7 +155,7 @@ def run_folder_of(checkpoint: Path, name: str) -> Path:
 
 def at_its_place(config: Config, checkpoint: Path) -> Config:
     """The configuration that ``checkpoint`` stores, for a run where the checkpoint now lies; says so."""
-    stored = Path(config.training.checkpoints) / config.training.name
+    stored = config.training.folder
     folder = run_folder_of(checkpoint, config.training.name)
     if folder == stored.resolve():
         return config

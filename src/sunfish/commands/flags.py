@@ -151,8 +151,18 @@ def user_folder(name: str, text: str) -> Path:
 
 
 def user_path(text: str) -> Path:
-    """The path that a user wrote, with ``~`` as their home."""
-    return Path(text).expanduser()
+    """The path that a user wrote, with ``~`` as their home.
+
+    Raises:
+        UsageError: ``~NAME`` names nobody.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as why:
+        name = Path(text).parts[0]
+        raise UsageError(
+            f"{text}: {name} is nobody's home on this machine; write ./{text} or a full path"
+        ) from why
 
 
 def print_config(config: Config) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 
 from sunfish.config.rules import check_at_least, check_share, check_types, shown
 from sunfish.utils import UsageError
@@ -136,6 +137,11 @@ class TrainingConfig:
             raise UsageError(
                 f"name has {size} bytes, but a folder's name has at most {LONGEST_NAME}; shorten it"
             )
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        return Path(self.checkpoints).expanduser() / self.name
 
     @property
     def distills(self) -> bool:

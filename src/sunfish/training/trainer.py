@@ -95,7 +95,7 @@ class Trainer:
         self.dtype = choose_precision(settings.precision, self.device)
         if settings.compile:
             require_compiler()
-        self.folder = Path(settings.checkpoints) / settings.name
+        self.folder = settings.folder
         resumed = load_resumed(resume) if resume else None
         check_folder(self.folder, resumed)
         if resumed and not other_data:
@@ -461,5 +461,5 @@ def train(config: Config, resume: Path | None = None, other_data: bool = False) 
     if resume is not None:
         read_metadata(resume)
         resume = resolve_checkpoint(resume)
-    with opened_run(Path(config.training.checkpoints) / config.training.name):
+    with opened_run(config.training.folder):
         return Trainer(config, resume, other_data).run()

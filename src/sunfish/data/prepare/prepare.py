@@ -93,7 +93,7 @@ def prepare(
 def _folder(source: Source, config: Config, recipe: dict[str, Any]) -> Path:
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
     name = f"{clip_name(source.name, LONGEST_NAME)}-{digest[:12]}"
-    return Path(config.corpus.data_folder) / name
+    return Path(config.corpus.data_folder).expanduser() / name
 
 
 def _wait_for(holder: str) -> None:
