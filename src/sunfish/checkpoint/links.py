@@ -57,6 +57,7 @@ def _make_link(link: Path, target: str) -> None:
         if isinstance(why, OSError) and why.errno not in NO_LINKS:
             raise
         link.write_bytes(os.fsencode(target) + b"\n")
+        flush(link)  # a link that a power cut leaves is whole, a file may be empty
 
 
 def resolve_checkpoint(path: Path) -> Path:
