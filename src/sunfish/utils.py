@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 GIB = 2**30
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
 
 
 class UsageError(ValueError):
@@ -96,7 +98,12 @@ stderr = Stderr()
 
 def log(text: str) -> None:
     """Print one line for the person in front of the screen, on stderr."""
-    stderr.write(text + "\n")
+    stderr.write((visible(text) if stderr.isatty() else text) + "\n")
+
+
+def visible(text: str) -> str:
+    """``text`` with its control characters as escapes such as ``\\x1b``, which no terminal obeys."""
+    return CONTROLS.sub(lambda control: f"\\x{ord(control[0]):02x}", text)
 
 
 def open_standard_streams() -> None:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from sunfish.commands.display import show
 from sunfish.commands.flags import print_json
-from sunfish.commands.streams import lossless_stdout, visible
+from sunfish.commands.streams import lossless_stdout
 from sunfish.sampling.pipeline import Generated
+from sunfish.utils import log, visible
 from tests.conftest import ROOT
 
 TEXT = "L'été à Kraków: 日本 😀 ✓ :runner: [bold]b[/] [link=x] \\n " + "long " * 60
@@ -75,6 +76,13 @@ def test_a_text_cannot_drive_the_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     shown = sys.stdout.getvalue()
     assert TEXT in shown and r"a\x1b[2J\x1b]0;title\x07b\x0d\x08\x7f\x9b31m" in shown
     assert not any(letter in shown for letter in "\x1b\x07\r\x08\x7f\x9b")
+
+
+def test_a_log_cannot_drive_the_terminal_and_is_untouched_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream, expected in ((Terminal(), visible(HOSTILE)), (io.StringIO(), HOSTILE)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        log(HOSTILE)
+        assert stream.getvalue() == expected + "\n"
 
 
 @given(text=st.text())

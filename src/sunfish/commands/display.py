@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from sunfish.commands.flags import print_json
-from sunfish.commands.streams import screen_text, visible
-from sunfish.utils import log, stderr
+from sunfish.commands.streams import screen_text
+from sunfish.utils import log, stderr, visible
 
 if TYPE_CHECKING:
     from sunfish.sampling.pipeline import Generated

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sunfish.utils import log
-
-CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and line feed
+from sunfish.utils import log, visible
 
 
 @contextmanager
@@ -58,8 +55,3 @@ def abandon_stdout() -> None:
 def screen_text(text: str) -> str:
     """``text`` as it is for a file or a pipe; on a terminal its control characters are visible, not obeyed."""
     return visible(text) if sys.stdout is not None and sys.stdout.isatty() else text
-
-
-def visible(text: str) -> str:
-    """``text`` with its control characters as escapes such as ``\\x1b``."""
-    return CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

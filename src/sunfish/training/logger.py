@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from sunfish.checkpoint.links import METRICS
 from sunfish.disk.writing import append, drop_torn_line
 from sunfish.training.trackers import EXTRA, open_tracker
-from sunfish.utils import log, stderr
+from sunfish.utils import log, stderr, visible
 
 
 class Logger:
@@ -56,7 +56,7 @@ class Logger:
     def log(self, text: str) -> None:
         """One line (or more) for the person in front of the screen."""
         if self._live is not None:
-            self._live.console.print(text, markup=False, soft_wrap=True)
+            self._live.console.print(visible(text), markup=False, soft_wrap=True)
         else:
             log(text)
 
