@@ -153,3 +153,21 @@ def keep_malloc_pages() -> bool:
     except (OSError, AttributeError, TypeError):  # another C library: macOS, musl, Windows
         return False
     return bool(mallopt(M_MMAP_THRESHOLD, MAX_HEAP_BLOCK_BYTES) and mallopt(M_TRIM_THRESHOLD, TRIM_BYTES))
+
+
+# A bfloat16 product keeps a compiled kernel for every shape that it meets, half a megabyte each. Two caches keep 1,024
+# of them each, and what comes and goes in them leaves gaps in the heap: 3.9 GB for `small` after half an hour. One step
+# needs 80 shapes, and compiling takes under a millisecond (docs/experiments/2026-11-memory-and-time.md).
+KERNELS_KEPT = 128
+KERNEL_CACHE_BYTES = KERNELS_KEPT * 2**19
+KERNEL_CACHES = {  # of oneDNN, and of PyTorch's layer above it: the names of each, of which the first is set
+    "oneDNN": ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY"),
+    "ideep": ("LRU_CACHE_CAPACITY",),
+}
+
+
+def limit_kernel_caches() -> None:
+    """Keep ``KERNELS_KEPT`` compiled kernels; call it before the first product. What the environment sets stays."""
+    for names in KERNEL_CACHES.values():
+        if not any(name in os.environ for name in names):
+            os.environ[names[0]] = str(KERNELS_KEPT)

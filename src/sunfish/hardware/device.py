@@ -7,7 +7,7 @@ from statistics import median
 
 import torch
 
-from sunfish.hardware.cpu import default_threads, keep_malloc_pages
+from sunfish.hardware.cpu import default_threads, keep_malloc_pages, limit_kernel_caches
 from sunfish.utils import UsageError
 
 CPU = torch.device("cpu")
@@ -42,9 +42,11 @@ def choose_device(name: str) -> torch.device:
 def set_threads(threads: int) -> int:
     """Use ``threads`` CPU threads (0: :func:`sunfish.hardware.cpu.default_threads`); returns the number.
 
-    It also keeps the pages of a step for the next one, see :func:`sunfish.hardware.cpu.keep_malloc_pages`.
+    It also says what memory the process keeps: :func:`sunfish.hardware.cpu.keep_malloc_pages` and
+    :func:`sunfish.hardware.cpu.limit_kernel_caches`.
     """
     keep_malloc_pages()
+    limit_kernel_caches()
     torch.set_num_threads(threads or default_threads())
     return torch.get_num_threads()
 
