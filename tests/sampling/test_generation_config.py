@@ -132,6 +132,10 @@ def test_a_setting_that_was_not_found_is_not_damage(tmp_path: Path) -> None:
         '{"fast": {}}',
         '["best"]',
         "{",
+        "[" * 100_000,
+        " " * 2**20 + "{}",
+        '{"best": {}, "best": {}}',
+        '{"best": {"temperature": NaN}}',
     ],
 )
 def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sunfish.checkpoint.links import CONFIG, LAST, STATE, read_settled
 from sunfish.config import Config
+from sunfish.disk.json_file import read_json
 from sunfish.utils import file_sha256
 
 FORMAT = "sunfish-checkpoint-3"
@@ -24,7 +25,6 @@ WEIGHTS, TOKENIZER, PROMPT_TOKENIZER, CARD = (
 )
 FILES = (WEIGHTS, TOKENIZER, PROMPT_TOKENIZER, CARD, STATE)
 OPTIONAL = frozenset((PROMPT_TOKENIZER,))
-MAX_BYTES = 2**20  # a real one has a few kilobytes
 HASH = re.compile("[0-9a-f]{64}")
 TRAIN_AFRESH = (
     "Move it to checkpoints_old_architecture/ and train afresh with ./start_training.sh (or: sunfish train)."
@@ -115,29 +115,10 @@ def _refuse_what_is_no_folder(path: Path) -> None:
 
 
 def _parse(file: Path) -> Any:
-    if file.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{file} is damaged (it has more than {MAX_BYTES:,} bytes); {USE_EARLIER}")
     try:
-        return json.loads(
-            file.read_text(encoding="utf-8"),
-            object_pairs_hook=_without_twins,
-            parse_constant=_refuse_constant,
-        )
-    except RecursionError as why:
-        raise ValueError(f"{file} is damaged (it is nested too deeply); {USE_EARLIER}") from why
-    except ValueError as why:  # no JSON, no UTF-8, a number of thousands of digits
+        return read_json(file)
+    except ValueError as why:
         raise ValueError(f"{file} is damaged ({why}); {USE_EARLIER}") from why
-
-
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError("it gives one key twice")
-    return content
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"it holds {name}, which is no number")
 
 
 def _check_values(metadata: dict[str, Any]) -> None:

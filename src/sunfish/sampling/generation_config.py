@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sunfish.config import GenerationConfig
+from sunfish.disk.json_file import read_json
 from sunfish.sampling.unmasking import get_policy
 
 FILE = "generation_config.json"
@@ -40,7 +41,7 @@ def read_generation_config(checkpoint: Path, which: str = BEST) -> GenerationCon
             )
         return GenerationConfig()
     try:
-        content: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, dict[str, Any]] = read_json(path)
         missing = which != BEST and which not in content
         config = GenerationConfig(**content[BEST if missing else which])
         if not config.is_verified:
