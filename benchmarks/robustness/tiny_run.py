@@ -114,6 +114,8 @@ def record_of(folder: Path) -> Record:
             values = json.loads(line)
         except ValueError as why:
             raise ValueError(f"line {number} of metrics.jsonl is torn: {line[:80]!r}") from why
+        if "note" in values:  # words of a resumed run
+            continue
         kind = "validation" if any(key.startswith("validation/") for key in values) else "step"
         plain = {key: value for key, value in values.items() if key not in CLOCKS}
         losses.setdefault(f"{kind} {values['step']}", []).append(plain)
