@@ -26,6 +26,7 @@ from tests.tiny_checkpoint import (
     edit_metadata,
     story_tokenizer,
     train_on_stories,
+    trainer_state,
 )
 
 
@@ -37,14 +38,16 @@ def test_what_is_written_comes_back(checkpoint: Path) -> None:
     weights = loaded.model.state_dict()
     assert weights.keys() == model.state_dict().keys()
     assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
-    assert load_trainer(checkpoint) == {"step": 0}
+    assert load_trainer(checkpoint) == trainer_state(0)
     assert (checkpoint / "README.md").read_text() == "# A tiny model\n"
     assert list(checkpoint.parent.iterdir()) == [checkpoint]
 
 
 def test_prompts_may_have_a_tokenizer_of_their_own(tmp_path: Path) -> None:
     model, prompts = train_on_stories(CONFIG, 0), build_tokenizer("bytes", 257, [])
-    folder = save_checkpoint(tmp_path / "c", CONFIG, model, story_tokenizer(), prompts, {"step": 7}, "card")
+    folder = save_checkpoint(
+        tmp_path / "c", CONFIG, model, story_tokenizer(), prompts, trainer_state(7), "card"
+    )
     loaded = load_checkpoint(folder)
     assert loaded.step == 7 and loaded.prompt_tokenizer.engine.to_str() == prompts.engine.to_str()
     assert loaded.tokenizer.size != loaded.prompt_tokenizer.size
@@ -53,7 +56,7 @@ def test_prompts_may_have_a_tokenizer_of_their_own(tmp_path: Path) -> None:
 def test_a_checkpoint_is_replaced_as_a_whole(checkpoint: Path) -> None:
     (checkpoint / "notes").write_text("")
     model = train_on_stories(CONFIG, 0)
-    save_checkpoint(checkpoint, CONFIG, model, story_tokenizer(), None, {"step": 5}, "card")
+    save_checkpoint(checkpoint, CONFIG, model, story_tokenizer(), None, trainer_state(5), "card")
     assert read_metadata(checkpoint)["step"] == 5 and not (checkpoint / "notes").exists()
     assert list(checkpoint.parent.iterdir()) == [checkpoint]
 
@@ -67,7 +70,7 @@ def sizes_between(checkpoint: Path) -> list[int]:
 def test_a_disk_that_refuses_any_file_leaves_all_as_it_was(checkpoint: Path) -> None:
     """PyTorch and safetensors each fail in a way of their own."""
     model, named = train_on_stories(CONFIG, 0), set()
-    state = {"step": 5, "padding": torch.zeros(100_000)}
+    state = {**trainer_state(5), "padding": torch.zeros(100_000)}
     for limit in sizes_between(checkpoint):
         with (
             largest_file(limit),
@@ -95,7 +98,7 @@ def test_a_disk_that_fails_late_leaves_all_as_it_was(
     monkeypatch.setattr(*place, fail)
     with pytest.raises(disk.WriteError, match="could not be written") as error:
         save_checkpoint(
-            checkpoint, CONFIG, train_on_stories(CONFIG, 0), story_tokenizer(), None, {"step": 5}, "card"
+            checkpoint, CONFIG, train_on_stories(CONFIG, 0), story_tokenizer(), None, trainer_state(5), "card"
         )
     monkeypatch.undo()
     assert ("make room" in str(error.value)) == (number in disk.NO_ROOM)
@@ -122,7 +125,7 @@ def test_reading_beside_a_trainer_never_fails(checkpoint: Path) -> None:
             while not done.is_set():
                 step += 1
                 folder = run / f"step-{step:07d}"
-                save_checkpoint(folder, CONFIG, model, story_tokenizer(), None, {"step": step}, "card")
+                save_checkpoint(folder, CONFIG, model, story_tokenizer(), None, trainer_state(step), "card")
                 update_link(run / LAST, folder)
                 prune_checkpoints(run, linked_folders(run), every=10**6)
         except Exception as why:
@@ -156,7 +159,7 @@ def test_pruning_keeps_last_best_and_milestones(tmp_path: Path) -> None:
     model = train_on_stories(CONFIG, 0)
     folders = {
         step: save_checkpoint(
-            tmp_path / f"step-{step:07}", CONFIG, model, story_tokenizer(), None, {"step": step}, "card"
+            tmp_path / f"step-{step:07}", CONFIG, model, story_tokenizer(), None, trainer_state(step), "card"
         )
         for step in range(3, 28, 3)
     }
@@ -166,7 +169,7 @@ def test_pruning_keeps_last_best_and_milestones(tmp_path: Path) -> None:
     kept = sorted(int(path.name.removeprefix("step-")) for path in tmp_path.glob("step-0*"))
     assert kept == [3, 6, 12, 15, 24, 27]
     for step in (15, 27):
-        assert load_trainer(folders[step]) == {"step": step}
+        assert load_trainer(folders[step]) == trainer_state(step)
     with pytest.raises(ValueError, match=r"can be sampled but not resumed.*pruned; use last.ckpt"):
         load_trainer(folders[12])
     assert load_checkpoint(folders[12]).step == 12

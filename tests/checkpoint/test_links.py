@@ -22,7 +22,7 @@ from sunfish.checkpoint.links import (
     run_folder_of,
     update_link,
 )
-from tests.tiny_checkpoint import CONFIG, write_checkpoint
+from tests.tiny_checkpoint import CONFIG, trainer_state, write_checkpoint
 
 NO_LINKS = [errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EACCES]
 
@@ -49,7 +49,7 @@ def test_a_link_names_one_checkpoint_at_a_time(link: Path) -> None:
     for folder in (other, first):
         update_link(link, folder)
         assert resolve_checkpoint(link) == folder.resolve() and load_checkpoint(link).path == folder
-    assert read_metadata(link)["step"] == 0 and load_trainer(link) == {"step": 0}
+    assert read_metadata(link)["step"] == 0 and load_trainer(link) == trainer_state(0)
     assert {path.name for path in link.parent.iterdir()} == {LAST, first.name, other.name}
 
 
@@ -88,7 +88,7 @@ def test_a_copied_run_is_read_where_it_lies(link: Path, tmp_path: Path, how: str
     run = copy(link.parent, tmp_path / "elsewhere" / "run", how)
     shutil.rmtree(link.parent)
     given = run / name if name else run
-    assert load_checkpoint(given).step == 0 and load_trainer(given) == {"step": 0}
+    assert load_checkpoint(given).step == 0 and load_trainer(given) == trainer_state(0)
     assert run_folder_of(given, "run") == run.resolve()
     update_link(run / LAST, write_checkpoint(run / "step-0000004"))
     assert load_checkpoint(given).path.name == "step-0000004"
@@ -108,7 +108,7 @@ def test_copies_in_place_of_links_are_the_checkpoints_that_they_are_copies_of(
         assert resolve_checkpoint(given) == whole and run_folder_of(given, "run") == whole.parent.resolve()
     shutil.rmtree(whole / "trainer")
     assert resolve_checkpoint(copied / "run") == copied / "run" / LAST
-    assert load_trainer(copied / "run") == {"step": 0}
+    assert load_trainer(copied / "run") == trainer_state(0)
 
 
 def test_without_links_the_newest_whole_checkpoint_is_the_last(checkpoint: Path) -> None:

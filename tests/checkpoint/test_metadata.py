@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from sunfish.checkpoint.folder import load_checkpoint, load_trainer, read_metadata
-from sunfish.checkpoint.metadata import UNSEALED_FORMAT
 from tests.tiny_checkpoint import edit_metadata
 
-OLD_FORMAT = "sunfish-checkpoint-1"
+OLD_FORMAT = "sunfish-checkpoint-2"
 
 
 @pytest.mark.parametrize("key", ["step", "config", "files"])
@@ -106,16 +105,6 @@ def test_a_change_by_hand_is_told_from_damage(checkpoint: Path) -> None:
     path.write_text(path.read_text().replace('"max_steps": 0', '"max_steps": 9'))
     with pytest.raises(ValueError, match=r"was changed after it was written.*give its flag to --resume"):
         read_metadata(checkpoint)
-
-
-def test_the_format_before_is_read(checkpoint: Path) -> None:
-    """It has the same network; its config.json had no hash of itself."""
-    edit_metadata(checkpoint, lambda metadata: metadata.update(format=UNSEALED_FORMAT))
-    path = checkpoint / "config.json"
-    metadata = json.loads(path.read_text())
-    del metadata["sha256"]
-    path.write_text(json.dumps(metadata))
-    assert load_checkpoint(checkpoint).step == 0
 
 
 HOSTILE = {

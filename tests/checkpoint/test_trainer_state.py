@@ -73,7 +73,6 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "a path that is a number": lambda file: torch.save(
         {"step": 0, "corpus": {**CORPUS, "path": 1}, "environment": {}}, file
     ),
-    "rollbacks in words": lambda file: torch.save({"step": 0, "rollbacks": "1"}, file),
 }
 
 
@@ -97,7 +96,7 @@ def network() -> tuple[nn.Linear, nn.Linear, list[torch.optim.Optimizer]]:
 
 def state_of(model: nn.Module, average: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any]:
     states = [optimizer.state_dict() for optimizer in optimizers]
-    numbers = {"step": 4, "tokens": 9, "seconds": 1.5, "best": float("inf")}
+    numbers = {"step": 4, "tokens": 9, "rollbacks": 1, "seconds": 1.5, "best": float("inf")}
     return copy.deepcopy(
         {**numbers, "model": model.state_dict(), "average": average.state_dict(), "optimizers": states}
     )

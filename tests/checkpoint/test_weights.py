@@ -32,14 +32,14 @@ def test_another_architecture_is_refused(tmp_path: Path) -> None:
         load_checkpoint(checkpoint)
 
 
-HUGE = {
-    "n_layer": 10**9,
-    "n_embd": 2 * 10**9,
-    "context_length": 10**12,
-    "prompt_length": 10**12,
-    "vocab_size": 10**15,
-    "n_prompt_layer": 10**9,
-    "mlp_ratio": 1e299,
+HUGE = {  # close to the bounds of the settings
+    "n_layer": 1_000,
+    "n_embd": 2**23,
+    "context_length": 2**23,
+    "prompt_length": 2**23,
+    "vocab_size": 2**23,
+    "n_prompt_layer": 1_000,
+    "mlp_ratio": 60.0,
 }
 
 

@@ -109,7 +109,7 @@ def test_a_name_that_is_no_plain_folder_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", ["a" * 256, "ä" * 128, "🐟" * 64])
 def test_a_name_longer_than_a_folder_can_have_is_refused(name: str) -> None:
     assert TrainingConfig(name=name[:63]).name == name[:63]
-    with pytest.raises(UsageError, match=r"name has 256 bytes, but .* at most 255; shorten it"):
+    with pytest.raises(UsageError, match=r"which has 256 bytes, but .* at most 255; shorten it"):
         TrainingConfig(name=name)
 
 
@@ -199,7 +199,7 @@ def test_a_stored_configuration_is_read_back_and_a_damaged_one_is_no_wrong_use()
     for damaged, message in (
         ({"modell": {}}, "no group 'modell'"),
         ({"model": {"n_layrs": 1}}, "unknown fields: n_layrs"),
-        ({"model": {"n_layer": 0}}, "damaged: n_layer is 0"),
+        ({"model": {"n_layer": 0}}, "says that n_layer is 0"),
     ):
         with pytest.raises(ValueError, match=message) as error:
             Config.from_dict(damaged)

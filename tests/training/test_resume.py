@@ -177,17 +177,6 @@ def test_another_machine_is_named(tmp_path: Path) -> None:
     assert compare_environment(old, {**old, "numpy": "2"}) == ""
 
 
-def test_a_checkpoint_without_a_record_of_its_text_is_taken_at_its_word(tmp_path: Path) -> None:
-    run = settings(tmp_path)
-    trainer = Trainer(run)
-    state = trainer.state()
-    trainer.state = lambda: {
-        k: v for k, v in state.items() if k not in ("corpus", "environment", "rollbacks")
-    }
-    resumed = Trainer(run, trainer.save())
-    assert ["does not record its text" in note for note in resumed.notes] == [True]
-
-
 def test_a_damaged_tokenizer_of_a_checkpoint_is_named(tmp_path: Path) -> None:
     run = settings(tmp_path)
     checkpoint, _ = begin(run)

@@ -15,7 +15,6 @@ from sunfish.disk.json_file import read_json
 from sunfish.utils import file_sha256
 
 FORMAT = "sunfish-checkpoint-3"
-UNSEALED_FORMAT = "sunfish-checkpoint-2"  # the same network; its config.json has no hash of itself
 SEAL = "sha256"
 WEIGHTS, TOKENIZER, PROMPT_TOKENIZER, CARD = (
     "model.safetensors",
@@ -55,18 +54,18 @@ def metadata_of(folder: Path) -> dict[str, Any]:
     version = metadata.get("format") if isinstance(metadata, dict) else None
     if version is None:
         raise ValueError(f"{file} has no format entry, so {folder} is no checkpoint. {NAME_ONE}")
-    if version not in (FORMAT, UNSEALED_FORMAT):
+    if version != FORMAT:
         raise ValueError(
             f"{folder} was written by another version of SunFish (format {version!r:.40}), whose network this one "
             f"does not have (it reads {FORMAT!r}). {TRAIN_AFRESH}"
         )
-    for key in ("step", "config", "files", *((SEAL,) if version == FORMAT else ())):
+    for key in ("step", "config", "files", SEAL):
         if key not in metadata:
             raise ValueError(f"{file} is damaged (no {key!r}); {USE_EARLIER}")
     if unknown := sorted(set(metadata) - {"format", "step", "config", "files", SEAL}):
         raise ValueError(f"{file} is damaged (no checkpoint has {unknown[0]!r:.40}); {USE_EARLIER}")
     unsealed = {key: value for key, value in metadata.items() if key != SEAL}
-    if SEAL in metadata and metadata[SEAL] != _hash(unsealed):
+    if metadata[SEAL] != _hash(unsealed):
         raise ValueError(
             f"{file} was changed after it was written (its hash differs). To change a setting, give its flag to "
             f"--resume; otherwise {USE_EARLIER}"

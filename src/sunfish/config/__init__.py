@@ -97,7 +97,7 @@ class Config:
         try:
             return Config(**{group: replace(getattr(config, group), **v) for group, v in changed.items()})
         except UsageError as why:
-            raise ValueError(f"the stored configuration is damaged: {why}") from why
+            raise ValueError(f"the stored configuration says that {why}") from why
 
 
 FIELD_GROUPS: dict[str, str] = {

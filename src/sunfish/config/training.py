@@ -135,7 +135,8 @@ class TrainingConfig:
             )
         if (size := len(name.encode())) > LONGEST_NAME:
             raise UsageError(
-                f"name has {size} bytes, but a folder's name has at most {LONGEST_NAME}; shorten it"
+                f"name is {shown(name)}, which has {size} bytes, but a folder's name has at most {LONGEST_NAME}; "
+                "shorten it"
             )
 
     @property

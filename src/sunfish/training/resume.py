@@ -86,7 +86,7 @@ def find_data(corpus: DataConfig, resumed: Resumed) -> DataConfig:
     """
     if corpus.data in source_names() or Path(corpus.data).expanduser().exists():
         return corpus
-    recorded = resumed.state.get("corpus", {}).get("path", "")
+    recorded = resumed.state["corpus"]["path"]
     if recorded and Path(recorded).exists():
         return dataclasses.replace(corpus, data=recorded)
     raise ValueError(

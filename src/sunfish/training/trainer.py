@@ -156,9 +156,6 @@ class Trainer:
         saved = resumed.state
         self._good = resumed.path
         self._restore(saved, resumed.path)
-        if "corpus" not in saved:  # written before checkpoints recorded it
-            self.notes.append(f"note: {resumed.path} does not record its text, so it is taken to be the same")
-            return
         self.notes.append(compare_corpus(saved["corpus"], self.corpus, self.config, other_data))
         self.notes.append(compare_environment(saved["environment"], self.environment))
         if saved["corpus"]["digest"] != self.corpus["digest"]:
@@ -167,7 +164,7 @@ class Trainer:
     def _restore(self, saved: dict[str, Any], checkpoint: Path) -> None:
         restore(saved, self.model, self.average, self.training_step.optimizers, checkpoint / STATE)
         self.step, self.seconds, self.best = saved["step"], saved["seconds"], saved["best"]
-        self.tokens, self.rollbacks = saved["tokens"], saved.get("rollbacks", 0)
+        self.tokens, self.rollbacks = saved["tokens"], saved["rollbacks"]
 
     def state(self) -> dict[str, Any]:
         """All that a resumed run cannot derive. Noise and data order follow from (seed, step)."""
