@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections import Counter
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from benchmarks.robustness.forks import Ended
 
 LONGEST_LINE = 700  # characters of an error
 FAILURES = (1, 2)  # exit codes of a failure and of wrong use
-WARNING = re.compile(r"^.*\w*Warning: .*$", re.M)
+WARNING = "Warning: "  # of a library, such as UserWarning
 SHOWN = 160  # characters of what is wrong
 
 
@@ -23,8 +22,8 @@ def faults_of_ending(ended: Ended) -> list[str]:
         return [f"crash: {signal.Signals(-ended.code).name}: {_last_line(ended.stderr)}"]
     if "Traceback (most recent call last)" in ended.stderr:
         return [f"traceback: {_last_line(ended.stderr)}"]
-    if warning := WARNING.search(ended.stderr):
-        return [f"warning: {warning[0][:SHOWN]}"]
+    if warnings := [line for line in ended.stderr.splitlines() if WARNING in line]:
+        return [f"warning: {warnings[0][:SHOWN]}"]
     if not ended.code:
         return []
     if ended.code not in FAILURES:
