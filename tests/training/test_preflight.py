@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from sunfish.config.presets import PRESETS, preset
-from sunfish.hardware.resources import available_memory, free_disk
-from sunfish.model.cost import disk_needed, flops_per_token, sampling_memory, training_memory
+from sunfish.model.cost import disk_needed, flops_per_token
 from sunfish.model.transformer import Transformer, build_model, count_parameters
 from sunfish.processes import build_process
 from sunfish.training import preflight as machine
-from sunfish.training.preflight import measure_throughput, preflight, recommend_size
+from sunfish.training.preflight import preflight, recommend_size
 from sunfish.utils import format_bytes
 
 PROMISED = {  # parameters, and the share by which they may differ
@@ -40,19 +38,8 @@ def test_counting_is_exact() -> None:
 
 
 def test_costs_grow_with_the_size() -> None:
-    for cost in (training_memory, sampling_memory, lambda c: flops_per_token(c.model)):
-        costs = [cost(preset(name)) for name in PRESETS]
-        assert costs == sorted(costs)
-    assert training_memory(preset("micro", batch_size=32)) > training_memory(preset("micro"))
-    deep = preset("base")  # of few layers, the one that is computed again is a large share
-    whole, again = training_memory(deep), training_memory(deep.with_fields(activation_checkpointing=True))
-    half = training_memory(deep, dtype=torch.bfloat16)
-    fixed = training_memory(deep, positions=0)
-    twice = training_memory(deep.with_fields(complementary=True))
-    # A text that is read, and two canvases of it.
-    assert twice - fixed == pytest.approx(1.5 * (whole - fixed))
-    assert fixed < again < half < whole
-    assert again - fixed < (whole - fixed) / 2
+    costs = [flops_per_token(preset(name).model) for name in PRESETS]
+    assert costs == sorted(costs)
     assert disk_needed(10**9) > 20e9
     assert format_bytes(2**20 * 300) == "300 MiB" and format_bytes(2**30 * 1.5) == "1.5 GiB"
 
@@ -68,7 +55,7 @@ def test_the_largest_size_that_sees_enough_is_recommended() -> None:
     }
     assert recommend_size(throughput, 3600, 64e9) == "small"
     assert recommend_size(throughput, 8 * 3600, 64e9) == "micro"
-    assert recommend_size(throughput, 8 * 3600, 3e9) == "small"
+    assert recommend_size(throughput, 8 * 3600, 1.5e9) == "small"
     assert recommend_size(throughput, 1, 64e9) == ""
 
 
@@ -103,14 +90,3 @@ def test_preflight_refuses_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) ->
     with monkeypatch.context() as patch, pytest.raises(ValueError, match="make room"):
         patch.setattr(machine, "free_disk", lambda *_: 1e6)
         preflight(config)
-
-
-def test_real_steps_are_measured() -> None:
-    """Eight texts a step give far more tokens per second than one on this tiny model."""
-    shape = dict(vocab_size=64, n_layer=1, n_head=1, n_embd=16)
-    small, large = (
-        measure_throughput(preset("nano", **shape, batch_size=rows), torch.float32, torch.device("cpu"), 1.0)
-        for rows in (1, 8)
-    )
-    assert large > 1.5 * small > 0
-    assert available_memory() > 0 and free_disk("not/yet/there") > 0

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{format_bytes(row['sampling_bytes']):>10} {shown:>10}"
         )
     print(
-        "Memory is estimated at the preset's batch size and full context; "
+        "Memory is estimated at the preset's batch size for the built-in stories; "
         "~ is scaled by arithmetic from the sizes that were measured."
     )
     return 0
@@ -56,14 +56,12 @@ def _rows(device: torch.device, quick: bool, measures: bool) -> list[dict[str, A
     """A row for each preset, from formulas alone (``quick``) or with measurements."""
     from sunfish.hardware.device import choose_precision
     from sunfish.hardware.resources import available_memory
-    from sunfish.model.cost import flops_per_token, sampling_memory, training_memory
+    from sunfish.model.cost import flops_per_token
+    from sunfish.model.memory import sampling_memory
     from sunfish.model.transformer import count_parameters
-    from sunfish.training.preflight import (
-        PROBES,
-        TYPICAL_LENGTH,
-        estimate_throughput,
-        measure_throughput,
-    )
+    from sunfish.training.preflight import stories_memory
+    from sunfish.training.text_lengths import story_lengths
+    from sunfish.training.throughput import PROBES, estimate_throughput, measure_throughput
 
     dtype = choose_precision("auto", device)
     throughput = {} if quick else estimate_throughput(device, dtype)
@@ -72,11 +70,12 @@ def _rows(device: torch.device, quick: bool, measures: bool) -> list[dict[str, A
     for name in PRESETS:
         config = preset(name)
         parameters = count_parameters(config.model)
-        memory = training_memory(config, parameters, dtype=dtype)
+        memory = stories_memory(config, dtype, device)
         if measures and name not in measured and memory < available_memory(device):
-            seconds_per_step = TYPICAL_LENGTH * config.training.batch_size / throughput[name]
+            lengths = story_lengths(config.model)
+            seconds_per_step = lengths.text * config.training.batch_size / throughput[name]
             if seconds_per_step < MAX_SECONDS_PER_STEP:
-                throughput[name] = measure_throughput(config, dtype, device, 4.0)
+                throughput[name] = measure_throughput(config, dtype, device, 4.0, lengths) or throughput[name]
                 measured.add(name)
         rows.append(
             {
@@ -84,7 +83,7 @@ def _rows(device: torch.device, quick: bool, measures: bool) -> list[dict[str, A
                 "parameters": parameters,
                 "training_bytes": int(memory),
                 "sampling_bytes": int(sampling_memory(config, 1, parameters)),
-                "gigaflops_per_token": flops_per_token(config.model, parameters) / 1e9,
+                "gigaflops_per_token": flops_per_token(config.model) / 1e9,
                 "tokens_per_second": throughput.get(name),
                 "measured": name in measured,
             }

@@ -171,3 +171,13 @@ def limit_kernel_caches() -> None:
     for names in KERNEL_CACHES.values():
         if not any(name in os.environ for name in names):
             os.environ[names[0]] = str(KERNELS_KEPT)
+
+
+def release_free_pages() -> bool:
+    """Give what this process has freed back to the system; whether the C library can."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):  # another C library: macOS, musl, Windows
+        return False
+    trim(0)
+    return True

@@ -15,11 +15,12 @@ from sunfish.config import TrainingConfig
 MAX_STACK_NUMEL = {"cpu": 4_000_000, "cuda": 64_000_000}
 # Each matrix is updated in one of this many steps; no divisor of the usual four block lengths.
 UPDATE_INTERVAL = 3
+ITERATIONS = 5  # of Newton and Schulz in an update
 BETA2 = 0.95  # of the running mean square of each row of the updates
 
 
 @torch.no_grad()
-def newton_schulz(matrices: Tensor, dtype: torch.dtype, steps: int = 5) -> Tensor:
+def newton_schulz(matrices: Tensor, dtype: torch.dtype, steps: int = ITERATIONS) -> Tensor:
     """Push all singular values of each matrix ``[n, rows, columns]`` to about 1 (between 0.7 and 1.2).
 
     The quintic Newton-Schulz iteration of Muon (Jordan et al. 2024), over a whole stack in batched products.

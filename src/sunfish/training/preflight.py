@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import torch
 
 from sunfish.config import Config
 from sunfish.config.presets import PRESETS, preset
-from sunfish.hardware.device import choose_device, choose_precision, set_threads
+from sunfish.hardware.device import CPU, choose_device, choose_precision, set_threads
 from sunfish.hardware.resources import available_memory, free_disk
-from sunfish.model.cost import describe, disk_needed, flops_per_token, training_memory
-from sunfish.model.transformer import build_model, count_parameters
+from sunfish.model.cost import describe, disk_needed
+from sunfish.model.memory import training_memory
+from sunfish.model.transformer import count_parameters
 from sunfish.processes import build_process
-from sunfish.rng import make_generator
-from sunfish.training.step import TrainingStep
-from sunfish.types import Batch
+from sunfish.training.text_lengths import story_lengths, text_lengths
+from sunfish.training.throughput import estimate_throughput
 from sunfish.utils import format_bytes, format_duration, log
 
 # What the model writes after this many tokens of training on the built-in stories, as measured on tiny and
@@ -29,9 +28,6 @@ MILESTONES: tuple[tuple[float, str], ...] = (
 )
 # Recommend the largest preset that can see at least this many tokens in the time available.
 ENOUGH_TOKENS = 3.5e6
-TYPICAL_LENGTH, TYPICAL_PROMPT = 128, 16  # positions of a story and of its prompt, in the measurements
-PROBES = ("nano", "tiny")  # small enough to be measured anywhere
-MAX_PROBE_SECONDS = 2.0  # a run whose step is expected to take longer is not measured
 HOUR, NIGHT = 3600.0, 8 * 3600.0
 
 
@@ -49,82 +45,25 @@ class Preflight:
     best_in_a_night: str
 
 
-def measure_throughput(
-    config: Config, dtype: torch.dtype, device: torch.device, seconds: float = 3.0
-) -> float:
-    """Time real training steps on random ids, over the block lengths in turn.
-
-    Args:
-        config: the run whose steps are taken.
-        dtype: what the network computes in.
-        device: where.
-        seconds: no step begins after this time. The first step warms up and is not counted.
-
-    Returns:
-        Tokens of text per second.
-    """
-    settings = config.training
-    process = build_process(config.process, config.model.vocab_size)
-    model = build_model(config, process).init_weights(make_generator("speed", 0)).to(device)
-    step = TrainingStep.build(config, model, process.with_embeddings(model.token_embedding), dtype)
-    generator = make_generator("speed", 1)
-    batch = _random_batch(config, generator).to(device)
-
-    def timed(number: int) -> float:
-        begin = time.perf_counter()
-        step(batch, generator, number)  # it looks at the loss, which waits for a GPU
-        return time.perf_counter() - begin
-
-    end = time.perf_counter() + seconds
-    first = timed(0)
-    durations: list[float] = []
-    while time.perf_counter() < end and len(durations) < 4 * len(settings.block_lengths):
-        durations.append(timed(len(durations) + 1))
-    return batch.x0.numel() * max(1, len(durations)) / (sum(durations) if durations else first)
+def stories_memory(config: Config, dtype: torch.dtype = torch.float32, device: torch.device = CPU) -> float:
+    """Estimated peak bytes of a run on the built-in stories."""
+    lengths = story_lengths(config.model)
+    return training_memory(config, None, (lengths.longest_text, lengths.longest_prompt), dtype, device)
 
 
-def _random_batch(config: Config, generator: torch.Generator) -> Batch:
-    """Texts and prompts of random ids, as long as stories usually are."""
-    shape, rows = config.model, config.training.batch_size
-    length = min(TYPICAL_LENGTH, shape.context_length)
-    prompt = min(TYPICAL_PROMPT, shape.prompt_length)
-    return Batch(
-        torch.randint(shape.vocab_size, (rows, length), generator=generator),
-        torch.full((rows,), length),
-        torch.randint(shape.vocab_size, (rows, prompt), generator=generator),
-        torch.ones(rows, prompt, dtype=torch.bool),
-    )
-
-
-def estimate_throughput(
-    device: torch.device, dtype: torch.dtype, config: Config | None = None
-) -> dict[str, float]:
-    """Tokens/s of every preset: the probes measured, the others scaled by arithmetic.
-
-    A larger network uses the processor better, so the scaled figures are conservative. With ``config`` the
-    entry "" is that run: measured where a step is expected to take less than ``MAX_PROBE_SECONDS``, else
-    scaled.
-    """
-    throughput = {name: measure_throughput(preset(name), dtype, device, 1.5) for name in PROBES}
-    rate = max(throughput[name] * flops_per_token(preset(name).model) for name in PROBES)
-    if config is not None:
-        flops = flops_per_token(config.model)
-        tokens = config.training.batch_size * min(TYPICAL_LENGTH, config.model.context_length)
-        measurable = tokens * flops / rate < MAX_PROBE_SECONDS
-        throughput[""] = measure_throughput(config, dtype, device, 3.0) if measurable else rate / flops
-        # The largest measured network is the best guide to those that were not measured.
-        rate = max(rate, throughput[""] * flops)
-    for name in PRESETS:
-        throughput.setdefault(name, rate / flops_per_token(preset(name).model))
-    return throughput
-
-
-def recommend_size(throughput: dict[str, float], seconds: float, memory: float) -> str:
+def recommend_size(
+    throughput: dict[str, float],
+    seconds: float,
+    memory: float,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device = CPU,
+) -> str:
     """The largest preset that fits ``memory`` bytes and sees ``ENOUGH_TOKENS`` in the time, or ""."""
     able = [
         name
         for name in PRESETS
-        if throughput[name] * seconds >= ENOUGH_TOKENS and training_memory(preset(name)) <= memory
+        if throughput[name] * seconds >= ENOUGH_TOKENS
+        and stories_memory(preset(name), dtype, device) <= memory
     ]
     return max(able, key=lambda name: count_parameters(preset(name).model), default="")
 
@@ -146,7 +85,9 @@ def preflight(config: Config) -> Preflight:
         self_conditioned=process.self_conditioned,
         guidance_conditioned=settings.distills,
     )
-    memory, available = training_memory(config, parameters, dtype=dtype), available_memory(device)
+    lengths = text_lengths(config)
+    longest = (lengths.longest_text, lengths.longest_prompt)
+    memory, available = training_memory(config, parameters, longest, dtype, device), available_memory(device)
     disk = disk_needed(parameters)
     free = min(free_disk(settings.checkpoints), free_disk(config.corpus.data_folder))
     log(describe(config, parameters))
@@ -161,7 +102,7 @@ def preflight(config: Config) -> Preflight:
         limit = 60 * settings.max_minutes
         beyond = ", after the end of this run" if limit and tokens / speed > limit else ""
         log(f"  {format_duration(tokens / speed):>8}  {text} ({tokens / 1e6:g} M tokens){beyond}")
-    hour, night = (recommend_size(throughput, seconds, available) for seconds in (HOUR, NIGHT))
+    hour, night = (recommend_size(throughput, seconds, available, dtype, device) for seconds in (HOUR, NIGHT))
     log(f"recommended size: {hour or 'nano'} in an hour, {night or 'nano'} in a night (8 h)")
     return Preflight(parameters, memory, available, disk, free, speed, hour, night)
 

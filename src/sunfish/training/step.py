@@ -68,6 +68,13 @@ class TrainingStep:
         lengths = self.config.training.block_lengths
         return lengths[step % len(lengths)] or self.config.model.context_length
 
+    def loss(self, batch: Batch, generator: torch.Generator, step: int) -> Losses:
+        """The loss of a batch, arguments as in :meth:`__call__`."""
+        with autocast(batch.x0.device, self.dtype):
+            return self.objective(
+                self.model, self.process, batch, generator, self.block_length(step), self.config.training
+            )
+
     def __call__(self, batch: Batch, generator: torch.Generator, step: int, factor: float = 1.0) -> Losses:
         """Update the weights once.
 
@@ -81,10 +88,7 @@ class TrainingStep:
             NonFiniteLoss: before the weights change.
         """
         settings = self.config.training
-        with autocast(batch.x0.device, self.dtype):
-            losses = self.objective(
-                self.model, self.process, batch, generator, self.block_length(step), settings
-            )
+        losses = self.loss(batch, generator, step)
         torch.autograd.backward(losses.total)
         clip = settings.gradient_clip or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip))

@@ -90,6 +90,11 @@ def prepare(
     return open_prepared(folder)
 
 
+def prepared_folder(source: Source, config: Config) -> Path:
+    """Where the prepared corpus of a source is, or will be."""
+    return _folder(source, config, _recipe(source, config, is_resumed=False))
+
+
 def _folder(source: Source, config: Config, recipe: dict[str, Any]) -> Path:
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
     name = f"{clip_name(source.name, LONGEST_NAME)}-{digest[:12]}"

@@ -1,0 +1,130 @@
+"""The memory of training is counted as autograd saves it: the formula beside the bytes of real tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sunfish.config import Config
+from sunfish.config.presets import PRESETS, preset
+from sunfish.hardware.device import autocast
+from sunfish.model.cost import matrix_parameters
+from sunfish.model.memory import Shape, kept_bytes, sampling_memory, training_memory
+from sunfish.model.transformer import Transformer, build_model
+from sunfish.processes import build_process
+from sunfish.rng import make_generator
+from sunfish.training.loss import training_loss
+from sunfish.training.optimizer import Muon, build_optimizers
+from sunfish.types import Batch
+
+CPU = torch.device("cpu")
+ROWS, PROMPT = 4, 12
+
+
+def saved_bytes(config: Config, dtype: torch.dtype, length: int, block: int) -> int:
+    """What autograd keeps of a forward pass, each storage once, the parameters left out."""
+    process = build_process(config.process, config.model.vocab_size)
+    model = build_model(config, process).init_weights(make_generator("memory"))
+    model.activation_checkpointing = config.training.activation_checkpointing
+    model.set_dropout(config.training.dropout)
+    known = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            kept[storage.data_ptr()] = storage
+        return tensor
+
+    prompt = min(PROMPT, config.model.prompt_length)
+    ids = torch.randint(config.model.vocab_size, (ROWS, length + prompt), generator=make_generator("ids"))
+    mask = torch.ones(ROWS, prompt, dtype=torch.bool)
+    batch = Batch(ids[:, :length], torch.full((ROWS,), length), ids[:, length:], mask)
+    process = process.with_embeddings(model.token_embedding)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), autocast(CPU, dtype):
+        training_loss(model, process, batch, make_generator("noise"), block or length, config.training)
+    return sum(storage.nbytes() for storage in kept.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {
+            "n_embd": 320,
+            "n_head": 5,
+            "n_layer": 1,
+            "vocab_size": 512,
+        },  # a copy head too wide for a fused kernel
+        {"n_embd": 64, "n_head": 4, "mlp_ratio": 4.0},
+        {"n_layer": 3, "vocab_size": 4096},
+        {"complementary": True},
+        {"prompt_length": 0},
+        {"next_token_weight": 0.0},
+        {"next_token_weight": 1.0},
+        {"dropout": 0.1},
+        {"smear": False},
+        {"process": "uniform"},
+        {"process": "gaussian"},
+    ],
+)
+@pytest.mark.parametrize(("length", "block"), [(96, 4), (64, 0)])
+def test_the_formula_is_what_autograd_keeps(
+    fields: dict[str, Any], dtype: torch.dtype, length: int, block: int
+) -> None:
+    config = preset("tiny", **{"vocab_size": 400, "batch_size": ROWS, **fields})
+    formula = kept_bytes(config, Shape.of(config, length, PROMPT, dtype, CPU, block))
+    assert formula == pytest.approx(saved_bytes(config, dtype, length, block), rel=0.13)
+
+
+def test_checkpointing_keeps_little_and_one_block() -> None:
+    config = preset("tiny", n_layer=6, vocab_size=400, batch_size=ROWS)
+    again = config.with_fields(activation_checkpointing=True)
+    shape = Shape.of(config, 96, PROMPT, torch.float32, CPU, 4)
+    assert kept_bytes(again, shape) < kept_bytes(config, shape) / 2
+    shallow = (kept_bytes(config.with_fields(n_layer=count), shape) for count in (1, 2))
+    one_block = -next(shallow) + next(shallow)  # computed again in the backward pass
+    counted = saved_bytes(again, torch.float32, 96, 4)
+    assert kept_bytes(again, shape) - one_block == pytest.approx(counted, rel=0.13)
+
+
+def test_the_matrices_are_those_of_muon() -> None:
+    for config in (
+        preset("nano"),
+        preset("small"),
+        preset("tiny", prompt_length=0),
+        preset("nano", n_prompt_layer=2),
+    ):
+        with torch.device("meta"):
+            model = Transformer(config.model)
+        muon = build_optimizers(model, config.training, config.model.n_embd, torch.float32)[0]
+        assert isinstance(muon, Muon)
+        draft = sum(p.numel() for p in model.draft_head.parameters()) if model.draft_head else 0
+        assert matrix_parameters(config.model) + draft == sum(
+            p.numel() for p in muon.param_groups[0]["params"]
+        )
+
+
+def test_memory_grows_with_all_that_takes_memory() -> None:
+    for cost in (training_memory, sampling_memory):
+        costs = [cost(preset(name)) for name in PRESETS]
+        assert costs == sorted(costs)
+    config = preset("small")
+    plain = training_memory(config)
+    assert training_memory(config, lengths=(128, 16)) < plain
+    assert training_memory(config, dtype=torch.bfloat16, device=torch.device("cuda")) < plain
+    for fields in (
+        dict(batch_size=32),
+        dict(complementary=True),
+        dict(vocab_size=32_768),
+        dict(context_length=512),
+        dict(teacher="checkpoints/last.ckpt"),
+    ):
+        assert training_memory(config.with_fields(**fields)) > 1.1 * plain, fields
+    assert training_memory(config.with_fields(prompt_length=0)) < plain
+    deep = preset("base")
+    assert training_memory(deep.with_fields(activation_checkpointing=True)) < 0.5 * training_memory(deep)
