@@ -55,7 +55,7 @@ def test_the_largest_size_that_sees_enough_is_recommended() -> None:
     }
     assert recommend_size(throughput, 3600, 64e9) == "small"
     assert recommend_size(throughput, 8 * 3600, 64e9) == "micro"
-    assert recommend_size(throughput, 8 * 3600, 1.5e9) == "small"
+    assert recommend_size(throughput, 8 * 3600, 1.9e9) == "small"
     assert recommend_size(throughput, 1, 64e9) == ""
 
 

@@ -24,7 +24,9 @@ PARAMETER_BYTES = 12  # weights, running mean, first moment, all float32; gradie
 SECOND_MOMENT_BYTES = 4  # AdamW has one, Muon none
 KNOWN_SHARE = 0.45  # mean share of the canvas that is scored
 DISTILLATION_LOGITS = 12.0  # tensors of [rows, length, V] float32 that are in memory at once
-HEAP_SHARE = 1.15  # what gaps between the tensors of batches of many lengths add to a step
+# Tensors of batches of many lengths leave gaps in the C library's heap, and in bfloat16 compiled kernels stand between
+# them: the heap of a step, in units of what is in use.
+HEAP_SHARE = {torch.float32: 1.5, torch.bfloat16: 2.0}
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,9 @@ def training_memory(
     fixed = PROCESS_BYTES if device.type == "cpu" else GPU_BYTES
     if device.type == "cpu" and dtype != torch.float32:
         fixed += KERNEL_CACHE_BYTES
+    heap = HEAP_SHARE[dtype] if device.type == "cpu" else 1.1  # PyTorch's own allocator on a GPU
     second_moments = SECOND_MOMENT_BYTES * (parameters - matrix_parameters(m))
-    return fixed + PARAMETER_BYTES * parameters + second_moments + HEAP_SHARE * max(step, gradients)
+    return fixed + PARAMETER_BYTES * parameters + second_moments + heap * max(step, gradients)
 
 
 def kept_bytes(config: Config, shape: Shape) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from statistics import fmean
+from typing import Any
 
 import torch
 
@@ -20,11 +21,9 @@ from sunfish.training.step import TrainingStep
 from sunfish.training.text_lengths import TextLengths, story_lengths, text_lengths
 from sunfish.types import Batch
 
-PROBES = (
-    "nano",
-    "tiny",
-    "micro",
-)  # measured wherever sizes are compared; the others are scaled from the widest
+PROBES = ("nano", "tiny")  # measured wherever sizes are compared
+# What the others are scaled from: a wide network, whose products are as large as theirs, in little memory.
+WIDE: dict[str, Any] = dict(n_layer=1, prompt_length=0, vocab_size=1024, batch_size=2)
 PROBE_SECONDS, RUN_SECONDS = 1.0, 3.0
 MAX_STEP_SECONDS = 0.6  # a step that is expected to take longer is timed with fewer texts, then fewer layers
 MIN_ROWS = 2
@@ -143,6 +142,14 @@ def _optimizer_rate(config: Config, dtype: torch.dtype, device: torch.device) ->
     return 6 * ITERATIONS * width**3 / fastest
 
 
+def _wide_rate(dtype: torch.dtype, device: torch.device) -> float:
+    """Floating-point operations a second of the forward and backward pass of a wide network."""
+    wide = preset("micro", **WIDE)
+    lengths = story_lengths(wide.model)
+    seconds = fmean(_step_seconds(wide, dtype, device, PROBE_SECONDS, lengths, whole=False))
+    return wide.training.batch_size * lengths.padded * flops_per_token(wide.model) / seconds
+
+
 def _random_batch(config: Config, generator: torch.Generator, lengths: TextLengths) -> Batch:
     """Texts and prompts of random ids, as long as those of the run usually are."""
     shape, rows = config.model, config.training.batch_size
@@ -163,14 +170,12 @@ def estimate_throughput(
     With ``config`` the entry "" is that run.
     """
     throughput: dict[str, float] = {}
-    rate = float("inf")
-    for name in PROBES:  # from the narrowest: a wider network uses the processor better
+    for name in PROBES:
         run = preset(name)
-        lengths = story_lengths(run.model)
-        speed = measure_throughput(run, dtype, device, PROBE_SECONDS, lengths, rate)
-        assert speed is not None
+        speed = measure_throughput(run, dtype, device, PROBE_SECONDS, story_lengths(run.model))
+        assert speed is not None  # whole steps are always measured
         throughput[name] = speed
-        rate = speed / lengths.text * step_flops(run, lengths.padded) / run.training.batch_size
+    rate = _wide_rate(dtype, device)
     if config is not None:
         measured = measure_throughput(config, dtype, device, RUN_SECONDS, rate=rate)
         throughput[""] = _scaled(config, rate, text_lengths(config)) if measured is None else measured
