@@ -20,7 +20,7 @@ from benchmarks.timing import ratio
 from benchmarks.workload import NEVER, config_of
 from sunfish.config import Config
 from sunfish.hardware.device import choose_precision
-from sunfish.model.memory import training_memory
+from sunfish.training.preflight import memory_needed
 from sunfish.training.text_lengths import text_lengths
 from sunfish.training.throughput import estimate_throughput
 from sunfish.training.trainer import Trainer
@@ -55,10 +55,8 @@ def measure(run: Run) -> None:
         seconds = run.clock() - begin
         run.header(dtype, f"estimated in {seconds:.1f} s", model=config.training.name)
         trainer = Trainer(config)
-        lengths = text_lengths(config)
-        longest = (lengths.longest_text, lengths.longest_prompt)
         parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
-        estimate = training_memory(config, parameters, longest, dtype, run.device)
+        estimate = memory_needed(config, parameters, text_lengths(config), dtype, run.device)
         steps = 2 * WARM_UP if run.smoke else run.arguments.steps
         rates, half = train(trainer, run, steps)
         for step in longest_steps(trainer, config) if not run.smoke else ():

@@ -14,8 +14,8 @@ from sunfish.model.cost import describe, disk_needed
 from sunfish.model.memory import training_memory
 from sunfish.model.transformer import count_parameters
 from sunfish.processes import build_process
-from sunfish.training.text_lengths import story_lengths, text_lengths
-from sunfish.training.throughput import estimate_throughput
+from sunfish.training.text_lengths import TextLengths, story_lengths, text_lengths
+from sunfish.training.throughput import PROBES, estimate_throughput
 from sunfish.utils import format_bytes, format_duration, log
 
 # What the model writes after this many tokens of training on the built-in stories, as measured on tiny and
@@ -43,6 +43,19 @@ class Preflight:
     tokens_per_second: float
     best_in_an_hour: str
     best_in_a_night: str
+
+
+def memory_needed(
+    config: Config, parameters: int, lengths: TextLengths, dtype: torch.dtype, device: torch.device
+) -> float:
+    """Estimated peak bytes of a run and its pre-flight, which trains a probe for a moment."""
+    longest = (lengths.longest_text, lengths.longest_prompt)
+    probe = preset(PROBES[-1])
+    usual = story_lengths(probe.model)
+    return max(
+        training_memory(config, parameters, longest, dtype, device),
+        training_memory(probe, None, (usual.padded, usual.prompt), dtype, device),
+    )
 
 
 def stories_memory(config: Config, dtype: torch.dtype = torch.float32, device: torch.device = CPU) -> float:
@@ -85,9 +98,8 @@ def preflight(config: Config) -> Preflight:
         self_conditioned=process.self_conditioned,
         guidance_conditioned=settings.distills,
     )
-    lengths = text_lengths(config)
-    longest = (lengths.longest_text, lengths.longest_prompt)
-    memory, available = training_memory(config, parameters, longest, dtype, device), available_memory(device)
+    memory = memory_needed(config, parameters, text_lengths(config), dtype, device)
+    available = available_memory(device)
     disk = disk_needed(parameters)
     free = min(free_disk(settings.checkpoints), free_disk(config.corpus.data_folder))
     log(describe(config, parameters))
