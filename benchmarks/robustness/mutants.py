@@ -153,7 +153,7 @@ def seal(path: Path, record: Path) -> bool:
         if metadata.pop(OF_ITSELF, None) is not None:
             text = json.dumps(metadata, sort_keys=True)
             metadata[OF_ITSELF] = hashlib.sha256(text.encode()).hexdigest()
-    except (ValueError, TypeError, RecursionError):  # the record is damaged beyond that
+    except (ValueError, TypeError, RecursionError, OSError):  # the record or the file is damaged beyond that
         return False
     record.write_text(json.dumps(metadata), encoding="utf-8")
     return True
