@@ -12,7 +12,6 @@ import torch
 from sunfish.checkpoint.folder import LAST, load_checkpoint
 from sunfish.config import Config
 from sunfish.rng import derive_seed
-from sunfish.training import trainer as module
 from sunfish.training.loss import Losses, training_loss
 from sunfish.training.step import NonFiniteLoss
 from sunfish.training.trainer import Trainer, train
@@ -50,7 +49,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             is_bad = words[3].initial_seed() in seeds
             return losses._replace(total=losses.total * value) if is_bad else losses
 
-        monkeypatch.setattr(module, "training_loss", loss)
+        monkeypatch.setattr("sunfish.training.run_state.training_loss", loss)
 
     return set_batches
 
@@ -142,7 +141,7 @@ def test_ruined_weights_are_not_saved(tmp_path: Path, monkeypatch: pytest.Monkey
             with torch.no_grad():
                 next(model.parameters()).fill_(float("inf"))
 
-    monkeypatch.setattr(module, "update_average", ruin)
+    monkeypatch.setattr("sunfish.training.trainer.update_average", ruin)
     train(settings(tmp_path, name="run"))
     assert rollbacks(tmp_path / "ck/run") == [(4, 3) if step == 4 else (5, 3)]
 

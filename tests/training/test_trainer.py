@@ -19,8 +19,9 @@ from sunfish.checkpoint.folder import load_checkpoint, load_trainer, read_metada
 from sunfish.config import Config
 from sunfish.training.loss import Losses
 from sunfish.training.optimizer import learning_rate_factor, update_average
+from sunfish.training.shown_prompts import decode_prompt
 from sunfish.training.step import NonFiniteLoss
-from sunfish.training.trainer import Trainer, decode_prompt, train
+from sunfish.training.trainer import Trainer, train
 from sunfish.types import Batch
 from tests.runs import SHORT, config, losses
 

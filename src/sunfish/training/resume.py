@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from sunfish.checkpoint.folder import LAST, load_trainer, read_metadata
+from sunfish.checkpoint.links import read_settled
+from sunfish.checkpoint.metadata import PROMPT_TOKENIZER, TOKENIZER, metadata_of, verify
 from sunfish.config import Config, DataConfig
 from sunfish.config.data import STORIES
 from sunfish.data.dataset import PreparedCorpus
 from sunfish.data.sources import source_names
 from sunfish.tokenizers import TextTokenizer
-from sunfish.utils import UsageError, file_sha256
+from sunfish.utils import UsageError
 
 
 class Resumed(NamedTuple):
@@ -36,21 +38,21 @@ class Resumed(NamedTuple):
 
 
 def load_resumed(path: Path) -> Resumed:
-    """Read all that a run needs to resume from the checkpoint folder ``path``.
+    """Read all that a run needs to resume from the checkpoint that ``path`` means.
 
     Raises:
         ValueError: it is no checkpoint, is damaged, or has been pruned to its weights.
     """
-    state, files = load_trainer(path), read_metadata(path)["files"]
-    tokenizers = []
-    for name in ("tokenizer.json", "prompt_tokenizer.json"):
-        if name in files and (not (path / name).is_file() or file_sha256(path / name) != files[name]):
-            raise ValueError(f"{path / name} is missing or damaged; use an earlier checkpoint")
-        tokenizers.append(TextTokenizer.load(path / name) if name in files else None)
-    tokenizer, prompt_tokenizer = tokenizers
-    if tokenizer is None:
-        raise ValueError(f"{path} records no tokenizer.json; use an earlier checkpoint")
-    return Resumed(path, state, tokenizer, prompt_tokenizer)
+    return read_settled(path, _load)
+
+
+def _load(folder: Path) -> Resumed:
+    metadata = metadata_of(folder)
+    separate = PROMPT_TOKENIZER in metadata["files"]
+    state = load_trainer(folder)
+    verify(folder, metadata, (TOKENIZER, *([PROMPT_TOKENIZER] if separate else [])))
+    prompt_tokenizer = TextTokenizer.load(folder / PROMPT_TOKENIZER) if separate else None
+    return Resumed(folder, state, TextTokenizer.load(folder / TOKENIZER), prompt_tokenizer)
 
 
 def check_folder(folder: Path, resumed: Resumed | None) -> None:
