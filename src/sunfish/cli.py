@@ -18,8 +18,8 @@ from sunfish.commands.errors import describe
 from sunfish.commands.flags import BaseConfig
 from sunfish.commands.parser import Parser
 from sunfish.commands.streams import abandon_stdout, lossless_stdout
-from sunfish.commands.values import shortened
 from sunfish.config.presets import preset
+from sunfish.config.rules import shown
 from sunfish.hardware.cpu import limit_openmp_spin
 from sunfish.signals import handled, interrupt
 from sunfish.utils import UsageError, log, open_standard_streams
@@ -74,7 +74,7 @@ def parse(words: Sequence[str], base: BaseConfig = preset) -> argparse.Namespace
     if place < len(words) and words[place] in commands:
         words = [*words[: place + 1], *commands[words[place]].normalized(words[place + 1 :])]
     elif place and not parser.knows(words[0]):
-        flag = shortened(words[0])
+        flag = shown(words[0])
         parser.error(f"{flag} stands before the command; write sunfish COMMAND, then its flags")
     arguments, unknown = parser.parse_known_args(words)
     if unknown:

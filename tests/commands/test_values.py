@@ -14,7 +14,8 @@ from sunfish.cli import build_parser, parse
 from sunfish.commands.flags import given_fields
 from sunfish.commands.parser import Parser
 from sunfish.commands.settings import Setting
-from sunfish.commands.values import LARGEST, value_of
+from sunfish.commands.values import value_of
+from sunfish.config.rules import MAX_INT
 from sunfish.utils import UsageError
 
 PARSERS = build_parser()[1]
@@ -86,7 +87,7 @@ def test_every_flag_in_the_place_of_a_value_is_refused(
         assert err.count("\n") == 1 and f"{flag} has no value" in err and f"{flag}=--help" in err
 
 
-@given(number=st.integers(-LARGEST, LARGEST))
+@given(number=st.integers(-MAX_INT, MAX_INT))
 def test_whole_numbers(number: int) -> None:
     for text in (str(number), f" {number} ", f"{number:_}"):
         assert value_of("--seed", text, int) == number

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sunfish.checkpoint.links import resolve_checkpoint
 from sunfish.commands.flags import print_json, user_path
 from sunfish.commands.parser import Parser
 from sunfish.commands.sampling_flags import (
@@ -100,6 +99,8 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         _print_table(measurements, best, recommended)
     if arguments.write:
+        from sunfish.checkpoint.links import resolve_checkpoint
+
         checkpoint = resolve_checkpoint(user_path(arguments.checkpoint))
         path = write_generation_config(checkpoint, recommended)
         log(f"wrote {path}; --fast chooses the faster one")

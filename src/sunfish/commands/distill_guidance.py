@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sunfish.checkpoint.links import resolve_checkpoint
 from sunfish.commands.flags import (
     add_config_flags,
     given_fields,
@@ -76,6 +75,8 @@ def student_config(teacher: Config, path: Path, arguments: argparse.Namespace) -
     Raises:
         UsageError: for a teacher that guides in one pass already, and for a wrong value.
     """
+    from sunfish.checkpoint.links import resolve_checkpoint
+
     training = teacher.training
     if training.distills:
         raise UsageError(f"{path} guides in one pass already; sample it as it is")

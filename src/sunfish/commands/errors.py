@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from sunfish.commands.values import shortened
+from sunfish.config.rules import shown
 
 LONGEST = 380  # characters of a message
+SHOWN_PATH = 200  # of these for a path
 REASONS = {
     errno.ENOENT: "there is no such file or folder; check the path",
     errno.EISDIR: "this is a folder; give a file",
@@ -41,6 +41,8 @@ def describe(error: Exception, words: Sequence[str]) -> str:
     elif isinstance(error, MemoryError):
         text = "this needs more memory than there is; ask for less, or close other programs"
     elif not expected and type(error).__name__ != "OutOfMemoryError":
+        import traceback
+
         frame = traceback.extract_tb(error.__traceback__)[-1]
         text = f"{type(error).__name__}: {text[:200]} ({Path(frame.filename).name}:{frame.lineno})"
         return f"{text}; this is a bug in SunFish: SUNFISH_DEBUG=1 shows its traceback"
@@ -53,7 +55,7 @@ def _file_error(error: OSError, words: Sequence[str]) -> str:
         return f"the output cannot be written: {reason}"
     name = str(error.filename)
     flag = _flag_of(Path(name), words)
-    return f"{flag + ' ' if flag else ''}{shortened(name)}: {reason}"
+    return f"{flag + ' ' if flag else ''}{shown(name, SHOWN_PATH)}: {reason}"
 
 
 def _flag_of(path: Path, words: Sequence[str]) -> str:

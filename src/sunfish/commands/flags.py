@@ -11,10 +11,9 @@ from typing import Any
 
 from sunfish.commands.parser import HelpAll, Parser
 from sunfish.commands.settings import settings_of
-from sunfish.commands.values import shortened
 from sunfish.config import Config, GenerationConfig
 from sunfish.config.presets import PRESETS, preset
-from sunfish.config.rules import did_you_mean
+from sunfish.config.rules import did_you_mean, shown
 from sunfish.utils import UsageError
 
 BaseConfig = Callable[[str], Config]
@@ -107,9 +106,9 @@ def given_fields(arguments: argparse.Namespace) -> dict[str, Any]:
     for assignment in arguments.set:
         key, equals, text = assignment.partition("=")
         if not equals:
-            raise UsageError(f"--set {shortened(assignment)} has no value; write --set GROUP.FIELD=VALUE")
+            raise UsageError(f"--set {shown(assignment)} has no value; write --set GROUP.FIELD=VALUE")
         if key not in parser.settings:
-            raise UsageError(f"--set: {parser.prog} has no setting {shortened(key)}{_hint(key, parser)}")
+            raise UsageError(f"--set: {parser.prog} has no setting {shown(key)}{_hint(key, parser)}")
         setting = parser.settings[key]
         if setting.name in given:
             raise UsageError(f"{setting.name} is given twice; leave out --set {key}")
@@ -146,7 +145,7 @@ def user_folder(name: str, text: str) -> Path:
     folder = user_path(text)
     nearest = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     if nearest.is_file():
-        raise UsageError(f"{name} is {shortened(text)}, but {nearest} is a file; give a folder")
+        raise UsageError(f"{name} is {shown(text)}, but {nearest} is a file; give a folder")
     return folder
 
 

@@ -17,7 +17,6 @@ from sunfish.commands.sampling_flags import (
 )
 from sunfish.config.generation import MAX_TEXTS
 from sunfish.config.rules import check_at_least
-from sunfish.text_files import read_stream
 from sunfish.utils import UsageError
 
 
@@ -52,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _read(file: str) -> str:
     """The text of ``file``, or of stdin for ``-``: letter by letter, but for the end of its last line."""
+    from sunfish.text_files import read_stream
+
     source = sys.stdin.fileno() if file == "-" else user_path(file)
     with open(source, "rb", closefd=file != "-") as binary:
         text = read_stream(binary, "stdin" if file == "-" else file, newline="")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from sunfish.commands.settings import Setting
-from sunfish.commands.values import shortened, value_of
-from sunfish.config.rules import did_you_mean
+from sunfish.commands.values import value_of
+from sunfish.config.rules import did_you_mean, shown
 from sunfish.utils import UsageError, log
 
 # Published flags that have a newer form: they work, but only --help-all shows them.
@@ -40,17 +40,17 @@ class Parser(argparse.ArgumentParser):
     def refuse(self, words: Sequence[str]) -> NoReturn:
         """Refuse words that no flag took, and say which flag or setting was probably meant."""
         hints = "".join(self._hint(word.partition("=")[0]) for word in words if word.startswith("--"))
-        self.error(f"unknown: {shortened(' '.join(words))[1:-1]}{hints}")
+        self.error(f"unknown: {shown(' '.join(words))[1:-1]}{hints}")
 
     def _hint(self, flag: str) -> str:
         name = flag.removeprefix("--").replace("-", "_")
-        shown = shortened(flag)[1:-1]
+        word = shown(flag)[1:-1]
         for setting in self.settings.values():
             if name == setting.name:
                 return f"; to set this field: --set {setting.key}=VALUE"
-        visible = [flag for action in self._actions for flag in action.option_strings]
-        near = difflib.get_close_matches(flag.replace("_", "-"), visible, 1)
-        return f"; did you mean {near[0]} instead of {shown}?" if near else ""
+        known = [flag for action in self._actions for flag in action.option_strings]
+        near = difflib.get_close_matches(flag.replace("_", "-"), known, 1)
+        return f"; did you mean {near[0]} instead of {word}?" if near else ""
 
     def normalized(self, words: Sequence[str]) -> list[str]:
         """The words of this command as argparse understands them.
@@ -72,14 +72,14 @@ class Parser(argparse.ArgumentParser):
                 continue
             action = self._option_string_actions[flag]
             if equals and action.nargs == 0:
-                self.error(f"{flag} takes no value, but {shortened(value)} was given; write {flag}")
+                self.error(f"{flag} takes no value, but {shown(value)} was given; write {flag}")
             count = action.nargs if isinstance(action.nargs, int) else 1
             if equals and count:
                 left.append(VALUE + value)
             values = [self._value(flag, action, left) for _ in range(count)]
             result += [flag, *values]
             if isinstance(action, argparse._StoreAction) and given.setdefault(flag, values[0]) != values[0]:
-                log(f"note: {flag} is given twice; the last one counts: {shortened(values[0][1:])}")
+                log(f"note: {flag} is given twice; the last one counts: {shown(values[0][1:])}")
         return result
 
     def knows(self, word: str) -> bool:
@@ -119,7 +119,7 @@ class Parser(argparse.ArgumentParser):
             name = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest)
             choices = ", ".join(str(choice) for choice in action.choices)
             hint = did_you_mean(value, action.choices)
-            self.error(f"{name} is {shortened(value)}; the choices are: {choices}{hint}")
+            self.error(f"{name} is {shown(value)}; the choices are: {choices}{hint}")
 
     def help_all(self) -> str:
         """The usual help, then the hidden flags, then every field that ``--set`` accepts, by group."""
@@ -131,9 +131,9 @@ class Parser(argparse.ArgumentParser):
         helps = {setting.name: setting.help_text for setting in self.settings.values()} | HIDDEN
         for action in self._actions:
             if action.help == argparse.SUPPRESS:
-                shown = copy.copy(action)
-                shown.help = helps[action.dest]
-                formatter.add_argument(shown)
+                published = copy.copy(action)
+                published.help = helps[action.dest]
+                formatter.add_argument(published)
         formatter.end_section()
         for group, settings in groups.items():
             formatter.start_section(f"{group} (--set {group}.FIELD=VALUE)")

@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sunfish.checkpoint.links import resolve_checkpoint
 from sunfish.commands.flags import add_generation_flags, given_fields, print_config, user_path
 from sunfish.commands.parser import Parser
 from sunfish.config import Config, GenerationConfig
 from sunfish.config.effects import refuse_ineffective_generation
-from sunfish.text_files import read_text
+from sunfish.config.rules import shown
 from sunfish.utils import UsageError, log
 
 if TYPE_CHECKING:
@@ -79,6 +78,8 @@ def print_checkpoint_config(arguments: argparse.Namespace) -> None:
 
 def _folder_of(arguments: argparse.Namespace) -> Path:
     """The folder of the checkpoint; as it was given where there is none, which loading the model says later."""
+    from sunfish.checkpoint.links import resolve_checkpoint
+
     path = user_path(arguments.checkpoint)
     try:
         return resolve_checkpoint(path)
@@ -154,7 +155,9 @@ def _weight(text: str, weight: str) -> float:
     try:
         return float(weight)
     except ValueError as why:
-        raise UsageError(f"--also {text[:40]!r} has weight {weight!r}; give a number such as 0.5") from why
+        raise UsageError(
+            f"--also {shown(text)} has weight {shown(weight)}; give a number such as 0.5"
+        ) from why
 
 
 def _without_guidance(config: GenerationConfig, given: dict[str, Any]) -> GenerationConfig:
@@ -172,6 +175,8 @@ def read_prompts(path: Path) -> list[str]:
     Raises:
         ValueError: where there is none, or where the file is no text.
     """
+    from sunfish.text_files import read_text
+
     lines = map(str.strip, read_text(path).split("\n"))
     prompts = [line for line in lines if line]
     if not prompts:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import ast
 import dataclasses
+import functools
 import inspect
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from sunfish.commands.values import shortened, value_of
+from sunfish.commands.values import value_of
+from sunfish.config.rules import shown
 from sunfish.utils import UsageError
 
 BOOLEANS = {"true": True, "false": False}
@@ -32,8 +34,8 @@ class Setting(NamedTuple):
     @property
     def help_text(self) -> str:
         """The help with the default, for argparse."""
-        shown = f"{self.help} ({self.default_text})" if self.shows_default else self.help
-        return shown.replace("%", "%%")
+        text = f"{self.help} ({self.default_text})" if self.shows_default else self.help
+        return text.replace("%", "%%")
 
     @property
     def default_text(self) -> str:
@@ -67,7 +69,7 @@ class Setting(NamedTuple):
         kind = type(self.default)
         if kind is bool:
             if text.lower() not in BOOLEANS:
-                raise UsageError(f"{self.key} is {shortened(text)}: give true or false")
+                raise UsageError(f"{self.key} is {shown(text)}: give true or false")
             return BOOLEANS[text.lower()]
         if kind is tuple:
             parts = text.replace(",", " ").split()
@@ -76,19 +78,23 @@ class Setting(NamedTuple):
 
 
 def settings_of(group: str, values: Any, shows_default: bool = True) -> list[Setting]:
-    """The fields of the dataclass instance ``values``, with its values as their defaults.
+    """The fields of the dataclass instance ``values``, with its values as their defaults."""
+    helps = _helps(values.__class__)
+    return [
+        Setting(group, field.name, getattr(values, field.name), helps[field.name], shows_default)
+        for field in dataclasses.fields(values)
+    ]
 
-    The help of a field is the string below it.
-    """
+
+@functools.cache  # several commands have the same groups, and parsing source is slow
+def _helps(kind: type) -> dict[str, str]:
+    """The help of each field of a dataclass: the string below it."""
     helps: dict[str, str] = {}
-    definition = ast.parse(inspect.getsource(type(values))).body[0]
+    definition = ast.parse(inspect.getsource(kind)).body[0]
     assert isinstance(definition, ast.ClassDef)
     for line, after in pairwise(definition.body):
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
             text = getattr(after, "value", None)
             if isinstance(text, ast.Constant) and isinstance(text.value, str):
                 helps[line.target.id] = " ".join(text.value.split())
-    return [
-        Setting(group, field.name, getattr(values, field.name), helps[field.name], shows_default)
-        for field in dataclasses.fields(values)
-    ]
+    return helps

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from sunfish.config.rules import MAX_INT, shown
 from sunfish.utils import UsageError
 
-LARGEST = 2**63 - 1  # of the whole numbers that files and tensors hold
 # Names of files may have any bytes; texts must be Unicode.
 PATHS = frozenset(
     (
@@ -29,22 +29,22 @@ def value_of(flag: str, text: str, kind: type, field: str = "") -> Any:
     Raises:
         UsageError: for a text that means none.
     """
-    shown = shortened(text)
+    word = shown(text)
     if kind is int:
         try:
             number = int(text)
         except ValueError as why:
-            raise UsageError(f"{flag} is {shown}: give a whole number, such as 1000") from why
-        if abs(number) > LARGEST:
-            raise UsageError(f"{flag} is {shown}: give a whole number of at most {LARGEST}")
+            raise UsageError(f"{flag} is {word}: give a whole number, such as 1000") from why
+        if abs(number) > MAX_INT:
+            raise UsageError(f"{flag} is {word}: give a whole number of at most {MAX_INT}")
         return number
     if kind is float:
         try:
             value = float(text)
         except ValueError as why:
-            raise UsageError(f"{flag} is {shown}: give a number, such as 0.5") from why
+            raise UsageError(f"{flag} is {word}: give a number, such as 0.5") from why
         if not math.isfinite(value):
-            raise UsageError(f"{flag} is {shown}: give a finite number, such as 0.5")
+            raise UsageError(f"{flag} is {word}: give a finite number, such as 0.5")
         return value
     if field in PATHS and not text:
         raise UsageError(f"{flag} is empty: give a path")
@@ -53,11 +53,4 @@ def value_of(flag: str, text: str, kind: type, field: str = "") -> Any:
     try:  # Python reads the letters of an ASCII locale as bytes, which mean what they mean in UTF-8
         return text.encode("utf-8", "surrogateescape").decode("utf-8")
     except UnicodeError as why:
-        raise UsageError(
-            f"{flag} is {shown}, which is not valid UTF-8; write it in a UTF-8 terminal"
-        ) from why
-
-
-def shortened(text: str) -> str:
-    """``text`` in quotes as one printable line, at most 80 letters of it."""
-    return repr(text if len(text) <= 80 else f"{text[:60]} … {text[-10:]}")
+        raise UsageError(f"{flag} is {word}, which is not valid UTF-8; write it in a UTF-8 terminal") from why

@@ -15,8 +15,7 @@ from sunfish.utils import UsageError
 
 MAX_INT = 2**63 - 1  # what NumPy and PyTorch take
 KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 60
+SHOWN = 80  # characters of a value in a message
 
 
 class _WrongType(Exception):
@@ -134,10 +133,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def shown(value: object) -> str:
-    """``value`` as an error shows it: its type where it is too long to print, never a page of text."""
+def shown(value: object, longest: int = SHOWN) -> str:
+    """``value`` as an error shows it: one line without its middle where it is longer than ``longest``."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = longest
     try:
-        return _short.repr(value)
+        return short.repr(value)
     except Exception:  # whatever a foreign object's repr raises; Python refuses to print very long numbers
         return f"a value of type {type(value).__name__} that cannot be shown"
 

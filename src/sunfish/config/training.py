@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from sunfish.config.rules import check_at_least, check_share, check_types, shown
 from sunfish.utils import UsageError
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
-LONGEST_NAME = 255  # bytes of a file name on nearly every disk
+MAX_NAME_BYTES = 255  # of a file's name on nearly every disk
 PRECISIONS = ("auto", "float32", "bfloat16")
 ON_NAN = ("stop", "rollback")
 # Beyond what any run means, and within what PyTorch takes.
@@ -126,16 +125,14 @@ class TrainingConfig:
         name = self.name
         separated = "/" in name or "\\" in name
         reserved = name.startswith(("-", ".")) or name.endswith(".ckpt")
-        # Control characters, line and paragraph separators, halves of characters.
-        invisible = any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)
-        if not name or name != name.strip() or separated or reserved or invisible:
+        if not name or name != name.strip() or separated or reserved or _has_controls(name):
             raise UsageError(
                 f"name is {shown(name)}, but it names a folder inside {self.checkpoints}: give a plain name "
                 "such as 'tales', and the place of the checkpoints with --checkpoints"
             )
-        if (size := len(name.encode())) > LONGEST_NAME:
+        if (size := len(name.encode())) > MAX_NAME_BYTES:
             raise UsageError(
-                f"name is {shown(name)}, which has {size} bytes, but a folder's name has at most {LONGEST_NAME}; "
+                f"name is {shown(name)}, which has {size} bytes, but a folder's name has at most {MAX_NAME_BYTES}; "
                 "shorten it"
             )
 
@@ -153,3 +150,12 @@ class TrainingConfig:
     def is_limited(self) -> bool:
         """Whether the run has an end, by steps or by minutes."""
         return self.max_steps > 0 or self.max_minutes > 0
+
+
+def _has_controls(name: str) -> bool:
+    """Whether ``name`` has control characters, line or paragraph separators, or halves of characters."""
+    if name.isprintable():
+        return False
+    import unicodedata
+
+    return any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -132,6 +131,8 @@ def _names(path: Path, descriptor: int) -> bool:
 
 
 def _write_facts(descriptor: int) -> None:
+    import socket  # for one name; --help can do without
+
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     facts = f"process {os.getpid()} on {socket.gethostname()}, since {since}"
     with suppress(OSError):  # a full disk: the lock holds without them

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -57,7 +56,7 @@ def writing(path: Path) -> Iterator[None]:
 def temporary_path(path: Path) -> Path:
     """A name beside ``path`` that no other process or thread uses."""
     return path.with_name(
-        f".{clip_name(path.name, LONGEST_PREFIX)}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY}"
+        f".{clip_name(path.name, LONGEST_PREFIX)}.{os.getpid()}-{os.urandom(4).hex()}{TEMPORARY}"
     )
 
 

@@ -10,7 +10,7 @@ import torch
 
 from sunfish.config import GenerationConfig
 from sunfish.config.generation import MAX_TEXTS
-from sunfish.config.rules import whole_number
+from sunfish.config.rules import shown, whole_number
 from sunfish.rng import RowGenerators
 from sunfish.sampling.block_diffusion import block_diffusion
 from sunfish.sampling.pipeline import Generated, Pipeline
@@ -44,7 +44,7 @@ def parse(text: str) -> Gaps:
         raise UsageError(f"the gap {match[0]!r} is not whole; write [MASK], [MASK:5] or [MASK:2-12]")
     if not lengths:
         raise UsageError(
-            f"the text {text[:40]!r} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]"
+            f"the text {shown(text)} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]"
         )
     return Gaps(pieces, lengths)
 

@@ -58,7 +58,7 @@ def encode_prompt(tokenizer: TextTokenizer, prompt: str, limit: int) -> list[int
             return ids
         size = f"{len(ids):,} tokens"
     reason = f"has room for {limit}; shorten it" if limit else "was trained without prompts; leave it out"
-    raise UsageError(f"the prompt {prompt[:40]!r}… has {size}, but this model {reason}")
+    raise UsageError(f"the prompt {shown(prompt)} has {size}, but this model {reason}")
 
 
 def encode_text(encode: Callable[[str], list[int]], text: str, name: str) -> list[int]:

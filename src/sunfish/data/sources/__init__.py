@@ -9,6 +9,7 @@ import pkgutil
 from pathlib import Path
 
 from sunfish.config import DataConfig
+from sunfish.config.rules import shown
 from sunfish.data.sources.base import Source
 from sunfish.utils import UsageError
 
@@ -62,7 +63,7 @@ def _unknown(data: str) -> str:
     """What is wrong with ``data``, and the names and paths that look like it."""
     path = Path(os.path.expanduser(data))
     if data and os.path.lexists(path):
-        return f"data is {_shortened(data)}, a link that leads nowhere; give a path that exists"
+        return f"data is {shown(data, SHOWN_CHARACTERS)}, a link that leads nowhere; give a path that exists"
     try:
         neighbors = os.listdir(path.parent)
     except (OSError, ValueError):  # no folder, no access, or a name that no file can have
@@ -74,9 +75,5 @@ def _unknown(data: str) -> str:
         if similar
         else "give a name, or the path of a file or a folder of texts"
     )
-    names = ", ".join(source_names())
-    return f"data is {_shortened(data)}, which is neither built in ({names}) nor a path that exists; {remedy}"
-
-
-def _shortened(data: str) -> str:
-    return repr(data if len(data) <= SHOWN_CHARACTERS else f"{data[:SHOWN_CHARACTERS]}…")
+    names, given = ", ".join(source_names()), shown(data, SHOWN_CHARACTERS)
+    return f"data is {given}, which is neither built in ({names}) nor a path that exists; {remedy}"
