@@ -123,6 +123,25 @@ def test_a_wrong_assignment_is_wrong_use(
     assert captured.out == "" and hint in captured.err and captured.err.startswith("error: ")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train --process maskd", "process is 'maskd'; the processes are: "),
+        ("train --tokenizer bpee", "tokenizer is 'bpee', neither a kind"),
+        ("train --device tpu", "device is 'tpu'; the devices are: auto, cpu, cuda"),
+        ("train --tokenizer bytes --vocab-size 100", "vocab_size is 100, but bytes needs at least 257"),
+        ("train --process uniform --mask-rate-max 0.9", "mask_rate_max is 0.9, which has no effect"),
+        ("data --tokenizer bpee", "tokenizer is 'bpee', neither a kind"),
+    ],
+)
+def test_a_configuration_that_no_run_can_have_is_not_printed(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words.split(), "--print-config"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith(f"error: {message}")
+
+
 def test_a_field_given_twice_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--dropout", "0.1", "--set", "training.dropout=0.2", "--print-config"]) == 2
     assert "dropout is given twice" in capsys.readouterr().err

@@ -29,7 +29,10 @@ def add(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Prepare (or open what was prepared) and report."""
     check_at_least(arguments, 0, "show")
+    from sunfish.tokenizers import check_tokenizer
+
     config = resolve_config(arguments)
+    check_tokenizer(config.corpus.tokenizer, config.model.vocab_size)
     if arguments.print_config:
         print_config(config)
         return 0

@@ -24,7 +24,11 @@ HELD_OUT = 500  # texts that its compression is measured on
 
 def add(parser: Parser) -> None:
     """The flags of ``sunfish tokenizer``."""
-    parser.add_argument("--load", metavar="PATH", help="look at this tokenizer.json instead of training one")
+    parser.add_argument(
+        "--load",
+        metavar="PATH",
+        help="look at this tokenizer.json, or vocabulary folder, instead of training one",
+    )
     parser.add_argument("--out", metavar="PATH", help="write the trained tokenizer here")
     parser.add_argument("--encode", metavar="TEXT", help="show how a text is cut into tokens")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -33,7 +37,7 @@ def add(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train or load, then say what it is."""
-    from sunfish.tokenizers import TextTokenizer
+    from sunfish.tokenizers.pretrained import check_readable, read
 
     result: dict[str, object] = {}
     if arguments.out and user_path(arguments.out).is_dir():
@@ -43,7 +47,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(
                 "--load looks at an existing tokenizer, --out writes a new one; give one of the two"
             )
-        tokenizer = TextTokenizer.load(user_path(arguments.load))
+        path = user_path(arguments.load)
+        path.stat()  # the system says best why nothing is there
+        check_readable(path)
+        tokenizer = read(path)
     else:
         tokenizer, result["bytes_per_token"] = _train(arguments)
         if arguments.out:

@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from sunfish.checkpoint.links import LAST, at_its_place, find_last
 from sunfish.commands.flags import (
     add_config_flags,
     given_fields,
@@ -62,6 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     elif arguments.resume:
         resume = user_path(arguments.resume)
     config = resumed_config(arguments, resume) if resume else resolve_config(arguments)
+    if not resume:
+        check_names(config)
     if arguments.print_config:
         print_config(config)
         return 0
@@ -78,13 +79,31 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def check_names(config: Config) -> None:
+    """Refuse a process, a tokenizer or a device that does not exist, before anything is measured or read.
+
+    Raises:
+        UsageError: for a name that nothing has, or a setting without effect on the process.
+        ValueError: for a vocabulary that cannot be read.
+    """
+    from sunfish.hardware.device import check_device
+    from sunfish.processes import build_process
+    from sunfish.tokenizers import check_tokenizer
+    from sunfish.training.time_sampling import check_noise_settings
+
+    check_device(config.training.device)
+    check_noise_settings(config, build_process(config.process, config.model.vocab_size))
+    check_tokenizer(config.corpus.tokenizer, config.model.vocab_size)
+
+
 def resumed_config(arguments: argparse.Namespace, resume: Path) -> Config:
     """The configuration of the checkpoint ``resume``, with the given fields changed.
 
     Raises:
         UsageError: for a field on which what was learned depends.
     """
-    from sunfish.checkpoint.folder import read_metadata
+    from sunfish.checkpoint.links import at_its_place
+    from sunfish.checkpoint.metadata import read_metadata
 
     saved = at_its_place(Config.from_dict(read_metadata(resume)["config"]), resume)
     given = given_fields(arguments)
@@ -109,7 +128,8 @@ def resumed_config(arguments: argparse.Namespace, resume: Path) -> Config:
 
 def find_run(config: Config, named: bool) -> Path | None:
     """For ``--resume auto``: the last checkpoint if it has this shape, else that of the run of this name."""
-    from sunfish.checkpoint.folder import read_metadata
+    from sunfish.checkpoint.links import LAST, find_last
+    from sunfish.checkpoint.metadata import read_metadata
 
     folder = Path(config.training.checkpoints)
     last, of_this_name = folder / LAST, find_last(folder / config.training.name)

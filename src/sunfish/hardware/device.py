@@ -21,15 +21,10 @@ def choose_device(name: str) -> torch.device:
         UsageError: for a name that no machine has.
         ValueError: for a device that this machine lacks.
     """
+    check_device(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, colon, index = name.partition(":")
-    if kind == "mps":
-        raise UsageError(
-            f"device is {name!r}, which lacks the float64 that exact draws need; use --device cpu or auto"
-        )
-    if kind not in ("cpu", "cuda") or (colon and not index.isdecimal()):
-        raise UsageError(f"device is {name!r}; the devices are: auto, cpu, cuda")
+    kind, _, index = name.partition(":")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device is {name!r}, but PyTorch sees no CUDA GPU; use --device cpu or auto")
     if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
@@ -37,6 +32,21 @@ def choose_device(name: str) -> torch.device:
             f"device is {name!r}, but there are {torch.cuda.device_count()} CUDA GPUs, counted from 0"
         )
     return torch.device(name)
+
+
+def check_device(name: str) -> None:
+    """Refuse a name that no machine has for a device.
+
+    Raises:
+        UsageError: for such a name.
+    """
+    kind, colon, index = name.partition(":")
+    if kind == "mps":
+        raise UsageError(
+            f"device is {name!r}, which lacks the float64 that exact draws need; use --device cpu or auto"
+        )
+    if kind not in ("auto", "cpu", "cuda") or (colon and (kind == "auto" or not index.isdecimal())):
+        raise UsageError(f"device is {name!r}; the devices are: auto, cpu, cuda")
 
 
 def set_threads(threads: int) -> int:
