@@ -108,7 +108,7 @@ def test_a_folder_may_begin_with_the_home_of_the_user(
         (["sample", "--prompt", "x", "--also", "y", "-1"], "is -1"),
         (["sample", "--mode", "infill"], "--text"),
         (["sample", "--text", "x"], "--mode infill"),
-        (["sample", "--mode", "infill", "--text", "A [MASK].", "--compile"], "--compile has no part"),
+        (["sample", "--mode", "infill", "--text", "A [MASK].", "--compile"], "which do not use --compile"),
         (
             ["sample", "--mode", "infill", "--text", "A [MASK].", "--block_length", "4"],
             "leave out block_length",

@@ -69,5 +69,5 @@ def test_seeds_depend_on_every_part_and_its_place() -> None:
 
 
 def test_rows_and_generators_must_agree() -> None:
-    with pytest.raises(ValueError, match="3 rows were asked of 2 generators; give one for each"):
+    with pytest.raises(ValueError, match="3 rows need 3 generators or one, but there are 2"):
         RowGenerators.for_rows(0, 0, 2).uniform(3)

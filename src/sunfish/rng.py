@@ -53,7 +53,7 @@ class RowGenerators:
             return source(rows, *shape, generator=self.generators[0], dtype=torch.float64)
         if len(self.generators) == rows:
             return torch.stack([source(shape, generator=g, dtype=torch.float64) for g in self.generators])
-        raise ValueError(f"{rows} rows were asked of {len(self.generators)} generators; give one for each")
+        raise ValueError(f"{rows} rows need {rows} generators or one, but there are {len(self.generators)}")
 
 
 def softmax(logits: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def test_a_disk_without_locks_is_said_to_be_one(
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with exclusive_lock(tmp_path / "lock", refuse):
-        assert "has no locks; see to it that no other run writes there" in capsys.readouterr().err
+        assert "has no locks; make sure that no other run writes there" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     with shared_lock(tmp_path), unused(tmp_path) as free:
         assert free

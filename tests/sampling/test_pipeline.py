@@ -156,7 +156,7 @@ def test_best_of_keeps_the_draft_that_answers_best(pipeline: Pipeline) -> None:
         candidates = [draft for draft in group if draft.finished] or group
         assert text in candidates
         assert pipeline.prompt_pmi(text) == max(map(pipeline.prompt_pmi, candidates))
-    for wrong, message in ((0, "best_of is 0"), (2, "without a prompt")):
+    for wrong, message in ((0, "best_of is 0"), (2, "how well texts fit a prompt")):
         with pytest.raises(UsageError, match=message):
             pipeline.generate([""], best_of=wrong)
 

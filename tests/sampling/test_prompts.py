@@ -71,7 +71,7 @@ def test_what_is_no_text_is_named(pipeline: Pipeline, name: str) -> None:
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_lone_surrogate_is_named_with_its_place(pipeline: Pipeline, name: str) -> None:
     for text, place in (("\ud83d", 0), ("a 👍 [MASK:2] \udce9 dog", 13), ("a" * 99 + "\udfff", 99)):
-        number = f"U+{ord(text[place]):04X} at character {place}, which is no valid Unicode; leave it out"
+        number = f"U+{ord(text[place]):04X} at character {place}, which is not valid Unicode; leave it out"
         with pytest.raises(UsageError, match=re.escape(f"has a lone surrogate {number}")) as error:
             WRITERS[name](pipeline, text)
         name_in_words = {"composed_prompts": "the further prompt"}.get(name, re.sub("0+", "0", name))

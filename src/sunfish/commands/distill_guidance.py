@@ -43,8 +43,8 @@ def add(parser: Parser) -> None:
         "--print-config", action="store_true", help="print the resolved configuration and stop"
     )
     parser.epilog = (
-        f"Settings that are not given are those of the teacher, but for {MAX_MINUTES:g} minutes and "
-        f"{LEARNING_RATE_SCALE:g} of its learning rates."
+        f"Settings that are not given are the teacher's, except for {MAX_MINUTES:g} minutes and "
+        f"{LEARNING_RATE_SCALE:g} times its learning rates."
     )
     add_config_flags(parser, FIELDS, has_presets=False)
 

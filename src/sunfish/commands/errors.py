@@ -13,7 +13,7 @@ SHOWN_PATH = 200  # of these for a path
 REASONS = {
     errno.ENOENT: "there is no such file or folder; check the path",
     errno.EISDIR: "this is a folder; give a file",
-    errno.ENOTDIR: "this, or what it lies in, is a file; give a folder",
+    errno.ENOTDIR: "this path is a file, or leads through one; give a folder",
     errno.EACCES: "permission denied; change its permissions, or give another path",
     errno.EPERM: "the system does not permit it; give another path",
     errno.EROFS: "this disk is read-only; give a path on another one",

@@ -39,9 +39,11 @@ def add(parser: Parser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="draft N texts for each one and keep the one that answers its prompt best (%(default)s)",
+        help="draft N texts for each one and keep the one that fits its prompt best (%(default)s)",
     )
-    parser.add_argument("--fast", action="store_true", help="the settings under a second that bench found")
+    parser.add_argument(
+        "--fast", action="store_true", help="the best settings under a second that bench found"
+    )
     parser.add_argument(
         "--watch", action="store_true", help="show one text as it condenses out of the masks, step by step"
     )
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.mode == "infill":
         return _infill(arguments)
     if arguments.text is not None:
-        raise UsageError("--text belongs to --mode infill; a prompt is given with --prompt")
+        raise UsageError("--text is for --mode infill; give a prompt with --prompt")
     check_at_least(arguments, 0, "seed")
     check_at_least(arguments, 1, "num_samples", "best_of", most=MAX_TEXTS)
     prompts = prompts_of(arguments)
@@ -98,7 +100,7 @@ def _infill(arguments: argparse.Namespace) -> int:
     for flag in ("prompt_file", "seq_len", "watch", "fast", "compile"):
         if getattr(arguments, flag) not in (None, False):
             raise UsageError(
-                f"--mode infill fills gaps in passes over the whole text, where --{flag} has no part; leave "
+                f"--mode infill fills gaps in passes over the whole text, which do not use --{flag}; leave "
                 "it out"
             )
     if len(arguments.prompt) > 1 or arguments.best_of != 1:

@@ -37,7 +37,7 @@ def add_common_flags(parser: Parser, left_out: Collection[str] = ()) -> None:
         nargs=2,
         default=[],
         metavar=("TEXT", "WEIGHT"),
-        help="a further prompt and its weight; that of --prompt is 1; repeatable",
+        help="a further prompt and its weight, where --prompt has 1; repeatable",
     )
     parser.add_argument("--scheduler", choices=("ddpm", "ddim"), help=argparse.SUPPRESS)
     add_device_flags(parser)
@@ -130,7 +130,7 @@ def open_pipeline(
         get_policy(config.sampler)
     if getattr(arguments, "compile", False) and config.block_length == 0:
         raise UsageError(
-            "--compile is for passes that continue a text, but block_length is 0, where there are none; "
+            "--compile is for passes that continue a text, but block_length is 0, so there are none; "
             "give one of the two"
         )
     pipeline = load_pipeline(arguments)

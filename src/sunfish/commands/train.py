@@ -83,7 +83,7 @@ def check_names(config: Config) -> None:
     """Refuse a process, a tokenizer or a device that does not exist, before anything is measured or read.
 
     Raises:
-        UsageError: for a name that nothing has, or a setting without effect on the process.
+        UsageError: for an unknown name, or a setting without effect on the process.
         ValueError: for a vocabulary that cannot be read.
     """
     from sunfish.hardware.device import check_device
@@ -120,7 +120,7 @@ def resumed_config(arguments: argparse.Namespace, resume: Path) -> Config:
             )
     if arguments.config and arguments.base(arguments.config).model != saved.model:
         log(
-            f"note: {resume} does not have the shape of --config {arguments.config}; its own is used "
+            f"note: {resume} does not have the shape of --config {arguments.config}; the checkpoint's is used "
             f"({saved.model.n_layer} layers, width {saved.model.n_embd})"
         )
     return with_user_paths(saved.with_fields(**given))

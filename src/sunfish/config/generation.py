@@ -84,14 +84,13 @@ class GenerationConfig:
         if self.negative_prompt and self.guidance_scale <= 1:
             raise UsageError(
                 f"negative_prompt is {shown(self.negative_prompt)}, but guidance_scale is {self.guidance_scale:g}, "
-                "where it would not lead away from it; give a scale above 1"
+                "which does not use it; give a scale above 1"
             )
         for text, weight in self.composed_prompts:
             if not MIN_WEIGHT <= weight <= 1 / MIN_WEIGHT:
                 raise UsageError(
                     f"the weight of the further prompt {shown(text)} is {weight}: give {MIN_WEIGHT:g} to "
-                    f"{1 / MIN_WEIGHT:g}, 1 for as much as the first prompt; what the text shall avoid is a negative "
-                    "prompt"
+                    f"{1 / MIN_WEIGHT:g}; the first prompt has 1. For what a text should avoid, give a negative prompt"
                 )
 
     @property

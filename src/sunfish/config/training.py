@@ -68,7 +68,7 @@ class TrainingConfig:
     eval_every: int = 500
     """Steps between two validations, each with samples and a checkpoint."""
     eval_texts: int = 256
-    """Texts of the validation."""
+    """Texts in each validation."""
     save_minutes: float = 5.0
     """Write a checkpoint and samples at least this often, however slow the steps are; 0: by steps alone."""
     on_nan: str = "stop"
@@ -128,7 +128,7 @@ class TrainingConfig:
         if not name or name != name.strip() or separated or reserved or _has_controls(name):
             raise UsageError(
                 f"name is {shown(name)}, but it names a folder inside {self.checkpoints}: give a plain name "
-                "such as 'tales', and the place of the checkpoints with --checkpoints"
+                "such as 'tales', and set the folder of the checkpoints with --checkpoints"
             )
         if (size := len(name.encode())) > MAX_NAME_BYTES:
             raise UsageError(

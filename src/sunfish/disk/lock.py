@@ -89,7 +89,7 @@ def _acquire(path: Path, on_busy: Callable[[str], object]) -> int | None:
                 _write_facts(descriptor)
                 return descriptor
             if not supported:
-                log(f"note: the disk of {path} has no locks; see to it that no other run writes there")
+                log(f"note: the disk of {path} has no locks; make sure that no other run writes there")
                 path.unlink(missing_ok=True)
                 os.close(descriptor)
                 return None

@@ -130,7 +130,7 @@ class DistilledGuidance(DenoiserWrapper):
         if not 0 <= scale <= MAX_DISTILLED_SCALE:
             raise UsageError(
                 f"guidance_scale is {scale:g}, but this checkpoint learned guidance for scales from 0 to "
-                f"{MAX_DISTILLED_SCALE:g}; for others use the checkpoint that taught it"
+                f"{MAX_DISTILLED_SCALE:g}; for other scales use its teacher's checkpoint"
             )
         super().__init__(denoiser)
         self.scale = scale

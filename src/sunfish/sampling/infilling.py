@@ -41,7 +41,7 @@ def parse(text: str) -> Gaps:
     lengths = [DEFAULT_LENGTHS if number is None else _span(number) for number in parts[1::2]]
     pieces = parts[0::2]
     for match in filter(None, map(UNFINISHED.search, pieces)):
-        raise UsageError(f"the gap {match[0]!r} is not whole; write [MASK], [MASK:5] or [MASK:2-12]")
+        raise UsageError(f"the gap {match[0]!r} is incomplete; write [MASK], [MASK:5] or [MASK:2-12]")
     if not lengths:
         raise UsageError(
             f"the text {shown(text)} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]"
@@ -54,8 +54,9 @@ def _span(number: str) -> range:
     match = LENGTH.fullmatch(number)
     low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
     if not 1 <= low <= high:
-        shown = number if len(number) <= 20 else f"{number[:20]}…"
-        raise UsageError(f"the gap [MASK:{shown}] has no length; write [MASK], [MASK:5] or [MASK:2-12]")
+        raise UsageError(
+            f"the gap [MASK:{shown(number, 20)[1:-1]}] has no length; write [MASK], [MASK:5] or [MASK:2-12]"
+        )
     return range(low, high + 1)
 
 

@@ -163,7 +163,7 @@ class Pipeline:
             if config.plausibility != GenerationConfig.plausibility:
                 raise UsageError(
                     f"plausibility is {config.plausibility}, but this checkpoint learned its guidance with "
-                    f"{GenerationConfig.plausibility}; for others use the checkpoint that taught it"
+                    f"{GenerationConfig.plausibility}; for another use its teacher's checkpoint"
                 )
             return DistilledGuidance(masked, scale), self.encode(prompts)
         negative = self.encode([config.negative_prompt] * len(prompts)) if config.negative_prompt else None
@@ -208,7 +208,9 @@ class Pipeline:
         length = self._length(seq_len, best_of)
         if best_of > 1:
             if not all(prompts):
-                raise UsageError(f"best_of is {best_of}, but without a prompt no text answers it better")
+                raise UsageError(
+                    f"best_of is {best_of}, but it compares how well texts fit a prompt; give one for each"
+                )
             repeated = [prompt for prompt in prompts for _ in range(best_of)]
             drafts = self.generate(repeated, config, seq_len=seq_len, seed=seed, batch_size=batch_size)
             groups = [drafts[i : i + best_of] for i in range(0, len(drafts), best_of)]

@@ -39,7 +39,7 @@ def check_text(name: str, text: str) -> None:
         text.encode()
     except UnicodeEncodeError as why:
         raise UsageError(
-            f"{name} has a lone surrogate U+{ord(text[why.start]):04X} at character {why.start}, which is no valid "
+            f"{name} has a lone surrogate U+{ord(text[why.start]):04X} at character {why.start}, which is not valid "
             "Unicode; leave it out"
         ) from None
 

@@ -24,7 +24,7 @@ def announce(run: RunState, logger: Logger) -> None:
     )
     if run.progress() >= 1:
         logger.log(
-            f"nothing is left to do: the run has {run.step} steps and {run.seconds / 60:.1f} minutes, "
+            f"nothing is left to do: the run has {run.step} steps and {run.seconds / 60:.1f} minutes; "
             f"its limits are --max_steps {settings.max_steps} and --max_minutes {settings.max_minutes:g} "
             "(0: none)"
         )

@@ -93,7 +93,7 @@ def find_data(corpus: DataConfig, resumed: Resumed) -> DataConfig:
         return dataclasses.replace(corpus, data=recorded)
     raise ValueError(
         f"the run learned from {recorded or corpus.data}, which does not exist; if it has moved, give its "
-        "new place: --data NEWPATH"
+        "new path: --data PATH"
     )
 
 

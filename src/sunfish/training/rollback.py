@@ -51,7 +51,7 @@ def roll_back(run: RunState, why: NonFiniteLoss, logger: Logger) -> None:
     failed, seconds, rollbacks = run.step, run.seconds, run.rollbacks + 1
     run.restore(load_trainer(run.good), run.good)
     logger.log(
-        f"{why.fault}; back to the weights of {run.good}, without the batches of the steps {run.step} "
+        f"{why.fault}; back to the weights of {run.good}, skipping the batches of steps {run.step} "
         f"to {failed} (rollback {rollbacks} of {MAX_ROLLBACKS})"
     )
     logger.metrics(failed + 1, {"rollback/failed_step": failed, "rollback/restored_step": run.step})

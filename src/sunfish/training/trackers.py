@@ -90,4 +90,4 @@ def _until_it_fails(name: str, tracker: Tracker) -> Tracker:
 
 def _note_end(name: str, why: Exception) -> None:
     reason = (str(why).splitlines() or [type(why).__name__])[0]
-    log(f"note: {name} cannot write ({reason}); its curves end here, metrics.jsonl has them all")
+    log(f"note: {name} cannot write ({reason}); its curves end here; metrics.jsonl has all of them")
