@@ -52,7 +52,7 @@ def exclusive_lock(path: Path, on_busy: Callable[[str], object]) -> Iterator[boo
 
 @contextmanager
 def shared_lock(folder: Path) -> Iterator[None]:
-    """Read a folder that :func:`is_unused` then says is in use."""
+    """Read a folder, which :func:`unused` meanwhile reports as in use."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(Busy):  # about to be deleted: what is read from it will be missing

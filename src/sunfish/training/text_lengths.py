@@ -1,4 +1,4 @@
-"""Owns how long the texts of a run are: measured where its corpus is prepared, else assumed."""
+"""How long the texts of a run are: measured where its corpus is prepared, else assumed."""
 
 from __future__ import annotations
 

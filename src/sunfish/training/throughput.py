@@ -1,4 +1,4 @@
-"""Owns how many tokens a second a run will train: measured on a part of it that takes seconds, and scaled."""
+"""How many tokens a second a run will train: measured on a part of it that takes seconds, and scaled."""
 
 from __future__ import annotations
 
@@ -38,9 +38,8 @@ def optimizer_flops(model: ModelConfig) -> float:
     width = model.n_embd
     square, long = 6 * width**3, 4 * width**2 * model.n_hidden + 2 * width**3
     blocks = model.n_layer + (model.n_prompt_layer if model.prompt_length else 0)
-    prompted = (
-        4 * model.n_layer if model.prompt_length else 0
-    )  # queries, outputs, keys and values for each block
+    # Queries, outputs, keys and values of each block's attention to the prompt.
+    prompted = 4 * model.n_layer if model.prompt_length else 0
     return ITERATIONS / UPDATE_INTERVAL * (blocks * (4 * square + 3 * long) + (prompted + 1) * square)
 
 
