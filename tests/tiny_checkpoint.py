@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from sunfish.checkpoint.folder import save_checkpoint
-from sunfish.checkpoint.metadata import seal
 from sunfish.config import Config
 from sunfish.config.presets import preset
 from sunfish.data.stories.generate import Story, story
+from sunfish.disk.json_file import seal
 from sunfish.model.transformer import Transformer, build_model
 from sunfish.processes import build_process
 from sunfish.rng import make_generator

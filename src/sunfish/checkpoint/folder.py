@@ -19,12 +19,12 @@ from sunfish.checkpoint.metadata import (
     WEIGHTS,
     metadata_of,
     read_metadata,
-    seal,
     verify,
 )
 from sunfish.checkpoint.trainer_state import read_state
 from sunfish.checkpoint.weights import load_model
 from sunfish.config import Config
+from sunfish.disk.json_file import seal
 from sunfish.disk.lock import unused
 from sunfish.disk.writing import discard, flush_tree, replace_folder, temporary_path, writing
 from sunfish.model.transformer import Transformer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -11,11 +10,10 @@ from typing import Any
 
 from sunfish.checkpoint.links import CONFIG, LAST, STATE, read_settled
 from sunfish.config import Config
-from sunfish.disk.json_file import read_json
+from sunfish.disk.json_file import SEAL, is_sealed, read_json
 from sunfish.utils import file_sha256
 
 FORMAT = "sunfish-checkpoint-3"
-SEAL = "sha256"
 WEIGHTS, TOKENIZER, PROMPT_TOKENIZER, CARD = (
     "model.safetensors",
     "tokenizer.json",
@@ -30,11 +28,6 @@ TRAIN_AFRESH = (
 )
 NAME_ONE = f"Give the folder of a checkpoint, such as checkpoints/{LAST}."
 USE_EARLIER = "use an earlier checkpoint"
-
-
-def seal(metadata: dict[str, Any]) -> dict[str, Any]:
-    """The metadata with the hash of itself, which :func:`read_metadata` compares."""
-    return {**metadata, SEAL: _hash(metadata)}
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -64,12 +57,12 @@ def metadata_of(folder: Path) -> dict[str, Any]:
             raise ValueError(f"{file} is damaged (no {key!r}); {USE_EARLIER}")
     if unknown := sorted(set(metadata) - {"format", "step", "config", "files", SEAL}):
         raise ValueError(f"{file} is damaged (no checkpoint has {unknown[0]!r:.40}); {USE_EARLIER}")
-    unsealed = {key: value for key, value in metadata.items() if key != SEAL}
-    if metadata[SEAL] != _hash(unsealed):
+    if not is_sealed(metadata):
         raise ValueError(
             f"{file} was changed after it was written (its hash differs). To change a setting, give its flag to "
             f"--resume; otherwise {USE_EARLIER}"
         )
+    unsealed = {key: value for key, value in metadata.items() if key != SEAL}
     try:
         _check_values(unsealed)
     except ValueError as why:
@@ -93,12 +86,6 @@ def verify(folder: Path, metadata: Mapping[str, Any], names: tuple[str, ...]) ->
             )
         if file_sha256(file) != metadata["files"].get(name):
             raise ValueError(f"{file} is missing or damaged (its hash differs); {USE_EARLIER}")
-
-
-def _hash(metadata: dict[str, Any]) -> str:
-    import hashlib  # loads OpenSSL, which --help can do without
-
-    return hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()
 
 
 def _refuse_what_is_no_folder(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Reads small JSON files that anybody may have written: no file takes more memory or depth than a real one."""
+"""JSON files that anybody may have written: bounded in size and depth, and some with a hash of themselves."""
 
 from __future__ import annotations
 
@@ -7,24 +7,47 @@ from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 2**20  # real ones have a few kilobytes
+SEAL = "sha256"  # the entry with the hash of all others
 
 
-def read_json(file: Path) -> Any:
+def read_json(file: Path, max_bytes: int = MAX_BYTES) -> Any:
     """The content of a JSON file whose tables give no key twice and whose numbers are finite.
+
+    Args:
+        file: The file.
+        max_bytes: Bytes that are read at most.
 
     Raises:
         ValueError: The file is something else; says what, without its name.
     """
-    if file.stat().st_size > MAX_BYTES:
-        raise ValueError(f"it has more than {MAX_BYTES:,} bytes")
+    with file.open("rb") as binary:
+        content = binary.read(max_bytes + 1)  # a device has no size that could be asked for
+    if len(content) > max_bytes:
+        raise ValueError(f"it has more than {max_bytes:,} bytes")
     try:
         return json.loads(
-            file.read_text(encoding="utf-8"),
+            content.decode("utf-8"),
             object_pairs_hook=_without_twins,
             parse_constant=_refuse_constant,
         )
     except RecursionError as why:
         raise ValueError("it is nested too deeply") from why
+
+
+def seal(content: dict[str, Any]) -> dict[str, Any]:
+    """The content with the hash of itself."""
+    return {**content, SEAL: _hash(content)}
+
+
+def is_sealed(content: dict[str, Any]) -> bool:
+    """Whether the content is as :func:`seal` left it."""
+    return bool(content.get(SEAL) == _hash({key: value for key, value in content.items() if key != SEAL}))
+
+
+def _hash(content: dict[str, Any]) -> str:
+    import hashlib  # loads OpenSSL, which --help can do without
+
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
