@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sunfish.data.manifest import PROMPT_TOKENIZER, REMEDY, TOKENIZER, read_manifest
 from sunfish.data.report import format_reason
 from sunfish.data.sources.base import SPLITS, check_split
 from sunfish.tokenizers import TextTokenizer
-from sunfish.utils import UsageError, file_sha256
+from sunfish.utils import file_sha256
 
-FORMAT_VERSION = 1
-REMEDY = "delete the folder and prepare it again"
+IDS_READ = 2**20  # at a time, where all ids are looked at
 
 
 class PreparedSplit:
@@ -34,28 +35,33 @@ class PreparedSplit:
     one_text: bool
     """Whether all rows are windows of a single long text that has no prompts."""
 
-    def __init__(self, folder: Path, name: str, dtype: str, context_length: int, documents: int) -> None:
-        """Map the files of a split.
+    def __init__(self, folder: Path, name: str, manifest: dict[str, Any], sizes: tuple[int, int]) -> None:
+        """Map the files of a split, and compare them with each other.
 
         Args:
             folder: The prepared folder.
             name: ``train`` or ``validation``.
-            dtype: Of the ids in the files.
-            context_length: Positions of a row at most.
-            documents: Number of documents that became rows.
+            manifest: That of the folder.
+            sizes: Ids of the vocabularies of texts and of prompts.
 
         Raises:
-            ValueError: A file does not hold as many ids as its offsets say.
+            ValueError: A file does not hold what the others say.
         """
+        counts, recipe, dtype = manifest["splits"][name], manifest["recipe"], manifest["dtype"]
+        rows: int = counts["rows"]
         self.name = name
-        self.context_length = context_length
-        self._offsets = np.load(folder / f"{name}.offsets.npy")
-        self._prompt_offsets = np.load(folder / f"{name}.prompt_offsets.npy")
-        self._tokens = _map_ids(folder / f"{name}.tokens.bin", dtype, int(self._offsets[-1]))
-        self._prompts = _map_ids(folder / f"{name}.prompts.bin", dtype, int(self._prompt_offsets[-1]))
+        self.context_length: int = recipe["context_length"]
+        self._offsets = _read_offsets(folder / f"{name}.offsets.npy", rows, 1, self.context_length)
+        self._prompt_offsets = _read_offsets(
+            folder / f"{name}.prompt_offsets.npy", rows, 0, recipe["prompt_length"]
+        )
+        self._tokens = _map_ids(folder / f"{name}.tokens.bin", dtype, int(self._offsets[-1]), sizes[0])
+        self._prompts = _map_ids(
+            folder / f"{name}.prompts.bin", dtype, int(self._prompt_offsets[-1]), sizes[1]
+        )
         self.lengths = np.diff(self._offsets)
-        self.bytes = np.load(folder / f"{name}.bytes.npy")
-        self.one_text = documents == 1 and not self._prompt_offsets[-1]
+        self.bytes = _read_array(folder / f"{name}.bytes.npy", "int32", rows)
+        self.one_text = counts["documents"] == 1 and not self._prompt_offsets[-1]
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -99,9 +105,13 @@ class PreparedCorpus:
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder = folder
         self.manifest = manifest
-        self.tokenizer = TextTokenizer.load(folder / "tokenizer.json")
-        prompt_file = folder / "prompt_tokenizer.json"
-        self.prompt_tokenizer = TextTokenizer.load(prompt_file) if prompt_file.is_file() else self.tokenizer
+        self.tokenizer = TextTokenizer.load(folder / TOKENIZER)
+        if self.tokenizer.size != manifest["tokenizer_size"]:
+            raise ValueError(
+                f"{folder / TOKENIZER} has {self.tokenizer.size} ids instead of {manifest['tokenizer_size']}; {REMEDY}"
+            )
+        separate = PROMPT_TOKENIZER in manifest["files"]
+        self.prompt_tokenizer = TextTokenizer.load(folder / PROMPT_TOKENIZER) if separate else self.tokenizer
 
     @property
     def digest(self) -> str:
@@ -120,18 +130,15 @@ class PreparedCorpus:
             ValueError: The split does not exist, or its files are damaged.
         """
         check_split(name)
-        recipe, counts = self.manifest["recipe"], self.manifest["splits"][name]
-        return PreparedSplit(
-            self.folder, name, self.manifest["dtype"], recipe["context_length"], counts["documents"]
-        )
+        sizes = self.tokenizer.size, self.prompt_tokenizer.size
+        return PreparedSplit(self.folder, name, self.manifest, sizes)
 
 
-def open_prepared(folder: str | Path, verify: bool = False) -> PreparedCorpus:
-    """Open a prepared folder.
+def open_prepared(folder: str | Path) -> PreparedCorpus:
+    """Open a prepared folder, and compare the hash of every file.
 
     Args:
         folder: The folder.
-        verify: Whether the hash of every file is compared; sizes always are.
 
     Returns:
         The corpus.
@@ -141,7 +148,7 @@ def open_prepared(folder: str | Path, verify: bool = False) -> PreparedCorpus:
         ValueError: It holds no prepared corpus, or one that is damaged or of another format.
     """
     folder = Path(folder)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     for name, expected in manifest["files"].items():
         path = folder / name
         if not path.is_file():
@@ -149,7 +156,7 @@ def open_prepared(folder: str | Path, verify: bool = False) -> PreparedCorpus:
         size = path.stat().st_size
         if size != expected["size"]:
             raise ValueError(f"{path} has {size} bytes instead of {expected['size']}; {REMEDY}")
-        if verify and file_sha256(path) != expected["sha256"]:
+        if file_sha256(path) != expected["sha256"]:
             raise ValueError(f"{path} does not have the content that its manifest records; {REMEDY}")
     return PreparedCorpus(folder, manifest)
 
@@ -188,26 +195,35 @@ def _split_lines(name: str, counts: dict[str, int], recipe: dict[str, Any]) -> l
     return lines
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / "manifest.json"
-    remedy = "run 'sunfish data' first"
-    if not folder.is_dir():
-        raise UsageError(f"{folder} does not exist, so it is no prepared corpus; {remedy}")
-    if not path.is_file():
-        raise ValueError(f"{folder} has no manifest.json, so it is no prepared corpus; {remedy}")
+def _read_offsets(path: Path, rows: int, shortest: int, longest: int) -> NDArray[np.int64]:
+    """Where each row begins, and where the last one ends, ``[rows + 1]``; rows have a length in this range."""
+    offsets = _read_array(path, "int64", rows + 1)
+    lengths = np.diff(offsets)
+    if offsets[0] != 0 or not rows or lengths.min() < shortest or lengths.max() > longest:
+        raise ValueError(f"{path} is damaged (its rows do not have {shortest} to {longest} ids); {REMEDY}")
+    return offsets
+
+
+def _read_array(path: Path, dtype: str, count: int) -> np.ndarray:
+    """The array ``[count]`` in a file, which is never unpickled; nothing is allocated before it is checked."""
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version, _ = manifest["format"], manifest["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error!r}); {REMEDY}") from error
-    if version != FORMAT_VERSION:
-        raise ValueError(
-            f"{folder} has format {version}, but this version reads format {FORMAT_VERSION}; {REMEDY}"
-        )
-    return manifest
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as why:  # a damaged header ends in ValueError, SyntaxError, TokenError and others
+        reason = (str(why).splitlines() or [type(why).__name__])[0]
+        raise ValueError(f"{path} is damaged ({reason:.80}); {REMEDY}") from why
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != (count,):
+        raise ValueError(f"{path} is damaged (it is no array of {count} {dtype} numbers); {REMEDY}")
+    return np.array(array)
 
 
-def _map_ids(path: Path, dtype: str, count: int) -> np.ndarray:
+def _map_ids(path: Path, dtype: str, count: int, size: int) -> np.ndarray:
+    """The ids of a file, each below ``size``, mapped into memory."""
     if path.stat().st_size != count * np.dtype(dtype).itemsize:
         raise ValueError(f"{path} does not hold the {count} ids that its offsets say; {REMEDY}")
+    with path.open("rb") as file:
+        while len(ids := np.fromfile(file, dtype, IDS_READ)):
+            if ids.max() >= size:
+                raise ValueError(f"{path} is damaged (id {ids.max()} of a vocabulary of {size}); {REMEDY}")
     return np.memmap(path, dtype=dtype, mode="r") if count else np.empty(0, dtype)

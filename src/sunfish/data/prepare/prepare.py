@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sunfish.config import Config
-from sunfish.data.dataset import FORMAT_VERSION, PreparedCorpus, open_prepared
+from sunfish.data.dataset import PreparedCorpus, open_prepared
+from sunfish.data.manifest import FORMAT_VERSION, PROMPT_TOKENIZER, REMEDY, TOKENIZER, write_manifest
 from sunfish.data.prepare.encode import DocumentEncoder
 from sunfish.data.prepare.learn import learn_tokenizer
 from sunfish.data.prepare.ordered_map import ordered_map
@@ -63,17 +64,21 @@ def prepare(
     """
     recipe = _recipe(source, config, tokenizer is not None)
     folder = _folder(source, config, recipe)
-    if tokenizer is not None and not _has_tokenizers(folder, tokenizer, prompt_tokenizer):
+    if tokenizer is not None:
+        if folder.exists():
+            prepared = _open(folder, recipe)
+            if _has_tokenizers(prepared, tokenizer, prompt_tokenizer or tokenizer):
+                return prepared
         recipe["given_tokenizers"] = [_digest(part) for part in (tokenizer, prompt_tokenizer)]
         folder = _folder(source, config, recipe)
     if folder.exists():
-        return open_prepared(folder)
+        return _open(folder, recipe)
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         locked = stack.enter_context(exclusive_lock(folder.with_name(f".{folder.name}.lock"), _wait_for))
         if folder.exists():  # another process has prepared it in the meantime
-            return open_prepared(folder)
+            return _open(folder, recipe)
         remove_debris(folder.parent, f".{folder.name}.*", locked)
         on_progress = on_progress or stack.enter_context(show_progress())
         temporary = temporary_path(folder)
@@ -87,7 +92,7 @@ def prepare(
         except OSError:
             if not folder.exists():  # otherwise another process was faster, on a disk without locks
                 raise
-    return open_prepared(folder)
+    return _open(folder, recipe)
 
 
 def prepared_folder(source: Source, config: Config) -> Path:
@@ -105,15 +110,22 @@ def _wait_for(holder: str) -> None:
     log(f"waiting for {holder}: it prepares the same corpus")
 
 
-def _has_tokenizers(folder: Path, tokenizer: TextTokenizer, prompt_tokenizer: TextTokenizer | None) -> bool:
-    """Whether ``folder`` exists and was prepared with these; a new preparation may have learned others."""
-    if not folder.exists():
-        return False
+def _open(folder: Path, recipe: dict[str, Any]) -> PreparedCorpus:
+    """The corpus in ``folder``.
+
+    Raises:
+        ValueError: It is damaged, or it is whole and another one.
+    """
     prepared = open_prepared(folder)
-    same = (tokenizer, prompt_tokenizer or tokenizer)
-    return [_digest(part) for part in (prepared.tokenizer, prepared.prompt_tokenizer)] == [
-        *map(_digest, same)
-    ]
+    if prepared.manifest["recipe"] != json.loads(json.dumps(recipe)):
+        raise ValueError(f"{folder} holds another corpus than its name says; {REMEDY}")
+    return prepared
+
+
+def _has_tokenizers(prepared: PreparedCorpus, *given: TextTokenizer) -> bool:
+    """Whether a corpus was prepared with these; a new preparation may have learned others."""
+    parts = (prepared.tokenizer, prepared.prompt_tokenizer)
+    return [_digest(part) for part in parts] == [_digest(part) for part in given]
 
 
 def _digest(tokenizer: TextTokenizer | None) -> str:
@@ -157,7 +169,7 @@ def _write(
     if tokenizer is None:
         check_tokenizer(kind, vocab_size)
     tokenizer, deriver = learn_tokenizer(source, kind, vocab_size, on_progress, workers, tokenizer)
-    for name, part in (("tokenizer.json", tokenizer), ("prompt_tokenizer.json", prompt_tokenizer)):
+    for name, part in ((TOKENIZER, tokenizer), (PROMPT_TOKENIZER, prompt_tokenizer)):
         if part is not None:
             with writing(folder / name):
                 part.save(folder / name)
@@ -177,8 +189,16 @@ def _write(
             counts[split], hashes[split] = _write_split(writer, source, encoder, report, on_progress, workers)
     report.merge(source.report())
     overlap = len(np.intersect1d(hashes["train"], hashes["validation"]))
-    splits = {"tokenizer_size": tokenizer.size, "dtype": dtype, "splits": counts, "overlap": overlap}
-    _write_manifest(folder, recipe, splits, report)
+    content = {
+        "recipe": recipe,
+        "tokenizer_size": tokenizer.size,
+        "dtype": dtype,
+        "splits": counts,
+        "overlap": overlap,
+        "skips": report.skips.to_dict(),
+        "notes": report.notes.to_dict(),
+    }
+    write_manifest(folder, content)
 
 
 def _write_split(
@@ -203,21 +223,3 @@ def _write_split(
             + ("; raise --validation_fraction or give more documents" if split == "validation" else "")
         )
     return counts, hashes
-
-
-def _write_manifest(
-    folder: Path, recipe: dict[str, Any], splits: dict[str, Any], report: PreparationReport
-) -> None:
-    files = {f.name: {"size": f.stat().st_size, "sha256": file_sha256(f)} for f in sorted(folder.iterdir())}
-    manifest = {
-        "format": FORMAT_VERSION,
-        "recipe": recipe,
-        **splits,
-        "skips": report.skips.to_dict(),
-        "notes": report.notes.to_dict(),
-        "files": files,
-        "content_hash": hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest(),
-    }
-    path = folder / "manifest.json"
-    with writing(path):
-        path.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
