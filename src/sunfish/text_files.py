@@ -18,6 +18,7 @@ MARK = "\ufeff"  # the byte order mark as a character
 SURROGATE = re.compile("[\ud800-\udfff]")
 HEAD_BYTES = 1 << 16  # of a file, by which text is told from everything else
 READ_CHARACTERS = 1 << 20  # read from a file at a time
+MAX_CHARACTERS = 1 << 26  # of a text that is read whole; a device or a pipe may never end
 MAX_DAMAGE = 0.1  # share of characters that no text has, above which a file is no UTF-8
 
 # UTF-32 comes first: its little-endian mark begins like that of UTF-16.
@@ -114,7 +115,7 @@ def read_text(path: Path) -> str:
         path: The file; it may be a pipe.
 
     Raises:
-        ValueError: The file is no text, or its encoding cannot hold it.
+        ValueError: The file is no text, is too long, or its encoding cannot hold it.
     """
     with _open_binary(path) as binary:
         return read_stream(binary, str(path))
@@ -129,12 +130,14 @@ def read_stream(binary: io.BufferedReader, name: str, newline: str | None = None
         newline: As for ``open``; None: every line ends with a newline character.
 
     Raises:
-        ValueError: The file is no text, or its encoding cannot hold it.
+        ValueError: The file is no text, is too long, or its encoding cannot hold it.
     """
     head = binary.peek(HEAD_BYTES)
     if reason := why_no_text(head):
         raise ValueError(f"{name}: {reason}")
-    text = _decoded(binary, newline).read()
+    text = _decoded(binary, newline).read(MAX_CHARACTERS + 1)
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"{name}: text has more than {MAX_CHARACTERS:,} characters; divide it")
     if bad := SURROGATE.search(text) or re.search("\0", text):
         fault = "a NUL byte" if bad.group() == "\0" else f"bytes that are no {encoding_of(head)}"
         line = text.count("\n", 0, bad.start()) + 1
