@@ -95,7 +95,7 @@ def run_slowly(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return step()
 
     monkeypatch.setattr(trainer, "train_step", slow)
-    monkeypatch.setattr(trainer, "save", lambda best=False: saved.append(trainer.step) or save(best))
+    monkeypatch.setattr(trainer, "save", lambda: saved.append(trainer.step) or save())
     trainer.run()
     return saved
 

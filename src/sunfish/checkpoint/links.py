@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sunfish.config import Config
+from sunfish.disk.json_file import MAX_BYTES
 from sunfish.disk.lock import shared_lock
 from sunfish.disk.writing import discard, flush, temporary_path, writing
 from sunfish.utils import log
@@ -34,11 +35,15 @@ Result = TypeVar("Result")
 def update_link(link: Path, folder: Path) -> None:
     """Let ``link`` name ``folder`` in one step, whatever other processes do to it meanwhile.
 
+    One that does so already is left alone: a run that has nothing left to save writes nothing.
+
     Raises:
         WriteError: The folder of the link cannot be written.
     """
     target = os.path.relpath(folder, link.parent)
     temporary = temporary_path(link)
+    if link.is_symlink() and os.readlink(link) == target:
+        return
     with writing(link):
         try:
             _make_link(temporary, target)
@@ -178,9 +183,10 @@ def _follow(path: Path) -> Path:
 
 def _original(copy: Path) -> Path:
     """Where copying has turned a link into a copy, the checkpoint that it named, if that was copied as well."""
-    if copy.name not in (LAST, BEST) or not (copy / CONFIG).is_file():
+    file = copy / CONFIG
+    if copy.name not in (LAST, BEST) or not file.is_file() or file.stat().st_size > MAX_BYTES:
         return copy
-    content = (copy / CONFIG).read_bytes()
+    content = file.read_bytes()
     for pattern in ("step-*", "*/step-*"):  # in the folder of the run, in that of all runs
         for folder in copy.parent.glob(pattern):
             config = folder / CONFIG

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from sunfish.checkpoint.folder import prune_checkpoints
-from sunfish.checkpoint.links import BEST, LAST, linked_folders, newest_checkpoint, update_link
+from sunfish.checkpoint.links import (
+    BEST,
+    LAST,
+    STEP_NAME,
+    linked_folders,
+    newest_checkpoint,
+    update_link,
+)
 from sunfish.disk.lock import exclusive_lock
 from sunfish.disk.writing import WriteError, check_writable, remove_debris
 from sunfish.hardware.resources import free_disk
@@ -76,6 +83,8 @@ def check_room(run: Path, weights: int) -> None:
 def publish(checkpoint: Path, best: bool, every: int) -> None:
     """Let the links name a new checkpoint, then delete those that are not needed any more.
 
+    ``best.ckpt`` comes first, so that it is right wherever a link names this checkpoint as the last one.
+
     Args:
         checkpoint: in the folder of its run, which lies in the folder of all runs.
         best: whether it is the best one so far.
@@ -85,10 +94,24 @@ def publish(checkpoint: Path, best: bool, every: int) -> None:
         WriteError: a folder cannot be written.
     """
     run = checkpoint.parent
-    links = [run / LAST, run.parent / LAST, *([run / BEST] if best else [])]
+    links = [*([run / BEST] if best else []), run.parent / LAST, run / LAST]
     for link in links:
         update_link(link, checkpoint)
     prune_checkpoints(run, linked_folders(run), every)
+
+
+def complete(checkpoint: Path, every: int) -> None:
+    """Do what :func:`publish` has left undone where it failed, or was killed, after its first links.
+
+    Args:
+        checkpoint: the last one of a run that has nothing left to save.
+        every: as :func:`prune_checkpoints` takes it.
+
+    Raises:
+        WriteError: a folder cannot be written.
+    """
+    if STEP_NAME.fullmatch(checkpoint.name):  # otherwise it is a copy of a link, and nothing else is there
+        publish(checkpoint, best=False, every=every)
 
 
 @contextmanager

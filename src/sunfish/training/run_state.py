@@ -52,6 +52,7 @@ class RunState:
 
     Attributes:
         good: The newest checkpoint; None before the first.
+        improved: Whether the bound is the best so far, in a validation after the last save.
         saved_step: The step that it holds, where it lies in the folder of this run.
         notes: What the user should know before the first step.
     """
@@ -90,6 +91,7 @@ class RunState:
         self.environment = environment(self.device, self.threads, self.dtype)
         self.step, self.tokens, self.seconds, self.best = 0, 0, 0.0, math.inf
         self.rollbacks = 0
+        self.improved = False
         self.good: Path | None = None
         if resumed:
             self._resume(resumed, other_data)
@@ -181,8 +183,8 @@ class RunState:
         by_time = self.seconds / (60 * settings.max_minutes) if settings.max_minutes else 0.0
         return min(1.0, max(by_steps, by_time))
 
-    def save(self, best: bool = False) -> Path:
-        """Write a checkpoint, let ``last.ckpt`` (and ``best.ckpt``) name it, prune the older ones.
+    def save(self) -> Path:
+        """Write a checkpoint, let ``last.ckpt`` name it, and ``best.ckpt`` if it is; prune the older ones.
 
         Raises:
             WriteError: a file cannot be written; the last good checkpoint is as it was.
@@ -194,6 +196,6 @@ class RunState:
         folder = save_checkpoint(
             self.folder / name, self.config, self.average, *tokenizers, self.state(), card
         )
-        publish(folder, best, self.config.training.eval_every)
-        self.saved_step, self.good = self.step, folder
+        publish(folder, self.improved, self.config.training.eval_every)
+        self.saved_step, self.good, self.improved = self.step, folder, False
         return folder

@@ -17,7 +17,7 @@ import torch
 
 from sunfish.checkpoint.folder import LAST, read_metadata
 from sunfish.checkpoint.links import resolve_checkpoint
-from sunfish.checkpoint.run_folder import opened_run
+from sunfish.checkpoint.run_folder import complete, opened_run
 from sunfish.config import Config, GenerationConfig
 from sunfish.disk.writing import WriteError
 from sunfish.hardware.device import autocast
@@ -140,17 +140,18 @@ class Trainer(RunState):
     def _save_and_show(self, logger: Logger, evaluates: bool) -> None:
         check_weights(self)
         self.rollbacks = 0
-        self.save(best=evaluates and self._validate(logger))
+        if evaluates:
+            self._validate(logger)
+        self.save()
         if self._stop is None:  # whoever ends the run may not wait for samples
             logger.samples(self.step, self.sample())
 
-    def _validate(self, logger: Logger) -> bool:
-        """Validate and report; returns whether the bound is the best so far."""
+    def _validate(self, logger: Logger) -> None:
+        """Validate, report, and note whether the bound is the best so far."""
         validation = self.validate()
         log_validation(self, logger, validation)
-        improved = validation.bound < self.best
+        self.improved = validation.bound < self.best
         self.best = min(self.best, validation.bound)
-        return improved
 
     def validate(self) -> Validation:
         """The held-out figures of the averaged weights."""
@@ -171,6 +172,7 @@ class Trainer(RunState):
         last = self.folder / LAST
         if self.saved_step == self.step and self.good is not None:
             folder = self.good
+            complete(folder, self.config.training.eval_every)
         else:
             check_weights(self)
             folder = self.save()
