@@ -6,7 +6,9 @@ import codecs
 import gzip
 import os
 import random
+import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,26 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
     writer.start()
     assert read_text(tmp_path / "pipe") == "one\ntwo"
     writer.join()
+
+
+def test_a_pipe_that_never_ends_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sunfish.text_files.MAX_CHARACTERS", 1000)
+    os.mkfifo(tmp_path / "pipe")
+
+    def write_until_nobody_reads() -> None:
+        with suppress(BrokenPipeError), (tmp_path / "pipe").open("wb", buffering=0) as pipe:
+            while True:
+                pipe.write(b"The fox sat.\n" * 1000)
+
+    writer = threading.Thread(target=write_until_nobody_reads)
+    writer.start()
+    with pytest.raises(ValueError, match=r"pipe: text has more than 1,000 characters; divide it$"):
+        read_text(tmp_path / "pipe")
+    writer.join()
+    assert read_text(write(tmp_path / "a", b"x" * 1000)) == "x" * 1000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no /dev/zero")
+def test_a_device_is_no_text() -> None:
+    with pytest.raises(ValueError, match=r"^/dev/zero: file is binary, no text"):
+        read_text(Path("/dev/zero"))

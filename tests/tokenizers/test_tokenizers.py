@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import regex
 
-from sunfish.tokenizers import END_OF_TEXT, build_tokenizer, tokenizer_kinds
+from sunfish.tokenizers import END_OF_TEXT, TextTokenizer, build_tokenizer, tokenizer_kinds
 from sunfish.tokenizers.native import NativePanic, guarded, interruptible
 from sunfish.utils import UsageError
 from tests.packages import run_in_copy
@@ -217,3 +217,11 @@ def test_gpt2_vocabulary_gives_gpt2_ids() -> None:
     assert (tokenizer.size, tokenizer.end) == (50_257, 50_256)
     assert tokenizer.encode("Hello world") == [15496, 995]
     assert tokenizer.encode("Hello, I'm a language model,") == [15496, 11, 314, 1101, 257, 3303, 2746, 11]
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    build_tokenizer("bytes", 300, []).save(path)
+    os.truncate(path, 2**40)  # takes no room on disk
+    with pytest.raises(ValueError, match=r"tokenizer.json has 1,099,511,627,776 bytes, but .* at most"):
+        TextTokenizer.load(path)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from sunfish.checkpoint.folder import load_trainer, read_metadata
-from sunfish.checkpoint.links import LAST
+from sunfish.checkpoint.folder import load_trainer, prune_checkpoints, read_metadata
+from sunfish.checkpoint.links import LAST, update_link
 from sunfish.config import Config
 from sunfish.disk import writing as disk
 from sunfish.training.logger import Logger
@@ -145,3 +145,35 @@ def test_a_tracker_that_cannot_write_ends_with_a_note(
     logger.close()
     assert capsys.readouterr().err.count("note: tensorboard cannot write") == 1
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file and link, with what links name."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return {str(p.relative_to(folder)): str(p.readlink()) if p.is_symlink() else "" for p in paths}
+
+
+@pytest.mark.parametrize("place", ["run/best.ckpt", "ck/last.ckpt", "run/last.ckpt", "pruning"])
+def test_a_last_save_that_fails_half_way_is_completed_by_resuming(
+    folder: Path, undisturbed: tuple[Path, int], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def fails(path: Path, checkpoint: Path) -> bool:
+        return checkpoint.name == f"step-{STEPS:07d}" and path.match(place)
+
+    def update(link: Path, checkpoint: Path) -> None:
+        if fails(link, checkpoint):
+            raise disk.WriteError(link, errno.ENOSPC, "no space left on device")
+        update_link(link, checkpoint)
+
+    def prune(run: Path, keep: set[Path], every: int) -> None:
+        if any(fails(run / "pruning", checkpoint) for checkpoint in keep):
+            raise disk.WriteError(run, errno.ENOSPC, "no space left on device")
+        prune_checkpoints(run, keep, every)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sunfish.checkpoint.run_folder.update_link", update)
+        patch.setattr("sunfish.checkpoint.run_folder.prune_checkpoints", prune)
+        with pytest.raises(OSError, match="could not be written"):
+            train(settings(folder))
+    train(settings(folder), folder / "ck" / LAST)
+    assert tree(folder / "ck") == tree(undisturbed[0] / "ck")
