@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sunfish.data.arrays import map_ids, read_array, read_offsets
 from sunfish.data.manifest import PROMPT_TOKENIZER, REMEDY, TOKENIZER, read_manifest
 from sunfish.data.report import format_reason
 from sunfish.data.sources.base import SPLITS, check_split
 from sunfish.tokenizers import TextTokenizer
 from sunfish.utils import file_sha256
-
-IDS_READ = 2**20  # at a time, where all ids are looked at
 
 
 class PreparedSplit:
@@ -51,16 +49,16 @@ class PreparedSplit:
         rows: int = counts["rows"]
         self.name = name
         self.context_length: int = recipe["context_length"]
-        self._offsets = _read_offsets(folder / f"{name}.offsets.npy", rows, 1, self.context_length)
-        self._prompt_offsets = _read_offsets(
+        self._offsets = read_offsets(folder / f"{name}.offsets.npy", rows, 1, self.context_length)
+        self._prompt_offsets = read_offsets(
             folder / f"{name}.prompt_offsets.npy", rows, 0, recipe["prompt_length"]
         )
-        self._tokens = _map_ids(folder / f"{name}.tokens.bin", dtype, int(self._offsets[-1]), sizes[0])
-        self._prompts = _map_ids(
+        self._tokens = map_ids(folder / f"{name}.tokens.bin", dtype, int(self._offsets[-1]), sizes[0])
+        self._prompts = map_ids(
             folder / f"{name}.prompts.bin", dtype, int(self._prompt_offsets[-1]), sizes[1]
         )
         self.lengths = np.diff(self._offsets)
-        self.bytes = _read_array(folder / f"{name}.bytes.npy", "int32", rows)
+        self.bytes = read_array(folder / f"{name}.bytes.npy", "int32", rows)
         self.one_text = counts["documents"] == 1 and not self._prompt_offsets[-1]
 
     def __len__(self) -> int:
@@ -193,37 +191,3 @@ def _split_lines(name: str, counts: dict[str, int], recipe: dict[str, Any]) -> l
         limit = recipe["prompt_length"]
         lines.append(f"  {counts['truncated_prompts']:,} prompts cut to prompt_length {limit}")
     return lines
-
-
-def _read_offsets(path: Path, rows: int, shortest: int, longest: int) -> NDArray[np.int64]:
-    """Where each row begins, and where the last one ends, ``[rows + 1]``; rows have a length in this range."""
-    offsets = _read_array(path, "int64", rows + 1)
-    lengths = np.diff(offsets)
-    if offsets[0] != 0 or not rows or lengths.min() < shortest or lengths.max() > longest:
-        raise ValueError(f"{path} is damaged (its rows do not have {shortest} to {longest} ids); {REMEDY}")
-    return offsets
-
-
-def _read_array(path: Path, dtype: str, count: int) -> np.ndarray:
-    """The array ``[count]`` in a file, which is never unpickled; nothing is allocated before it is checked."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as why:  # a damaged header ends in ValueError, SyntaxError, TokenError and others
-        reason = (str(why).splitlines() or [type(why).__name__])[0]
-        raise ValueError(f"{path} is damaged ({reason:.80}); {REMEDY}") from why
-    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != (count,):
-        raise ValueError(f"{path} is damaged (it is no array of {count} {dtype} numbers); {REMEDY}")
-    return np.array(array)
-
-
-def _map_ids(path: Path, dtype: str, count: int, size: int) -> np.ndarray:
-    """The ids of a file, each below ``size``, mapped into memory."""
-    if path.stat().st_size != count * np.dtype(dtype).itemsize:
-        raise ValueError(f"{path} does not hold the {count} ids that its offsets say; {REMEDY}")
-    with path.open("rb") as file:
-        while len(ids := np.fromfile(file, dtype, IDS_READ)):
-            if ids.max() >= size:
-                raise ValueError(f"{path} is damaged (id {ids.max()} of a vocabulary of {size}); {REMEDY}")
-    return np.memmap(path, dtype=dtype, mode="r") if count else np.empty(0, dtype)
