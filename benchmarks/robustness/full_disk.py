@@ -1,6 +1,7 @@
 """Owns the claim: a disk that is full costs one line and no checkpoint, wherever in a run it fills up.
 
     ./run.sh benchmarks/robustness/full_disk.py
+    ./run.sh benchmarks/robustness/full_disk.py --most 20
     ./run.sh benchmarks/robustness/full_disk.py --only pages:31
 
 A tiny run takes place on a disk that holds ``pages:N``, N pages of 4 KiB more than its text, for every N up
@@ -162,7 +163,7 @@ def measure(run: Run) -> None:
             steps=disk.run.steps,
             every=disk.run.every,
         )
-        positions = [only] if only else disk.positions(SMOKE_POSITIONS if run.smoke else None)
+        positions = [only] if only else disk.positions(SMOKE_POSITIONS if run.smoke else run.arguments.most)
         faults: dict[Position, list[str]] = {}
         for position in positions:
             faults[position] = disk.faults(position)
@@ -186,7 +187,10 @@ def _add(run: Run, method: str, faults: list[list[str]]) -> None:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Which positions."""
+    """How many positions, or which."""
+    parser.add_argument(
+        "--most", type=int, metavar="N", help="positions of each method, evenly spread; without it, all"
+    )
     parser.add_argument(
         "--only", type=parse_position, metavar="METHOD:N", help="one position, such as pages:31"
     )

@@ -16,7 +16,7 @@ from benchmarks.robustness.forks import Fork, answer_of
 from benchmarks.robustness.full_disk import METHODS, SMOKE, FullDisk, Position, parse_position
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="tmpfs and forks are of Linux")
-POSITIONS = 21
+POSITIONS = 9
 
 
 @pytest.mark.slow

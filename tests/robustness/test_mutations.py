@@ -21,7 +21,7 @@ from benchmarks.robustness.workplace import COMMANDS, MOST_BYTES, Workplace
 from sunfish.checkpoint.folder import load_checkpoint
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are watched on Linux only")
-MUTANTS = 100
+MUTANTS = 50
 
 
 @pytest.fixture(scope="module")
