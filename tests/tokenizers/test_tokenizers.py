@@ -5,6 +5,8 @@ from __future__ import annotations
 import _thread
 import json
 import os
+import subprocess
+import sys
 import threading
 import unicodedata
 from pathlib import Path
@@ -133,6 +135,30 @@ def test_ctrl_c_ends_a_long_call() -> None:
         interruptible(lambda: finished.wait(60))
     finished.set()
     timer.join()
+
+
+@pytest.mark.parametrize("is_running,code,written", [(True, 130, "said"), (False, 7, "saidlater")])
+def test_the_program_exits_at_once_only_while_an_interrupted_call_runs(
+    is_running: bool, code: int, written: str
+) -> None:
+    program = (
+        "import _thread, atexit, sys, threading\n"
+        "from sunfish.tokenizers.native import interruptible\n"
+        "atexit.register(print, 'later', end='')\n"
+        "finished, ended = threading.Event(), threading.Event()\n"
+        "threading.Timer(0.2, _thread.interrupt_main).start()\n"
+        "try:\n"
+        "    interruptible(lambda: (finished.wait(60), ended.set()))\n"
+        "except KeyboardInterrupt:\n"
+        "    print('said', end='')\n"
+        f"if not {is_running}:\n"
+        "    finished.set()\n"
+        "    ended.wait(60)\n"
+        "    [t.join() for t in threading.enumerate() if t is not threading.current_thread()]\n"
+        "sys.exit(7)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (run.returncode, run.stdout) == (code, written), run.stderr
 
 
 def test_training_passes_on_the_errors_of_its_texts() -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import signal
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -26,27 +31,42 @@ def interruptible(call: Callable[[], Result]) -> Result:
     Native code sees no signals but lets other threads run, so it gets a thread of its own while this one waits.
 
     Args:
-        call: Without arguments. After an interruption it ends unobserved, with the process at the latest.
+        call: Without arguments. After an interruption it runs on unobserved, and the program exits without it.
 
     Raises:
         BaseException: What ``call`` raises.
     """
     results: list[Result] = []
     errors: list[BaseException] = []
+    ended = threading.Event()  # join would mark the thread as stopped when a signal interrupts it
 
     def work() -> None:
         try:
             results.append(call())
         except BaseException as error:  # handed to the thread that waits
             errors.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(POLL_SECONDS)
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while not ended.wait(POLL_SECONDS):
+            pass
+    except BaseException as stop:
+        atexit.register(_exit_unless, ended, 128 + int(getattr(stop, "signum", signal.SIGINT)))
+        raise
     if errors:
         raise errors[0]
     return results[0]
+
+
+def _exit_unless(ended: threading.Event, code: int) -> None:
+    """End the process at once where the call still runs: the interpreter's own end waits seconds for the library."""
+    if not ended.is_set():
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # closed, or its reader has left
+                stream.flush()
+        os._exit(code)
 
 
 def guarded(call: Callable[[], Result]) -> Result:
