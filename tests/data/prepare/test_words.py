@@ -15,7 +15,7 @@ from sunfish.data.prepare.derived_prompts import (
     DocumentFrequencies,
     PromptDeriver,
 )
-from sunfish.data.prepare.words import RunSplitter, cut_graphemes, is_boundary, spaced_words, word_key
+from sunfish.data.prepare.words import RUN, RunSplitter, cut_graphemes, is_boundary, spaced_words, word_key
 
 # Nouns, and a sentence with two of them. The scripts of the second table put no space between words.
 SPACED = {
@@ -37,6 +37,7 @@ SPACELESS = {
     "Thai": ("ช้าง แมว ชาวนา นาฬิกา", "วันนี้{}แล้วก็{}อีก"),
     "Chinese": ("图书馆 火车站 老师 苹果", "昨天{}还有{}了"),
     "Japanese": ("図書館 先生 カメラ 林檎", "昨日{}そして{}だった"),
+    "Japanese, decomposed": ("大学で ガラス ばあさん ピアノ", "昨日{}そして{}だった"),
     "Lao": ("ຊ້າງ ແມວ ໂຮງຮຽນ ໂມງ", "ມື້ນີ້{}ແລະ{}ອີກ"),
     "Khmer": ("ដំរី ឆ្មា សាលារៀន នាឡិកា", "ថ្ងៃនេះ{}និង{}ទៀត"),
     "Burmese": ("ဆင် ကြောင် ကျောင်း နာရီ", "ဒီနေ့{}နှင့်{}ထပ်"),
@@ -87,7 +88,7 @@ def test_prompts_name_the_telling_words_whole(language: str) -> None:
 
 @pytest.mark.parametrize("language", SPACELESS)
 def test_without_spaces_prompts_name_what_stands_in_the_text_between_graphemes(language: str) -> None:
-    words, texts = corpus(*SPACELESS[language])
+    words, texts = corpus(*SPACELESS[language], form="NFD" if "decomposed" in language else "NFC")
     deriver = deriver_of(texts)
     whole = 0
     for text in texts:
@@ -97,6 +98,18 @@ def test_without_spaces_prompts_name_what_stands_in_the_text_between_graphemes(l
             assert name and {first, first + len(name)} <= ends
             whole += any(word in name for word in words)
     assert whole > len(texts) / 2
+
+
+@pytest.mark.parametrize("text", ["がっこう" * 600, "ガ" * 3000, "ช้าง" * 1500, "図書館" * 1500])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_long_run_is_taken_in_parts_that_divide_no_grapheme(text: str, form: str) -> None:
+    text = unicodedata.normalize(form, text)
+    runs = list(RUN.finditer(text))
+    ends = grapheme_ends(text)
+    assert all({run.start(), run.end()} <= ends and len(run.group()) <= 2_000 for run in runs)
+    assert "".join(run.group() for run in runs) == (
+        text if text[0] != unicodedata.normalize(form, "ガ")[0] else ""
+    )
 
 
 def test_learned_words_are_the_same_each_time() -> None:

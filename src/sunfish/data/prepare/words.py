@@ -13,11 +13,12 @@ from tokenizers import Tokenizer, models, trainers
 from sunfish.tokenizers.native import NativeError, guarded, interruptible
 
 # The scripts that put no space between words. Katakana is not among them: it writes single words.
+KANA_MARKS = r"\u3099\u309a"  # of decomposed kana; Unicode counts them to no one script
 SPACELESS = (
     r"\p{Han}\p{Hiragana}\p{Bopomofo}\p{Yi}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
     r"\p{Tai_Le}\p{New_Tai_Lue}\p{Tai_Tham}\p{Tai_Viet}"
 )
-KATAKANA = r"\p{Katakana}\u30fc\uff70"  # the length marks belong to no one script
+KATAKANA = rf"\p{{Katakana}}{KANA_MARKS}\u30fc\uff70"  # the length marks belong to no one script
 # Alphabets need three letters for a word that says something; a letter of other scripts is a syllable.
 _ALPHABETS = r"\p{Latin}\p{Greek}\p{Cyrillic}\p{Armenian}\p{Georgian}\p{Arabic}\p{Hebrew}"
 _OTHERS = rf"{SPACELESS}{KATAKANA}"  # that have rules of their own
@@ -30,7 +31,11 @@ _WORD = regex.compile(
     regex.V1,
 )
 _ASCII_WORD = re.compile(r"[A-Za-z][A-Za-z0-9]{2,}(?:'[A-Za-z0-9]+)*")  # those of _WORD; three times as fast
-RUN = regex.compile(rf"[[{SPACELESS}]&&[\p{{L}}\p{{M}}]]+", regex.V1)  # of words without spaces
+MAX_RUN_LETTERS = 2_000  # dividing a run into its words is one call, which Ctrl-C cannot end
+RUN = regex.compile(  # of words without spaces
+    rf"[[{SPACELESS}]&&\p{{L}}][[{SPACELESS}{KANA_MARKS}]&&[\p{{L}}\p{{M}}]]{{0,{MAX_RUN_LETTERS - 1}}}(?!\p{{M}})",
+    regex.V1,
+)
 GRAPHEME = regex.compile(r"\X")
 _ALPHABET = regex.compile(rf"[{_ALPHABETS}]")
 _LETTER = regex.compile(r"\p{L}")
