@@ -95,6 +95,23 @@ def test_what_follows_from_other_fields_is_a_property() -> None:
 
 
 @pytest.mark.parametrize(
+    "name,fault",
+    [
+        ("", "which is empty"),
+        ("a\\b", "which has a slash"),
+        ("-x", "which begins with '-'"),
+        ("~", "which begins with '~'"),
+        ("last.ckpt", "which ends as the links to checkpoints do"),
+        ("tales ", "which has white space around it"),
+        ("a\nb", "which has characters that cannot be seen"),
+    ],
+)
+def test_a_refused_name_says_what_is_wrong_with_it(name: str, fault: str) -> None:
+    with pytest.raises(UsageError, match=rf"^name is .*, {re.escape(fault)}, but it names a folder"):
+        preset("nano").with_fields(name=name)
+
+
+@pytest.mark.parametrize(
     "name",
     [
         *("", ".", "..", "a/b", "/tmp/run", "a\\b", "-run", ".hidden", "last.ckpt", "best.ckpt"),

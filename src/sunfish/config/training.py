@@ -123,11 +123,17 @@ class TrainingConfig:
     def _check_name(self) -> None:
         """The name is a folder inside ``checkpoints``, next to the links ``last.ckpt`` and ``best.ckpt``."""
         name = self.name
-        separated = "/" in name or "\\" in name
-        reserved = name.startswith(("-", ".")) or name.endswith(".ckpt")
-        if not name or name != name.strip() or separated or reserved or _has_controls(name):
+        faults = {
+            "which is empty": not name,
+            "which has a slash": "/" in name or "\\" in name,
+            f"which begins with {name[:1]!r}": name.startswith(("-", ".", "~")),
+            "which ends as the links to checkpoints do": name.endswith(".ckpt"),
+            "which has white space around it": name != name.strip(),
+            "which has characters that cannot be seen": _has_controls(name),
+        }
+        if fault := next((words for words, is_so in faults.items() if is_so), ""):
             raise UsageError(
-                f"name is {shown(name)}, but it names a folder inside {self.checkpoints}: give a plain name "
+                f"name is {shown(name)}, {fault}, but it names a folder inside {self.checkpoints}: give a plain name "
                 "such as 'tales', and set the folder of the checkpoints with --checkpoints"
             )
         if (size := len(name.encode())) > MAX_NAME_BYTES:
