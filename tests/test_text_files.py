@@ -114,7 +114,10 @@ def test_texts_with_a_little_damage_are_texts(content: bytes) -> None:
 @pytest.mark.parametrize(
     "content, fault",
     [
-        (b"one\r\ncaf\xe9", r"a:2: bytes that are no UTF-8; save the file as UTF-8"),
+        (
+            b"one\r\ncaf\xe9",
+            r"a:2: bytes that are no UTF-8; save the file as UTF-8: iconv -f ENCODING -t UTF-8 ",
+        ),
         (codecs.BOM_UTF16_LE + "one\ntwo\ud800".encode("utf-16-le", "surrogatepass"), r"a:2: .* no UTF-16"),
         (codecs.BOM_UTF16_LE + "one".encode("utf-16-le")[:-1], r"a:1: .* no UTF-16"),
         (b"one\rtwo\rth\0ree, and more of it", r"a:3: a NUL byte"),

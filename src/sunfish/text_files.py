@@ -148,7 +148,7 @@ def read_stream(binary: io.BufferedReader, name: str, newline: str | None = None
 def remedy(encoding: str) -> str:
     """What to do with a text that is no valid ``encoding``."""
     if encoding == "UTF-8":
-        return "save the file as UTF-8 (for example with 'iconv -f LATIN1 -t UTF-8')"
+        return "save the file as UTF-8: iconv -f ENCODING -t UTF-8 (its encoding, such as WINDOWS-1252 or SHIFT_JIS)"
     return f"the file is damaged; save it again, as UTF-8 or {encoding}"
 
 
