@@ -176,7 +176,7 @@ def test_a_length_that_cannot_be_is_refused(
 
 
 def test_a_prompt_beyond_the_room_for_it_is_refused(pipeline: Pipeline) -> None:
-    with pytest.raises(UsageError, match=r"the prompt 'dogs dogs .* has room for 64; shorten it"):
+    with pytest.raises(UsageError, match=r"the prompt 'dogs dogs .* has room for 64 tokens; shorten it"):
         pipeline.generate(["dogs " * 80])
 
 

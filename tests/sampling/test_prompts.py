@@ -99,7 +99,9 @@ def test_any_kind_of_list_will_do(pipeline: Pipeline) -> None:
 @pytest.mark.parametrize("text", ["a" * 10_000_000, "dogs " * 200_000, "\n" * 1_000_000, "👍" * 300_000])
 def test_a_prompt_of_a_megabyte_is_refused_unread(pipeline: Pipeline, text: str) -> None:
     """Encoding one long word can take minutes; how long it is says enough."""
-    message = rf"the prompt .* has {len(text):,} characters, but this model has room for 64; shorten it"
+    message = (
+        rf"the prompt .* has {len(text):,} characters, but this model has room for 64 tokens; shorten it"
+    )
     for name in ("prompts[1]", "negative_prompt", "composed_prompts"):
         with pytest.raises(UsageError, match=message) as error:
             WRITERS[name](pipeline, text)

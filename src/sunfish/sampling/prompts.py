@@ -57,7 +57,9 @@ def encode_prompt(tokenizer: TextTokenizer, prompt: str, limit: int) -> list[int
         if len(ids) <= limit:
             return ids
         size = f"{len(ids):,} tokens"
-    reason = f"has room for {limit}; shorten it" if limit else "was trained without prompts; leave it out"
+    reason = (
+        f"has room for {limit} tokens; shorten it" if limit else "was trained without prompts; leave it out"
+    )
     raise UsageError(f"the prompt {shown(prompt)} has {size}, but this model {reason}")
 
 
