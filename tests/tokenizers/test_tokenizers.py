@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import regex
 
-from sunfish.tokenizers import END_OF_TEXT, TextTokenizer, build_tokenizer, tokenizer_kinds
+from sunfish.tokenizers import END_OF_TEXT, build_tokenizer, tokenizer_kinds
 from sunfish.tokenizers.native import NativePanic, guarded, interruptible
+from sunfish.tokenizers.pretrained import read
 from sunfish.utils import UsageError
 from tests.packages import run_in_copy
 
@@ -245,9 +246,12 @@ def test_gpt2_vocabulary_gives_gpt2_ids() -> None:
     assert tokenizer.encode("Hello, I'm a language model,") == [15496, 11, 314, 1101, 257, 3303, 2746, 11]
 
 
-def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "tokenizer.json"
-    build_tokenizer("bytes", 300, []).save(path)
-    os.truncate(path, 2**40)  # takes no room on disk
-    with pytest.raises(ValueError, match=r"tokenizer.json has 1,099,511,627,776 bytes, but .* at most"):
-        TextTokenizer.load(path)
+@pytest.mark.parametrize("name", ["tokenizer.json", "vocab.json", "merges.txt"])
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path, name: str) -> None:
+    for file in (name, "vocab.json", "merges.txt"):
+        (tmp_path / file).write_text("{}")
+    os.truncate(tmp_path / name, 2**40)  # takes no room on disk
+    with pytest.raises(
+        ValueError, match=rf"{name} has 1,099,511,627,776 bytes, but a vocabulary has at most"
+    ):
+        read(tmp_path)

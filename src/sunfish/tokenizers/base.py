@@ -21,7 +21,7 @@ END_OF_TEXT = "<|endoftext|>"
 # The end marks of published vocabularies, the first that a vocabulary has counts.
 KNOWN_END_MARKS = (END_OF_TEXT, "</s>", "<eos>", "<|end_of_text|>", "<|im_end|>", "[SEP]")
 BYTE_VOCAB_SIZE = 257  # the 256 bytes and the end mark
-MAX_BYTES = 2**28  # of a tokenizer.json; the largest published ones have a tenth of it
+MAX_BYTES = 2**28  # of a file of a vocabulary; the largest published ones have a tenth of it
 LONG_TEXT = 100_000  # characters; encoding more takes long enough to be interrupted
 # The pieces that merges stay within, as GPT-2's (Radford et al. 2019), but a letter keeps its marks, numbers have at
 # most three digits, and no piece is longer than 64: merging is quadratic in a piece, and DNA has no spaces.
@@ -157,10 +157,7 @@ class TextTokenizer:
         """
         if not Path(path).is_file():
             raise UsageError(f"there is no tokenizer at {path}; give a tokenizer.json")
-        if (size := Path(path).stat().st_size) > MAX_BYTES:
-            raise ValueError(
-                f"{path} has {size:,} bytes, but a tokenizer.json has at most {MAX_BYTES:,}; repair it"
-            )
+        check_file_size(Path(path))
         try:
             return TextTokenizer(guarded(lambda: Engine.from_file(str(path))))
         except (NativeError, ValueError) as error:
@@ -180,6 +177,16 @@ class TextTokenizer:
             raise ValueError(f"the vocabulary breaks down over the text {text[:40]!r}: {error}") from error
         except NativeError as error:
             raise ValueError(_explain(self.engine, text, error)) from error
+
+
+def check_file_size(path: Path) -> None:
+    """Refuse a file of a vocabulary that would take all memory.
+
+    Raises:
+        ValueError: It has more than ``MAX_BYTES``.
+    """
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise ValueError(f"{path} has {size:,} bytes, but a vocabulary has at most {MAX_BYTES:,}; repair it")
 
 
 def byte_level_engine(model: models.BPE, pieces: str = PIECES) -> Engine:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tokenizers import models
 
-from sunfish.tokenizers.base import TextTokenizer, byte_level_engine
+from sunfish.tokenizers.base import TextTokenizer, byte_level_engine, check_file_size
 from sunfish.tokenizers.native import NativeError, NativePanic, guarded
 from sunfish.utils import UsageError
 
@@ -140,6 +140,8 @@ def read(path: Path) -> TextTokenizer:
 
 
 def _gpt2(vocabulary: Path, merges: Path) -> TextTokenizer:
+    check_file_size(vocabulary)
+    check_file_size(merges)
     try:
         model = guarded(lambda: models.BPE.from_file(str(vocabulary), str(merges)))
         return TextTokenizer(byte_level_engine(model, GPT2_PIECES))
