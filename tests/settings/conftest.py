@@ -1,0 +1,66 @@
+"""Tiny runs on a corpus of short texts, which is prepared once."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sunfish.config import Config
+from sunfish.config.presets import preset
+from sunfish.data.prepare.prepare import prepare
+from sunfish.data.sources import open_source
+from sunfish.training.trainer import Trainer
+from tests.runs import SHAPE
+
+WORDS = ("a", "the", "dog", "cat", "ran", "home", "sea", "sun", "and", "tree")
+Settings = Callable[..., Config]
+Make = Callable[..., Trainer]
+
+
+def tiny(path: Path) -> dict[str, object]:
+    """The fields of a tiny run on the corpus ``path``."""
+    return {key: value for key, value in SHAPE.items() if key != "stories"} | dict(
+        data=str(path),
+        data_folder=str(path.parent / "data"),
+        prompt_field="prompt",
+        tokenizer="bytes",
+        validation_fraction=0.2,
+        context_length=32,
+        prompt_length=12,
+        trackers=(),
+        max_steps=100,
+        warmup_steps=0,
+    )
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """150 records of a prompt and a text of 4 to 30 letters; the run's prepared data lies next to it."""
+    path, dice = tmp_path_factory.mktemp("corpus") / "texts.jsonl", random.Random(0)
+    with path.open("w") as file:
+        for number in range(150):
+            text = " ".join(dice.choices(WORDS, k=dice.randint(2, 7)))[:26]
+            record = {"prompt": f"about {dice.choice(WORDS)}", "text": f"{number} {text}"}
+            file.write(json.dumps(record) + "\n")
+    config = preset("nano", **tiny(path))
+    prepare(open_source(config.corpus, 0), config, lambda *_: None, workers=1)
+    return path
+
+
+@pytest.fixture
+def settings(corpus: Path, tmp_path: Path) -> Settings:
+    """The configuration of a tiny run, with some fields changed."""
+    fields = {**tiny(corpus), "checkpoints": str(tmp_path)}
+    return lambda **values: preset("nano").with_fields(**{**fields, **values})
+
+
+@pytest.fixture
+def make(settings: Settings) -> Make:
+    """A trainer of a tiny run, with some fields changed; each has a folder of its own."""
+    numbers = itertools.count()
+    return lambda **values: Trainer(settings(**{"name": f"run{next(numbers)}", **values}))
