@@ -7,19 +7,26 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from sunfish.config import Config
+import sunfish.hardware.device as device_module
+import sunfish.sampling.infilling as infilling_module
+from sunfish.config import Config, GenerationConfig
 from sunfish.config.presets import preset
 from sunfish.data.prepare.prepare import prepare
 from sunfish.data.sources import open_source
+from sunfish.sampling.generation_config import write_generation_config
+from sunfish.sampling.pipeline import Generated, Pipeline
 from sunfish.training.trainer import Trainer
 from tests.runs import SHAPE
 
 WORDS = ("a", "the", "dog", "cat", "ran", "home", "sea", "sun", "and", "tree")
 Settings = Callable[..., Config]
 Make = Callable[..., Trainer]
+Record = dict[str, Any]
 
 
 def tiny(path: Path) -> dict[str, object]:
@@ -64,3 +71,39 @@ def make(settings: Settings) -> Make:
     """A trainer of a tiny run, with some fields changed; each has a folder of its own."""
     numbers = itertools.count()
     return lambda **values: Trainer(settings(**{"name": f"run{next(numbers)}", **values}))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a run that has not begun, with settings of sampling by the name ``fast``."""
+    fields = {**tiny(corpus), "checkpoints": str(tmp_path_factory.mktemp("run")), "name": "run"}
+    path = Trainer(preset("nano", **fields)).save()
+    write_generation_config(path, {"best": GenerationConfig(), "fast": GenerationConfig(block_length=12)})
+    return path
+
+
+@pytest.fixture
+def loaded(monkeypatch: pytest.MonkeyPatch) -> Record:
+    """What a pipeline is asked for, in place of its work."""
+    record: Record = {}
+
+    def write(how: str, **asked: Any) -> list[Generated]:
+        record.update(asked, how=how)
+        return [Generated("text", "", True, 1, [1])]
+
+    def load(path: Path, device: str, precision: str, compile: bool) -> Any:
+        record.update(path=path, device=device, precision=precision, compile=compile)
+        return SimpleNamespace(
+            process=SimpleNamespace(default_sampler="leftmost"),
+            model=SimpleNamespace(config=SimpleNamespace(context_length=32)),
+            generate=lambda rows, config, **options: write("generate", rows=rows, config=config, **options),
+            stream=lambda row, config, **options: iter(write("stream", rows=[row], config=config, **options)),
+        )
+
+    def fill(_: Any, text: str, config: GenerationConfig, **options: Any) -> list[Generated]:
+        return write("infill", text=text, config=config, **options)
+
+    monkeypatch.setattr(Pipeline, "from_checkpoint", load)
+    monkeypatch.setattr(infilling_module, "infill", fill)
+    monkeypatch.setattr(device_module, "choose_device", lambda name: name)
+    return record
