@@ -44,6 +44,7 @@ WHOLE = TinyRun(steps=200, every=5, data=("--stories", "200"))
 SMOKE = TinyRun(steps=12, every=3, context_length=12)
 SLOWEST = 20.0  # times as long as the undisturbed run, until a run counts as hung
 NOTE_SECONDS = 1.0  # at most, for a process to say where it is
+END_OF_STACK = ("in <module>\n", "...\n")  # what is deeper than 100 calls is cut
 PHASES = ("preparation", "steps", "saves", "validation", "other")
 FRAME = re.compile(r'File "([^"]*)", line \d+ in (\S+)')
 
@@ -111,10 +112,13 @@ class Killer:
 
 
 def _ask_where_it_is(fork: Fork, note: Path) -> None:
-    """Let the process write its stack to ``note``; one that has not begun dies of the question."""
+    """Let the process write its stack to ``note``; one that has not begun dies of the question.
+
+    The stack comes in pieces, the main thread and its outermost frame last.
+    """
     os.kill(fork.pid, signal.SIGUSR1)
     deadline = time.monotonic() + NOTE_SECONDS
-    while not note.stat().st_size and time.monotonic() < deadline:
+    while not note.read_text().endswith(END_OF_STACK) and time.monotonic() < deadline:
         time.sleep(0.001)
 
 
