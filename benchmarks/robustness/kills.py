@@ -43,6 +43,7 @@ KILLS, LONGEST_ROW = 100, 3
 WHOLE = TinyRun(steps=200, every=5, data=("--stories", "200"))
 SMOKE = TinyRun(steps=12, every=3, context_length=12)
 SLOWEST = 20.0  # times as long as the undisturbed run, until a run counts as hung
+QUESTION = signal.SIGPROF  # one that a run does not handle itself
 NOTE_SECONDS = 1.0  # at most, for a process to say where it is
 END_OF_STACK = ("in <module>\n", "...\n")  # what is deeper than 100 calls is cut
 PHASES = ("preparation", "steps", "saves", "validation", "other")
@@ -101,7 +102,7 @@ class Killer:
         """Start or resume it, and kill it after ``moment`` seconds; its phase, "" where it was faster."""
         with tempfile.NamedTemporaryFile() as note:
             fork = start_sunfish(
-                self.run.words(), folder, prepare=lambda: faulthandler.register(signal.SIGUSR1, note.file)
+                self.run.words(), folder, prepare=lambda: faulthandler.register(QUESTION, note.file)
             )
             if fork.ends_within(moment):
                 fork.wait()
@@ -116,7 +117,7 @@ def _ask_where_it_is(fork: Fork, note: Path) -> None:
 
     The stack comes in pieces, the main thread and its outermost frame last.
     """
-    os.kill(fork.pid, signal.SIGUSR1)
+    os.kill(fork.pid, QUESTION)
     deadline = time.monotonic() + NOTE_SECONDS
     while not note.read_text().endswith(END_OF_STACK) and time.monotonic() < deadline:
         time.sleep(0.001)

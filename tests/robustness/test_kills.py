@@ -24,12 +24,15 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Killer:
 @pytest.mark.slow
 def test_runs_that_are_killed_end_as_if_nothing_had_happened(killer: Killer) -> None:
     faults, kills, number = dict[str, list[str]](), 0, 0
+    phases = set[str]()
     while kills < KILLS and number < 3 * KILLS:
         case = killer.case(f"test-{number}")
         kills, number = kills + len(case.phases), number + 1
+        phases |= set(case.phases)
         if case.faults:
             faults[f"case {number}, killed in {case.phases}"] = case.faults
     assert faults == {} and kills >= KILLS
+    assert len(phases) > 1, phases  # the question where a run is was answered
 
 
 @pytest.mark.slow
