@@ -162,7 +162,7 @@ TABLES: dict[str, Table] = {
     ),
     "mutations": FigureTable(
         "robustness/mutations",
-        cases=({"kind": "all", "mutants": 1000},),
+        cases=({"kind": "all"},),
         columns=(
             Column("mutants", "mutants", COUNT),
             Column("commands", "commands", COUNT),
