@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 import torch
 
+import sunfish.data.sources as sources
 import sunfish.hardware.device as device_module
 import sunfish.sampling.autotune as autotune_module
+import sunfish.tokenizers as tokenizers
 import sunfish.training.preflight as preflight_module
 import sunfish.training.trainer as trainer_module
 from sunfish.checkpoint.folder import load_checkpoint
 from sunfish.cli import build_parser, main
 from sunfish.config import FIELD_GROUPS, Config, GenerationConfig
 from sunfish.config.presets import preset
+from tests.settings.table import spy
 from tests.settings.values import RECORDS, RUN, STEPPED, TEMPLATE, VERIFIED
 from tests.settings.words import flags, given, printed
 
@@ -161,10 +164,13 @@ def test_flags_of_bench(
     assert kept == (before if words == "--no-write" else {"best": {"block_length": 16}})
 
 
-def test_flags_of_data_and_tokenizer(corpus: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_flags_of_data_and_tokenizer(
+    corpus: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch
+) -> None:
+    opened, built = spy(monkeypatch, sources, "open_source"), spy(monkeypatch, tokenizers, "build_tokenizer")
     assert flags("data") == {"show", "json", "print_config", "config"}
     assert flags("tokenizer") == {"load", "out", "encode", "json", "config"}
-    fields = ["--data", str(corpus), "--tokenizer", "characters", "--config", "nano"]
+    fields = ["--data", str(corpus), "--tokenizer", "characters", "--config", "nano", "--seed", "6"]
     folder = ["--data-folder", str(tmp_path / "data"), "--prompt-field", "prompt"]
     assert main(["data", *fields, *folder, "--show", "2", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
@@ -180,6 +186,8 @@ def test_flags_of_data_and_tokenizer(corpus: Path, tmp_path: Path, capsys: Captu
     assert trained["tokens"] == ["d", "o", "g"] and trained["bytes_per_token"] == 1.0
     assert main(["tokenizer", "--load", str(out), "--encode", "dog", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {k: v for k, v in trained.items() if k != "bytes_per_token"}
+    assert [(call["config"].data, call["seed"]) for call in opened] == [(str(corpus), 6)] * 2
+    assert [(call["kind"], call["vocab_size"]) for call in built] == [("characters", 1536)]
 
 
 def test_flags_of_sizes_and_doctor(tmp_path: Path, capsys: Capture, monkeypatch: Patch) -> None:

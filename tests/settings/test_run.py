@@ -1,10 +1,10 @@
-"""How long a run lasts, when it reports, where it writes, what it computes with; and all that its seed decides."""
+"""How long a run lasts, when it reports, where it writes; and all that its seed decides."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +14,8 @@ import torch
 
 import sunfish.training.trainer as trainer_module
 from sunfish.checkpoint.folder import load_checkpoint, read_metadata
-from sunfish.config import Config, TrainingConfig
-from sunfish.model.transformer import Transformer
+from sunfish.config import Config, GenerationConfig, TrainingConfig
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.training.step import NonFiniteLoss
 from sunfish.training.trainer import Trainer, train
 from tests.settings.table import Call, covers, spy
@@ -80,7 +80,9 @@ def test_texts_of_a_step(make: Make, monkeypatch: Patch) -> None:
     trainer = make(batch_size=6, eval_texts=14)
     orders = spy(monkeypatch, trainer.held_out, "in_order")
     _, batch = trainer.train_step()
-    assert len(batch.x0) == 6 and trainer.tokens == int(batch.lengths.sum())
+    assert len(batch.x0) == 6 and torch.equal(batch.x0, trainer.batches.batch(0).x0)
+    assert torch.equal(make(batch_size=6).train_step()[1].x0, batch.x0)
+    assert trainer.tokens == int(batch.lengths.sum())
     trainer.validate()
     assert {(call["limit"], call["batch_size"]) for call in orders} == {(14, 6)}
     assert trainer.batches.epoch(10) == 60 / len(trainer.batches.split)
@@ -112,7 +114,9 @@ class Same:
 
 @covers(TrainingConfig, "seed")
 def test_all_that_a_seed_decides(make: Make, monkeypatch: Patch) -> None:
+    sources = spy(monkeypatch, trainer_module, "open_source")
     same = Same(make)
+    assert [call["seed"] for call in sources] == [1, 1, 2]  # of stories
     assert same.differs(lambda t: t.model.token_embedding.tolist())
     assert same.differs(lambda t: [t.batches.row_numbers(step) for step in range(4)])
     for trainer in (same.one, same.again, same.other):  # from now on: the same weights and the same texts
@@ -165,80 +169,6 @@ def test_trackers_of_a_run(make: Make, monkeypatch: Patch) -> None:
     assert not (trainer.folder / "tensorboard").exists()
 
 
-@covers(TrainingConfig, "device")
-def test_device_of_a_run(make: Make, monkeypatch: Patch) -> None:
-    with pytest.raises(ValueError, match="device is 'cuda:99', but"):
-        make(device="cuda:99")
-    chosen = spy(monkeypatch, trainer_module, "choose_device")
-    assert make(device="cpu").device == torch.device("cpu") and chosen[0]["name"] == "cpu"
-
-
-@covers(TrainingConfig, "threads")
-def test_threads_of_a_run(make: Make) -> None:
-    before = torch.get_num_threads()
-    try:
-        for threads in (2, 1):
-            trainer = make(threads=threads)
-            assert (trainer.threads, torch.get_num_threads()) == (threads, threads)
-            assert trainer.environment["threads"] == threads
-    finally:
-        torch.set_num_threads(before)
-
-
-@pytest.fixture
-def types(monkeypatch: Patch) -> Iterator[list[torch.dtype]]:
-    """The number formats that hidden states have as they leave the network."""
-    seen: list[torch.dtype] = []
-    forward = Transformer.forward
-
-    def noted(self: Transformer, *arguments: Any) -> Any:
-        hidden, pairs = forward(self, *arguments)
-        seen.append(hidden.dtype)
-        return hidden, pairs
-
-    monkeypatch.setattr(Transformer, "forward", noted)
-    yield seen
-
-
-@covers(TrainingConfig, "precision")
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_number_format_of_each_pass(make: Make, types: list[torch.dtype], precision: str) -> None:
-    """In training, in validation and in samples; the weights stay in float32."""
-    trainer, expected = make(precision=precision), getattr(torch, precision)
-    for action in (trainer.train_step, trainer.validate, trainer.sample):
-        types.clear()
-        action()
-        assert set(types) == {expected}
-    assert trainer.training_step.optimizers[0].dtype == expected  # type: ignore[attr-defined]
-    assert trainer.environment["precision"] == precision
-    assert {parameter.dtype for parameter in trainer.model.parameters()} == {torch.float32}
-
-
-@covers(TrainingConfig, "activation_checkpointing")
-def test_layers_that_are_computed_twice(make: Make) -> None:
-    passes, gradients = {}, {}
-    for recompute in (False, True):
-        trainer, count = make(activation_checkpointing=recompute), [0]
-        trainer.model.blocks[0].register_forward_pre_hook(lambda *_, count=count: count.append(1))
-        losses = trainer.training_step.loss(trainer.batches.batch(0), torch.Generator().manual_seed(0), 0)
-        losses.total.backward()
-        passes[recompute] = sum(count)
-        gradients[recompute] = trainer.model.token_embedding.grad
-    assert passes == {False: 1, True: 2}
-    torch.testing.assert_close(gradients[True], gradients[False])
-
-
-@covers(TrainingConfig, "compile")
-def test_layers_that_are_compiled(make: Make, monkeypatch: Patch) -> None:
-    required = spy(monkeypatch, trainer_module, "require_compiler")
-    compiled: list[Transformer] = []
-    monkeypatch.setattr(Transformer, "compile_blocks", lambda self: compiled.append(self))
-    trainer = make(compile=True)
-    assert compiled == [trainer.model] and len(required) == 1
-    make()
-    assert len(compiled) == len(required) == 1
-
-
 @covers(Trainer, "config", "resume", "other_data")
 @covers(train, "config", "resume", "other_data")
 def test_resuming_and_other_text(settings: Settings, tmp_path: Path, corpus: Path) -> None:
@@ -254,6 +184,22 @@ def test_resuming_and_other_text(settings: Settings, tmp_path: Path, corpus: Pat
     with pytest.raises(ValueError, match="is not the text that the run has learned from"):
         Trainer(other, last)
     assert train(other, last, other_data=True) == tmp_path / "third" / "step-0000003"
+
+
+def test_samples_of_a_run(make: Make, monkeypatch: Patch) -> None:
+    """By the average, for the first held-out prompts and none, with other random numbers after each step."""
+    written = spy(monkeypatch, Pipeline, "generate")
+    trainer = make()
+    for _ in range(2):
+        trainer.train_step()
+    shown, call = trainer.sample(), written[0]
+    assert (
+        call["self"].model is trainer.average and call["config"] == GenerationConfig() and call["seed"] == 2
+    )
+    split, decode = trainer.prepared.split("validation"), trainer.prepared.tokenizer.decode
+    assert call["prompts"] == [decode(split.prompt(row).tolist()) for row in (0, 1)] + [""]
+    texts = [(text.prompt, text.text + ("" if text.finished else " …")) for text in call["return"]]
+    assert shown == texts and [prompt for prompt, _ in shown] == call["prompts"]
 
 
 def test_a_checkpoint_holds_the_average_and_its_run(make: Make) -> None:
