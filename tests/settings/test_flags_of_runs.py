@@ -197,8 +197,17 @@ def test_flags_of_sizes_and_doctor(tmp_path: Path, capsys: Capture, monkeypatch:
     assert flags("sizes") == {"measure", "quick", "device", "json"}
     assert flags("doctor") == {"checkpoints", "data_folder", "json"}
     asked: list[Any] = []
-    monkeypatch.setattr(sizes, "_rows", lambda device, **how: asked.append((device, how)) or [])
-    monkeypatch.setattr(doctor, "examine", lambda *folders: asked.append(folders) or [])
+
+    def rows(device: torch.device, **how: bool) -> list[Any]:
+        asked.append((device, how))
+        return []
+
+    def examine(*folders: Path) -> list[Any]:
+        asked.append(folders)
+        return []
+
+    monkeypatch.setattr(sizes, "_rows", rows)
+    monkeypatch.setattr(doctor, "examine", examine)
     for words in (["--json"], ["--quick"], ["--measure"]):
         assert main(["sizes", "--device", "cpu", *words]) == 0
     assert asked == [

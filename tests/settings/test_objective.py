@@ -67,6 +67,32 @@ def test_noise_levels(make: Make, monkeypatch: Patch, process: str, highest: flo
     assert float(times.mean()) == pytest.approx((0.3 + highest) / 2, abs=0.01)
 
 
+def test_exact_count_of_each_block(make: Make, monkeypatch: Patch) -> None:
+    """Of the n unknown positions of a block, ceil(t n) are masked; the start mark is known."""
+    times, scored = (
+        spy(monkeypatch, loss_module, "sample_training_times"),
+        spy(monkeypatch, loss_module, "losses_at"),
+    )
+    trainer = make(block_lengths=(4,))
+    learn(trainer)
+    t, x = times[0]["return"], scored[0]["x_t"]
+    masked = x == trainer.config.model.vocab_size
+    for block in range(0, x.shape[1], 4):
+        known = 1 if block == 0 else 0
+        drawn = t[:, block + known]
+        expected = torch.ceil(drawn * (4 - known) - 1e-6)
+        assert torch.equal(masked[:, block : block + 4].sum(1).float(), expected)
+
+
+def test_share_of_steps_with_an_estimate(make: Make, monkeypatch: Patch) -> None:
+    """Vectors are shown the network's own estimate in half of the steps."""
+    shown = spy(monkeypatch, loss_module, "with_estimate")
+    trainer = make(process="gaussian", block_lengths=(0,))
+    for step in range(40):
+        trainer.training_step.loss(trainer.batches.batch(0), make_generator("noise", step), 0)
+    assert 10 < len(shown) < 30
+
+
 @covers(TrainingConfig, "complementary")
 def test_second_canvas_masks_the_others(make: Make, monkeypatch: Patch) -> None:
     trainer = make(complementary=True)

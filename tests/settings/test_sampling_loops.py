@@ -45,6 +45,8 @@ def test_steps_of_each_block(monkeypatch: Patch, sampler: str, block_length: int
     assert [(step["t"], step["s"]) for step in steps] == times
     assert {call["sampler"] for call in policies} == {sampler}
     assert all(step["policy"] is policies[0]["return"] for step in steps)
+    seeds = {step["rng"].generators[0].initial_seed() for step in steps}
+    assert len(seeds) == 12 // block_length  # what a block draws depends on none before it
     free = block_length - 1  # of the first block, whose start mark is known
     committed = steps[0]["return"][0] != MASK
     assert int(committed.sum()) == 1 + -(-free // num_steps)
