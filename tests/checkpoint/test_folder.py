@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from sunfish.checkpoint.folder import (
     load_checkpoint,
@@ -19,7 +23,9 @@ from sunfish.checkpoint.folder import (
 from sunfish.checkpoint.links import LAST, linked_folders, update_link
 from sunfish.disk import writing as disk
 from sunfish.disk.lock import shared_lock
+from sunfish.rng import RowGenerators, make_generator
 from sunfish.tokenizers import build_tokenizer
+from sunfish.training.resume import load_resumed
 from tests.limits import largest_file
 from tests.tiny_checkpoint import (
     CONFIG,
@@ -27,6 +33,7 @@ from tests.tiny_checkpoint import (
     story_tokenizer,
     train_on_stories,
     trainer_state,
+    write_checkpoint,
 )
 
 
@@ -194,3 +201,67 @@ def test_one_changed_byte_is_noticed(checkpoint: Path, name: str) -> None:
     read = load_trainer if name.startswith("trainer") else load_checkpoint
     with pytest.raises(ValueError, match=rf"{name} is (missing or )?damaged.*use an earlier checkpoint"):
         read(checkpoint)
+
+
+def other_weights(file: Path) -> None:
+    save_file({name: value + 1 for name, value in load_file(file).items()}, file, metadata={"format": "pt"})
+
+
+def other_state(file: Path) -> None:
+    torch.save({**torch.load(file), "tokens": 1}, file)
+
+
+def other_spaces(file: Path) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()), indent=1))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("model.safetensors", other_weights),
+        ("trainer/state.pt", other_state),
+        ("tokenizer.json", other_spaces),
+        ("prompt_tokenizer.json", other_spaces),
+    ],
+)
+def test_a_whole_file_of_other_content_is_noticed(
+    tmp_path: Path, name: str, change: Callable[[Path], None]
+) -> None:
+    """Each file reads well by itself; only its hash tells."""
+    words = (story_tokenizer(), build_tokenizer("bytes", 257, []), trainer_state(7), "card")
+    folder = save_checkpoint(tmp_path / "c", CONFIG, train_on_stories(CONFIG, 0), *words)
+    assert (
+        load_checkpoint(folder).step
+        == load_trainer(folder)["step"]
+        == load_resumed(folder).state["step"]
+        == 7
+    )
+    change(folder / name)
+    readers = {
+        "model.safetensors": [load_checkpoint],
+        "trainer/state.pt": [load_trainer, load_resumed],
+        "tokenizer.json": [load_checkpoint, load_resumed],
+        "prompt_tokenizer.json": [load_checkpoint, load_resumed],
+    }[name]
+    for read in readers:
+        with pytest.raises(ValueError, match=rf"{name} is missing or damaged.*use an earlier checkpoint"):
+            read(folder)
+
+
+def test_every_file_is_recorded_with_its_hash(checkpoint: Path) -> None:
+    recorded = read_metadata(checkpoint)["files"]
+    files = [path for path in checkpoint.rglob("*") if path.is_file() and path.name != "config.json"]
+    assert recorded == {
+        path.relative_to(checkpoint).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
+
+
+def test_a_gaussian_checkpoint_has_the_embeddings_of_its_network(tmp_path: Path) -> None:
+    """They are what its process adds noise to."""
+    loaded = load_checkpoint(write_checkpoint(tmp_path / "c", CONFIG.with_fields(process="gaussian")))
+    ids, t = torch.tensor([[5, 6]]), torch.zeros(1, 2)
+    rng = RowGenerators([make_generator("x")])
+    rows = loaded.model.token_embedding.detach()[ids]
+    clean = rows / rows.square().mean(-1, keepdim=True).sqrt()
+    torch.testing.assert_close(loaded.process.corrupt(ids, t, rng)[..., : rows.shape[-1]], clean)

@@ -7,18 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
+from sunfish.checkpoint.folder import load_checkpoint
 from sunfish.config import Config, GenerationConfig
+from sunfish.model.denoiser import Denoiser
 from sunfish.model.transformer import Transformer
 from sunfish.processes.masked import MaskedProcess
 from sunfish.rng import make_generator
-from sunfish.sampling.guidance import ClassifierFreeGuidance, DistilledGuidance
+from sunfish.sampling.guidance import MAX_DISTILLED_SCALE, ClassifierFreeGuidance, DistilledGuidance
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.tokenizers import TextTokenizer, build_tokenizer
 from sunfish.training.distillation import Distillation, divergence
+from sunfish.types import Condition
 from tests.helpers import CONFIG, batch, model
 from tests.tiny_checkpoint import CONFIG as TINY
 from tests.tiny_checkpoint import story_batch, story_tokenizer, write_checkpoint
+from tests.training.recording import RecordedPasses, RecordingProcess
 
 
 def student_of(teacher: Transformer) -> Transformer:
@@ -130,3 +135,84 @@ def start(folder: Path, teacher: Config, tokenizer: TextTokenizer) -> Distillati
     """Begin distillation of an untrained teacher of this configuration into a copy of the tiny model."""
     student = Transformer(TINY.model, guidance_conditioned=True).init_weights(make_generator("student"))
     return Distillation.start(write_checkpoint(folder / "teacher", teacher), student, tokenizer)
+
+
+def by_blocks(
+    denoiser: Denoiser, ids: Tensor, x: Tensor, t: Tensor, condition: Condition, block_length: int
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of next tokens and of the canvas, as sampling computes them over a cache."""
+    cache, text, canvas = None, [], []
+    for start in range(0, ids.shape[1], block_length):
+        block = slice(start, start + block_length)
+        canvas.append(denoiser.denoise(x[:, block], t[:, block], condition, cache, start))
+        logits, cache = denoiser.prefill(ids[:, block], condition, cache)
+        text.append(logits)
+    return tuple(torch.log_softmax(torch.cat(part, 1).double(), -1) for part in (text, canvas))  # type: ignore[return-value]
+
+
+def mean_divergence(p: Tensor, q: Tensor) -> float:
+    """KL(p || q) of log-probabilities ``[M, V]``, in nats."""
+    terms = torch.where(p > -1e3, p.exp() * (p - q), 0.0)
+    return float(terms.sum() / len(p))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dropout", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_loss_is_the_divergence_from_what_guidance_makes_of_the_teacher(
+    dropout: float, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same scale, the same prompts and the same canvas, computed as sampling does."""
+    teacher, student, b = model(), model(guidance_conditioned=True), batch(4)
+    student.output_scale.mul_(0.5)
+    process, seen = RecordingProcess(CONFIG.vocab_size), RecordedPasses(student, monkeypatch).conditions
+    training = replace(TINY.training, prompt_dropout=dropout)
+    losses = Distillation(teacher)(student, process, b, make_generator("step", seed), 4, training)
+    ((x_t, t),), (condition,) = process.seen, seen
+    assert condition.scale is not None
+    scale = float(condition.scale[0])
+    kept = condition.mask[:, 1:].any(1)
+    assert bool(kept.all()) == (dropout == 0) and bool(kept.any()) == (dropout < 1)
+    guided = ClassifierFreeGuidance(teacher, scale, GenerationConfig.plausibility)
+    plain = teacher.encode(b.prompt, b.prompt_mask).drop(~kept)
+    of_teacher = by_blocks(guided, b.x0, x_t, t, plain, 4)
+    prompts = student.encode(b.prompt, b.prompt_mask).drop(~kept).at_scale(scale)
+    of_student = by_blocks(student, b.x0, x_t, t, prompts, 4)
+    real = torch.arange(b.x0.shape[1]) < (b.lengths - 1)[:, None]
+    for loss, where, p, q in zip(
+        (losses.next_token, losses.canvas),
+        (real, x_t == CONFIG.vocab_size),
+        of_teacher,
+        of_student,
+        strict=True,
+    ):
+        assert float(loss) == pytest.approx(mean_divergence(p[where], q[where]), rel=1e-4)
+    assert float(losses.cross_entropy) == float(losses.canvas) != float(losses.next_token)
+
+
+@torch.no_grad()
+def test_every_scale_that_can_be_sampled_is_taught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uniform from 0 to the largest, one a step; times are those of training."""
+    teacher, student, b = model(), model(guidance_conditioned=True), batch(2, 8)
+    process, seen = RecordingProcess(CONFIG.vocab_size), RecordedPasses(student, monkeypatch).conditions
+    training = replace(TINY.training, mask_rate_min=0.4, mask_rate_max=0.6)
+    for seed in range(30):
+        Distillation(teacher)(student, process, b, make_generator("step", seed), 4, training)
+    scales = [float(condition.scale[0]) for condition in seen if condition.scale is not None]
+    assert len(scales) == 30 and 0 <= min(scales) < 0.5 and 3.5 < max(scales) <= MAX_DISTILLED_SCALE
+    assert 1.4 < sum(scales) / 30 < 2.6
+    times = torch.cat([t[:, 4:].flatten() for _, t in process.seen])
+    assert 0.4 <= float(times.min()) < 0.45 and 0.55 < float(times.max()) <= 0.6
+
+
+def test_the_student_starts_with_the_weights_of_the_teacher(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path / "teacher", steps=1)
+    student = Transformer(TINY.model, guidance_conditioned=True).init_weights(make_generator("student"))
+    objective = Distillation.start(path, student, story_tokenizer())
+    weights, learned = load_checkpoint(path).model.state_dict(), student.state_dict()
+    assert learned.keys() - weights.keys() == {"guidance_embedding.weight"}
+    assert not learned["guidance_embedding.weight"].any()
+    for name, value in weights.items():
+        assert torch.equal(learned[name], value) and torch.equal(objective.teacher.state_dict()[name], value)
+    assert not any(parameter.requires_grad for parameter in objective.teacher.parameters())
+    assert all(parameter.requires_grad for parameter in student.parameters())

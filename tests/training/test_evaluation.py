@@ -11,11 +11,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from sunfish.model.transformer import Transformer
+from sunfish.rng import make_generator
 from sunfish.training.evaluation import Validation, validate
+from sunfish.training.loss import losses_at
+from sunfish.training.time_sampling import sample_block_times
 from sunfish.types import Batch
-from tests.helpers import CONFIG, batch, model, process_of
+from tests.helpers import CONFIG, batch, model, process_of, row_generators, separate_passes
+from tests.training.recording import RecordingProcess
 
 
 class HeldOut:
@@ -100,3 +105,70 @@ def test_a_model_that_knows_nothing_is_as_good_as_guessing() -> None:
 def test_a_process_says_whether_its_bound_is_proven(process: str, proven: bool) -> None:
     validation = figures(model(process=process), HeldOut(), process=process)
     assert validation.proven == proven and math.isfinite(validation.bound)
+
+
+def bound_by_blocks(
+    m: Transformer, b: Batch, prompts: Batch, canvas: tuple[Tensor, Tensor], block_length: int
+) -> float:
+    """Nats of masked tokens, each over its time, as sampling sees them: block by block over a cache."""
+    x_t, t = canvas
+    condition = m.encode(prompts.prompt, prompts.prompt_mask)
+    _, hidden = separate_passes(m, b.x0, x_t, t, condition, block_length)
+    masked = x_t == CONFIG.vocab_size
+    nats = F.cross_entropy(m.head(hidden[masked]), b.x0[masked], reduction="none")
+    return float((nats / t[masked]).sum().detach())
+
+
+@pytest.mark.parametrize("batch_size", [6, 4])
+def test_every_bound_is_that_of_its_canvas(batch_size: int) -> None:
+    """Of the whole text under right and wrong prompts, and of blocks of 4; a batch of fewer rows counts less."""
+    m, held_out = model(), HeldOut()
+    process = RecordingProcess(CONFIG.vocab_size)
+    validation = validate(m, process, held_out, 6, batch_size, (16, 4, 0), torch.float32)  # type: ignore[arg-type]
+    right = list(held_out.in_order(6, batch_size))
+    wrong = list(held_out.in_order(6, batch_size, wrong_prompts=True))
+    whole, blocks = process.seen[::2], process.seen[1::2]
+    for (_, at_once), (_, in_turn) in zip(whole, blocks, strict=True):
+        assert bool((at_once[:, 1:] == at_once[:, 1:2]).all())
+        assert bool((in_turn[:, 4:] == in_turn[:, 4::4].repeat_interleave(4, 1)).all())
+        assert len(in_turn[:, 4::4].unique()) == in_turn[:, 4::4].numel()
+    tokens = int((held_out.all.lengths - 1).sum())
+
+    def bound(prompts: list[Batch], canvases: list[tuple[Tensor, Tensor]], block_length: int) -> float:
+        parts = zip(right, prompts, canvases, strict=True)
+        return sum(bound_by_blocks(m, *part, block_length) for part in parts) / tokens
+
+    expected = bound(right, whole, 16)
+    assert validation.bound == pytest.approx(expected, rel=1e-5)
+    assert validation.block_bound == pytest.approx(bound(right, blocks, 4), rel=1e-5)
+    assert validation.prompt_gain == pytest.approx(bound(wrong, whole, 16) - expected, rel=1e-3)
+    assert abs(validation.prompt_gain) > 0.01 and abs(validation.block_bound - expected) > 0.01
+
+
+def test_every_batch_has_noise_of_its_own() -> None:
+    process, held_out = RecordingProcess(CONFIG.vocab_size), HeldOut()
+    held_out.all = held_out.all._replace(x0=held_out.all.x0[:1].repeat(6, 1))
+    validate(model(), process, held_out, 6, 2, (4,), torch.float32, seed=5)  # type: ignore[arg-type]
+    times = [float(t[0, 1]) for _, t in process.seen[::2]]
+    assert len(set(times)) == 3
+
+
+def test_the_figures_of_other_processes_are_those_of_their_definition() -> None:
+    """The bound of a process that has one, and the plain cross-entropy of the unknown tokens of one that has none."""
+    b = batch()
+    for name in ("uniform", "gaussian"):
+        m = model(process=name)
+        process = process_of(name, m)
+        t = sample_block_times(b, 16, 0.0, 1.0, make_generator("t")).double()
+        x_t, condition = process.corrupt(b.x0, t, row_generators("x")), m.encode(b.prompt, b.prompt_mask)
+        logits = m.head(m.canvas_pass(x_t, t, condition)).float()
+        scored = process.loss_mask(x_t, t)
+        if name == "uniform":
+            nats = process.loss(logits, b.x0, x_t, t)
+        else:
+            likelihood = process.log_likelihood(x_t, t)
+            assert likelihood is not None
+            nats = -torch.log_softmax(logits + likelihood, -1).gather(-1, b.x0[..., None])[..., 0]
+        expected = float(nats[scored].sum().detach()) / int((b.lengths - 1).sum())
+        canvas = losses_at(m, process, b, condition, x_t, t, 16, 0.0, evaluating=True).canvas
+        assert float(canvas) == pytest.approx(expected, rel=1e-5)

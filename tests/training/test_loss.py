@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,10 +13,11 @@ from torch import Tensor
 from sunfish.config import TrainingConfig
 from sunfish.model.transformer import Transformer
 from sunfish.rng import make_generator
-from sunfish.training.loss import losses_at, training_loss, with_estimate
+from sunfish.training.loss import Losses, draft_loss, losses_at, training_loss, with_estimate
 from sunfish.training.time_sampling import complementary_masks, fixed_count_mask, sample_block_times
 from sunfish.types import Batch
 from tests.helpers import CONFIG, batch, model, process_of, row_generators
+from tests.training.recording import RecordedPasses
 
 LENGTH = 16
 
@@ -132,3 +136,126 @@ def test_an_estimate_is_shown_where_the_text_is_unknown(block_length: int) -> No
     torch.testing.assert_close(shown[:, 1:], expected[:, 1:])
     assert torch.equal(shown[:, 0], x_t[:, 0]) and not shown.requires_grad
     assert not torch.equal(shown[:, 1:], x_t[:, 1:])
+
+
+def loss_of(
+    m: Transformer, b: Batch, seed: int, block_length: int = 4, process: str = "masked", **training: Any
+) -> Losses:
+    """The loss of a step with these settings."""
+    generator = make_generator("step", seed)
+    return training_loss(m, process_of(process, m), b, generator, block_length, TrainingConfig(**training))
+
+
+@pytest.mark.parametrize("block_length", [4, 5, LENGTH])
+def test_every_block_masks_exactly_its_share(block_length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At least one token of each block, at most the highest mask rate; blocks of one text differ."""
+    m, b = model(), batch(4)
+    passes, shares = RecordedPasses(m, monkeypatch), set()
+    for seed in range(6):
+        loss_of(m, b, seed, block_length, mask_rate_min=0.3, mask_rate_max=0.7)
+    for x_t, t in passes.canvases:
+        for masked, share in zip(
+            (x_t == CONFIG.vocab_size).split(block_length, 1), t.split(block_length, 1), strict=True
+        ):
+            unknown = masked.shape[1] - int(share[0, 0] == 0)
+            count = masked.sum(1)
+            if not unknown:
+                continue
+            torch.testing.assert_close(share[:, -1] * unknown, count.to(share.dtype))
+            assert bool(((share == share[:, -1:]) | (share == 0)).all())
+            assert 0.3 * unknown <= int(count.min()) and int(count.max()) <= math.ceil(0.7 * unknown)
+            shares |= set(share[:, -1].tolist())
+        known = x_t != CONFIG.vocab_size
+        assert torch.equal(x_t[known], b.x0[known])
+    assert len(shares) > 2
+
+
+def test_two_canvases_ask_for_every_token_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    m, b = model(), batch()
+    passes = RecordedPasses(m, monkeypatch)
+    losses = loss_of(m, b, 1, complementary=True)
+    ((x_t, t),) = passes.canvases
+    first, second = ((part == CONFIG.vocab_size) for part in x_t.chunk(2, 1))
+    assert bool((first ^ second)[:, 1:].all()) and not (first | second)[:, 0].any()
+    one, other = t.chunk(2, 1)
+    torch.testing.assert_close((one + other)[:, 1:], torch.ones_like(one[:, 1:]))
+    total = 0.25 * losses.canvas + 0.75 * losses.next_token + losses.draft
+    torch.testing.assert_close(losses.total.detach(), total)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.2, 1.0])
+def test_the_weight_of_the_next_token_is_that_of_the_settings(weight: float) -> None:
+    m, b = model(), batch()
+    losses = loss_of(m, b, 3, next_token_weight=weight)
+    expected = (1 - weight) * losses.canvas + weight * losses.next_token + losses.draft
+    torch.testing.assert_close(losses.total.detach(), expected)
+    assert (float(losses.canvas) > 0) == (weight < 1) and (float(losses.next_token) > 0) == (weight > 0)
+
+
+def test_prompts_are_dropped_row_by_row_as_often_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    m, b = model(), batch(80, 4)
+    passes = RecordedPasses(m, monkeypatch)
+    loss_of(m, b, 1, prompt_dropout=0.25)
+    kept = passes.conditions[0].mask[:, 1:].any(1)
+    assert 8 <= int((~kept).sum()) <= 32  # 20 of 80, and three deviations
+    assert torch.equal(passes.conditions[0].mask[kept, 1:], m.encode(b.prompt, b.prompt_mask).mask[kept, 1:])
+
+
+@torch.no_grad()
+def test_half_of_the_gaussian_steps_are_shown_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second half of the state is an estimate where the text is unknown, else nothing."""
+    m, b = model(process="gaussian"), batch(2, 8)
+    passes = RecordedPasses(m, monkeypatch)
+    shown = []
+    for seed in range(40):
+        passes.canvases.clear()
+        loss_of(m, b, seed, process="gaussian")
+        x_t, t = passes.canvases[-1]
+        estimate = x_t[..., x_t.shape[-1] // 2 :]
+        shown.append(bool(estimate.any()))
+        assert not estimate[t == 0].any() and (not shown[-1] or bool(estimate[t > 0].any(-1).all()))
+    assert 10 <= sum(shown) <= 30
+    passes.canvases.clear()
+    for seed in range(8):
+        loss_of(m, b, seed, process="gaussian", next_token_weight=1.0)
+    assert not passes.canvases
+
+
+def test_the_draft_head_learns_from_every_seventh_unknown_token_and_teaches_nothing_else() -> None:
+    m, b = model(), batch()
+    x_t, t = masked_canvas(b, 4)
+    condition = m.encode(b.prompt, b.prompt_mask)
+    losses = losses_at(m, process_of(), b, condition, x_t, t, 4, 0.5)
+    hidden = m.joint_pass(b.x0, x_t, t, condition, 4)[1].detach()
+    places = [(row, column) for row, column in (x_t == CONFIG.vocab_size).nonzero().tolist()][::7]
+    states = torch.stack([hidden[place] for place in places])
+    before, targets = (torch.stack([b.x0[row, column - back] for row, column in places]) for back in (1, 0))
+    torch.testing.assert_close(losses.draft, m.draft_loss(states, before, targets).detach())
+    states = hidden.clone().requires_grad_()
+    draft_loss(m, states, b.x0, torch.tensor([3, 9, 20])).backward()
+    assert states.grad is None
+
+
+@pytest.mark.parametrize("name", ["uniform", "mixed", "gaussian"])
+@pytest.mark.parametrize("chunk", [512, 7])
+def test_the_loss_of_other_processes_is_the_weighted_cross_entropy(
+    name: str, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what the network and the noisy token say together, in parts and at once, with the same gradient."""
+    monkeypatch.setattr("sunfish.training.loss.CHUNK_POSITIONS", chunk)
+    m, b = model(process=name), batch()
+    process = process_of(name, m)
+    t = sample_block_times(b, 4, 0.1, 1.0, make_generator("t")).double()
+    x_t, condition = process.corrupt(b.x0, t, row_generators("x")), m.encode(b.prompt, b.prompt_mask)
+    losses = losses_at(m, process, b, condition, x_t, t, 4, 0.0)
+    gradient = torch.autograd.grad(losses.total, m.output_scale, retain_graph=True)[0]
+    logits = m.head(m.joint_pass(b.x0, x_t, t, condition, 4)[1]).float()
+    likelihood = process.log_likelihood(x_t, t)
+    nats = F.cross_entropy((logits if likelihood is None else logits + likelihood).mT, b.x0, reduction="none")
+    scored = process.loss_mask(x_t, t)
+    expected = (process.weight(x_t, t) * nats)[scored].sum() / (b.lengths - 1).sum()
+    assert float(losses.canvas) == pytest.approx(float(expected.detach()), rel=1e-5)
+    assert float(losses.cross_entropy) == pytest.approx(float(nats[scored].mean().detach()), rel=1e-5)
+    torch.testing.assert_close(
+        gradient, torch.autograd.grad(expected, m.output_scale)[0], rtol=1e-4, atol=1e-7
+    )

@@ -1,0 +1,42 @@
+"""Owns what is written down while a loss is computed: the canvases, and what the network is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from torch import Tensor
+
+from sunfish.model.transformer import Transformer
+from sunfish.processes.masked import MaskedProcess
+from sunfish.rng import RowGenerators
+from sunfish.types import Condition
+
+
+@dataclass(frozen=True)
+class RecordingProcess(MaskedProcess):
+    """Keeps the canvases ``[B, N]`` and times ``[B, N]`` of every corruption."""
+
+    seen: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def corrupt(self, x0: Tensor, t: Tensor, rng: RowGenerators) -> Tensor:
+        x_t = super().corrupt(x0, t, rng)
+        self.seen.append((x_t, t))
+        return x_t
+
+
+class RecordedPasses:
+    """Keeps what every pass of ``network`` over text and canvas is given."""
+
+    def __init__(self, network: Transformer, patch: pytest.MonkeyPatch) -> None:
+        self.canvases: list[tuple[Tensor, Tensor]] = []
+        self.conditions: list[Condition] = []
+        self._pass = network.joint_pass
+        patch.setattr(network, "joint_pass", self._joint_pass)
+
+    def _joint_pass(
+        self, ids: Tensor, x_t: Tensor, t: Tensor, condition: Condition, block_length: int
+    ) -> tuple[Tensor, Tensor]:
+        self.canvases.append((x_t, t))
+        self.conditions.append(condition)
+        return self._pass(ids, x_t, t, condition, block_length)
