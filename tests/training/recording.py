@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import pytest
 from torch import Tensor
 
 from sunfish.model.transformer import Transformer
-from sunfish.processes.masked import MaskedProcess
 from sunfish.rng import RowGenerators
-from sunfish.types import Condition
+from sunfish.types import Condition, Process
 
 
-@dataclass(frozen=True)
-class RecordingProcess(MaskedProcess):
-    """Keeps the canvases ``[B, N]`` and times ``[B, N]`` of every corruption."""
+def record_canvases(process: Process) -> list[tuple[Tensor, Tensor]]:
+    """The canvases and times ``[B, N]`` of every corruption by ``process``, in order."""
+    corrupt, seen = process.corrupt, []
 
-    seen: list[tuple[Tensor, Tensor]] = field(default_factory=list)
-
-    def corrupt(self, x0: Tensor, t: Tensor, rng: RowGenerators) -> Tensor:
-        x_t = super().corrupt(x0, t, rng)
-        self.seen.append((x_t, t))
+    def recorded(x0: Tensor, t: Tensor, rng: RowGenerators) -> Tensor:
+        x_t = corrupt(x0, t, rng)
+        seen.append((x_t, t))
         return x_t
+
+    object.__setattr__(process, "corrupt", recorded)  # processes are frozen
+    return seen
 
 
 class RecordedPasses:

@@ -23,7 +23,7 @@ from sunfish.types import Condition
 from tests.helpers import CONFIG, batch, model
 from tests.tiny_checkpoint import CONFIG as TINY
 from tests.tiny_checkpoint import story_batch, story_tokenizer, write_checkpoint
-from tests.training.recording import RecordedPasses, RecordingProcess
+from tests.training.recording import RecordedPasses, record_canvases
 
 
 def student_of(teacher: Transformer) -> Transformer:
@@ -165,10 +165,11 @@ def test_the_loss_is_the_divergence_from_what_guidance_makes_of_the_teacher(
     """Of the same scale, the same prompts and the same canvas, computed as sampling does."""
     teacher, student, b = model(), model(guidance_conditioned=True), batch(4)
     student.output_scale.mul_(0.5)
-    process, seen = RecordingProcess(CONFIG.vocab_size), RecordedPasses(student, monkeypatch).conditions
+    process, seen = MaskedProcess(CONFIG.vocab_size), RecordedPasses(student, monkeypatch).conditions
+    canvases = record_canvases(process)
     training = replace(TINY.training, prompt_dropout=dropout)
     losses = Distillation(teacher)(student, process, b, make_generator("step", seed), 4, training)
-    ((x_t, t),), (condition,) = process.seen, seen
+    ((x_t, t),), (condition,) = canvases, seen
     assert condition.scale is not None
     scale = float(condition.scale[0])
     kept = condition.mask[:, 1:].any(1)
@@ -194,14 +195,15 @@ def test_the_loss_is_the_divergence_from_what_guidance_makes_of_the_teacher(
 def test_every_scale_that_can_be_sampled_is_taught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Uniform from 0 to the largest, one a step; times are those of training."""
     teacher, student, b = model(), model(guidance_conditioned=True), batch(2, 8)
-    process, seen = RecordingProcess(CONFIG.vocab_size), RecordedPasses(student, monkeypatch).conditions
+    process, seen = MaskedProcess(CONFIG.vocab_size), RecordedPasses(student, monkeypatch).conditions
+    canvases = record_canvases(process)
     training = replace(TINY.training, mask_rate_min=0.4, mask_rate_max=0.6)
     for seed in range(30):
         Distillation(teacher)(student, process, b, make_generator("step", seed), 4, training)
     scales = [float(condition.scale[0]) for condition in seen if condition.scale is not None]
     assert len(scales) == 30 and 0 <= min(scales) < 0.5 and 3.5 < max(scales) <= MAX_DISTILLED_SCALE
     assert 1.4 < sum(scales) / 30 < 2.6
-    times = torch.cat([t[:, 4:].flatten() for _, t in process.seen])
+    times = torch.cat([t[:, 4:].flatten() for _, t in canvases])
     assert 0.4 <= float(times.min()) < 0.45 and 0.55 < float(times.max()) <= 0.6
 
 

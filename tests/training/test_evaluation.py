@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -18,9 +18,9 @@ from sunfish.rng import make_generator
 from sunfish.training.evaluation import Validation, validate
 from sunfish.training.loss import losses_at
 from sunfish.training.time_sampling import sample_block_times
-from sunfish.types import Batch
+from sunfish.types import Batch, Process
 from tests.helpers import CONFIG, batch, model, process_of, row_generators, separate_passes
-from tests.training.recording import RecordingProcess
+from tests.training.recording import record_canvases
 
 
 class HeldOut:
@@ -108,26 +108,35 @@ def test_a_process_says_whether_its_bound_is_proven(process: str, proven: bool) 
 
 
 def bound_by_blocks(
-    m: Transformer, b: Batch, prompts: Batch, canvas: tuple[Tensor, Tensor], block_length: int
+    m: Transformer,
+    process: Process,
+    b: Batch,
+    prompts: Batch,
+    canvas: tuple[Tensor, Tensor],
+    block_length: int,
 ) -> float:
-    """Nats of masked tokens, each over its time, as sampling sees them: block by block over a cache."""
+    """Nats of the unknown tokens, as sampling sees them: block by block over a cache."""
     x_t, t = canvas
     condition = m.encode(prompts.prompt, prompts.prompt_mask)
-    _, hidden = separate_passes(m, b.x0, x_t, t, condition, block_length)
-    masked = x_t == CONFIG.vocab_size
-    nats = F.cross_entropy(m.head(hidden[masked]), b.x0[masked], reduction="none")
-    return float((nats / t[masked]).sum().detach())
+    logits = m.head(separate_passes(m, b.x0, x_t, t, condition, block_length)[1])
+    scored = process.loss_mask(x_t, t)
+    if process.state_kind == "masks":  # each over its time
+        nats = F.cross_entropy(logits.mT, b.x0, reduction="none") / t
+    else:
+        nats = process.loss(logits.float(), b.x0, x_t, t)
+    return float(nats[scored].sum().detach())
 
 
-@pytest.mark.parametrize("batch_size", [6, 4])
-def test_every_bound_is_that_of_its_canvas(batch_size: int) -> None:
+@pytest.mark.parametrize(("name", "batch_size"), [("masked", 6), ("masked", 4), ("uniform", 4)])
+def test_every_bound_is_that_of_its_canvas(name: str, batch_size: int) -> None:
     """Of the whole text under right and wrong prompts, and of blocks of 4; a batch of fewer rows counts less."""
-    m, held_out = model(), HeldOut()
-    process = RecordingProcess(CONFIG.vocab_size)
-    validation = validate(m, process, held_out, 6, batch_size, (16, 4, 0), torch.float32)  # type: ignore[arg-type]
+    m, held_out = model(process=name), HeldOut()
+    process = process_of(name, m)
+    canvases, lengths, batches = record_canvases(process), (16, 4, 0), cast(Any, held_out)
+    validation = validate(m, process, batches, 6, batch_size, lengths, torch.float32)
     right = list(held_out.in_order(6, batch_size))
     wrong = list(held_out.in_order(6, batch_size, wrong_prompts=True))
-    whole, blocks = process.seen[::2], process.seen[1::2]
+    whole, blocks = canvases[::2], canvases[1::2]
     for (_, at_once), (_, in_turn) in zip(whole, blocks, strict=True):
         assert bool((at_once[:, 1:] == at_once[:, 1:2]).all())
         assert bool((in_turn[:, 4:] == in_turn[:, 4::4].repeat_interleave(4, 1)).all())
@@ -136,7 +145,7 @@ def test_every_bound_is_that_of_its_canvas(batch_size: int) -> None:
 
     def bound(prompts: list[Batch], canvases: list[tuple[Tensor, Tensor]], block_length: int) -> float:
         parts = zip(right, prompts, canvases, strict=True)
-        return sum(bound_by_blocks(m, *part, block_length) for part in parts) / tokens
+        return sum(bound_by_blocks(m, process, *part, block_length) for part in parts) / tokens
 
     expected = bound(right, whole, 16)
     assert validation.bound == pytest.approx(expected, rel=1e-5)
@@ -146,29 +155,21 @@ def test_every_bound_is_that_of_its_canvas(batch_size: int) -> None:
 
 
 def test_every_batch_has_noise_of_its_own() -> None:
-    process, held_out = RecordingProcess(CONFIG.vocab_size), HeldOut()
-    held_out.all = held_out.all._replace(x0=held_out.all.x0[:1].repeat(6, 1))
-    validate(model(), process, held_out, 6, 2, (4,), torch.float32, seed=5)  # type: ignore[arg-type]
-    times = [float(t[0, 1]) for _, t in process.seen[::2]]
-    assert len(set(times)) == 3
+    process, held_out = process_of(), HeldOut()
+    canvases, batches = record_canvases(process), cast(Any, held_out)
+    validate(model(), process, batches, 6, 2, (4,), torch.float32, seed=5)
+    assert len({float(t[0, 1]) for _, t in canvases[::2]}) == 3
 
 
-def test_the_figures_of_other_processes_are_those_of_their_definition() -> None:
-    """The bound of a process that has one, and the plain cross-entropy of the unknown tokens of one that has none."""
-    b = batch()
-    for name in ("uniform", "gaussian"):
-        m = model(process=name)
-        process = process_of(name, m)
-        t = sample_block_times(b, 16, 0.0, 1.0, make_generator("t")).double()
-        x_t, condition = process.corrupt(b.x0, t, row_generators("x")), m.encode(b.prompt, b.prompt_mask)
-        logits = m.head(m.canvas_pass(x_t, t, condition)).float()
-        scored = process.loss_mask(x_t, t)
-        if name == "uniform":
-            nats = process.loss(logits, b.x0, x_t, t)
-        else:
-            likelihood = process.log_likelihood(x_t, t)
-            assert likelihood is not None
-            nats = -torch.log_softmax(logits + likelihood, -1).gather(-1, b.x0[..., None])[..., 0]
-        expected = float(nats[scored].sum().detach()) / int((b.lengths - 1).sum())
-        canvas = losses_at(m, process, b, condition, x_t, t, 16, 0.0, evaluating=True).canvas
-        assert float(canvas) == pytest.approx(expected, rel=1e-5)
+def test_without_a_bound_the_figure_is_the_cross_entropy_of_the_unknown_tokens() -> None:
+    m, b = model(process="gaussian"), batch()
+    process = process_of("gaussian", m)
+    t = sample_block_times(b, 16, 0.0, 1.0, make_generator("t")).double()
+    x_t, condition = process.corrupt(b.x0, t, row_generators("x")), m.encode(b.prompt, b.prompt_mask)
+    likelihood = process.log_likelihood(x_t, t)
+    assert likelihood is not None
+    logits = m.head(m.canvas_pass(x_t, t, condition)).float() + likelihood
+    nats = -torch.log_softmax(logits, -1).gather(-1, b.x0[..., None])[..., 0]
+    expected = float(nats[process.loss_mask(x_t, t)].sum().detach()) / int((b.lengths - 1).sum())
+    canvas = losses_at(m, process, b, condition, x_t, t, 16, 0.0, evaluating=True).canvas
+    assert float(canvas) == pytest.approx(expected, rel=1e-5)
