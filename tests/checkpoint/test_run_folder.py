@@ -10,8 +10,9 @@ import pytest
 
 from sunfish.checkpoint.folder import load_checkpoint
 from sunfish.checkpoint.links import BEST, LAST
-from sunfish.checkpoint.run_folder import opened_run, publish
+from sunfish.checkpoint.run_folder import check_room, opened_run, publish
 from sunfish.disk.writing import WriteError, temporary_path
+from tests.limits import largest_file
 from tests.tiny_checkpoint import write_checkpoint
 
 
@@ -77,3 +78,20 @@ def test_publishing_keeps_the_last_the_best_and_the_copies_of_links(checkpoint: 
     assert {path.name for path in run.iterdir()} == {LAST, BEST, "step-0000000", "step-0000002"}
     assert load_checkpoint(run.parent / LAST).path == load_checkpoint(run / LAST).path == run / "step-0000002"
     assert load_checkpoint(run / BEST).path == checkpoint
+
+
+def test_a_checkpoint_needs_room_for_its_weights_four_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three of them lie in one file."""
+    weights = 3 * 2**20
+    free = {"now": 4.0 * weights}
+    monkeypatch.setattr("sunfish.checkpoint.run_folder.free_disk", lambda _: free["now"])
+    check_room(tmp_path, weights)
+    with largest_file(3 * weights):
+        check_room(tmp_path, weights)
+    with largest_file(3 * weights - 1), pytest.raises(WriteError, match="needs at least 9 MiB in one file"):
+        check_room(tmp_path, weights)
+    free["now"] -= 1
+    with pytest.raises(WriteError, match="needs at least 12 MiB, but"):
+        check_room(tmp_path, weights)

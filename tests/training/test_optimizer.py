@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 
 from sunfish.training.optimizer import Muon, newton_schulz
@@ -116,3 +117,43 @@ def test_muon_brings_rows_to_one_size_over_time() -> None:
         squares += (parameter.detach() - before).square().sum(1)
     assert float(squares.max() / squares.min()) < 2
     assert not idle.detach().any()
+
+
+def test_muon_is_its_algorithm_step_by_step() -> None:
+    """Two stacked tall projections over five steps: momentum, iteration, mean squares of rows, weight decay."""
+    generator = torch.Generator().manual_seed(8)
+    parameter = torch.nn.Parameter(torch.randn(24, 4, generator=generator))
+    muon = Muon({parameter: 2}, 0.1, 0.5, torch.float32, update_interval=1)
+    weight, momentum = parameter.detach().clone(), torch.zeros(24, 4)
+    squares = torch.zeros(24)
+    for _ in range(5):
+        gradient = torch.randn(24, 4, generator=generator)
+        parameter.grad = gradient.clone()
+        muon.step()
+        momentum = 0.95 * momentum + 0.05 * gradient
+        ahead = 0.95 * momentum + 0.05 * gradient
+        for first in (0, 12):
+            rows = slice(first, first + 12)
+            update = newton_schulz(ahead[rows][None], torch.float32)[0]
+            squares[rows] = 0.95 * squares[rows] + 0.05 * update.square().sum(1)
+            scaled = update / squares[rows].sqrt()[:, None]
+            scaled *= update.norm() / scaled.norm()
+            weight[rows] = weight[rows] * (1 - 0.1 * 0.5) - 0.1 * (12 / 4) ** 0.5 * scaled
+        torch.testing.assert_close(parameter.detach(), weight, atol=1e-4, rtol=1e-3)
+
+
+def test_matrices_of_one_shape_are_stacked_up_to_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of 64 numbers are just 128; another shape is another stack; without a gradient there is none."""
+    stacks: list[tuple[int, ...]] = []
+
+    def iteration(stack: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        stacks.append(tuple(stack.shape))
+        return stack
+
+    monkeypatch.setattr("sunfish.training.optimizer.newton_schulz", iteration)
+    shapes = [(8, 8)] * 5 + [(16, 4)]
+    parameters = [torch.nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    for parameter in parameters[1:]:
+        parameter.grad = torch.ones(parameter.shape)
+    Muon(dict.fromkeys(parameters, 1), 0.1, 0.0, torch.float32, update_interval=1, max_stack_numel=128).step()
+    assert stacks == [(2, 8, 8), (2, 8, 8), (1, 16, 4)]

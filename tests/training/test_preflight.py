@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import torch
 
 from sunfish.config.presets import PRESETS, preset
 from sunfish.model.cost import disk_needed, flops_per_token
+from sunfish.model.memory import training_memory
 from sunfish.model.transformer import Transformer, build_model, count_parameters
 from sunfish.processes import build_process
 from sunfish.training import preflight as machine
-from sunfish.training.preflight import preflight, recommend_size
+from sunfish.training.preflight import ENOUGH_TOKENS, Preflight, preflight, recommend_size, stories_memory
+from sunfish.training.text_lengths import story_lengths
 from sunfish.utils import format_bytes
 
 PROMISED = {  # parameters, and the share by which they may differ
@@ -90,3 +95,63 @@ def test_preflight_refuses_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) ->
     with monkeypatch.context() as patch, pytest.raises(ValueError, match="make room"):
         patch.setattr(machine, "free_disk", lambda *_: 1e6)
         preflight(config)
+
+
+def test_every_figure_of_the_report(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    places = {"checkpoints": str(tmp_path / "ck"), "data_folder": str(tmp_path / "data")}
+    config = preset("small", device="cpu", threads=1, precision="float32", max_minutes=10.0, **places)
+    throughput = {
+        "nano": 4e4,
+        "tiny": 15e3,
+        "small": 4e3,
+        "micro": 700.0,
+        "base": 100.0,
+        "full": 1.0,
+        "": 2e3,
+    }
+    free = {places["checkpoints"]: 5e9, places["data_folder"]: 9e9}
+    monkeypatch.setattr(machine, "estimate_throughput", lambda *_: throughput)
+    monkeypatch.setattr(machine, "available_memory", lambda _: 64e9)
+    monkeypatch.setattr(machine, "free_disk", lambda place: free[place])
+    result = preflight(config)
+    parameters, lengths = count_parameters(config.model), story_lengths(config.model)
+    longest = (lengths.longest_text, lengths.longest_prompt)
+    memory = training_memory(config, parameters, longest, torch.float32)
+    disk = disk_needed(parameters)
+    assert result == Preflight(parameters, memory, 64e9, disk, 5e9, 2e3, "small", "micro")
+    assert stories_memory(config) == memory
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[2:] == [
+        "machine: cpu, 1 threads, float32",
+        f"memory: {format_bytes(memory)} needed, {format_bytes(64e9)} available",
+        f"disk: up to {format_bytes(disk)} needed, {format_bytes(5e9)} free",
+        "speed: 2,000 tokens/s",
+        "     2 min  common words and phrases (0.2 M tokens)",
+        "     4 min  readable sentences; prompts begin to have an effect (0.5 M tokens)",
+        "     8 min  mostly correct sentences about what the prompt asks (1 M tokens)",
+        "    29 min  short stories that follow their prompt (3.5 M tokens), after the end of this run",
+        "recommended size: small in an hour, micro in a night (8 h)",
+    ]
+    free.update({places["checkpoints"]: 9e9, places["data_folder"]: 4e9})
+    assert preflight(config.with_fields(max_minutes=0.0)).disk_available == 4e9
+    assert "after the end" not in capsys.readouterr().err
+
+
+def test_what_just_fits_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = preset("nano", device="cpu", threads=1, precision="float32")
+    monkeypatch.setattr(machine, "estimate_throughput", lambda *_: dict.fromkeys(PRESETS, 1.0) | {"": 1.0})
+    needed = preflight(config)
+    monkeypatch.setattr(machine, "available_memory", lambda _: needed.memory_needed)
+    monkeypatch.setattr(machine, "free_disk", lambda _: needed.disk_needed)
+    assert preflight(config).best_in_a_night == ""
+    seconds = ENOUGH_TOKENS / 10
+    throughput = dict.fromkeys(PRESETS, 0.0) | {"nano": 10.0}
+    memory = stories_memory(config)
+    assert recommend_size(throughput, seconds, memory) == "nano"
+    assert (
+        recommend_size(throughput, seconds * 0.999, memory)
+        == recommend_size(throughput, seconds, memory - 1)
+        == ""
+    )

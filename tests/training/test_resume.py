@@ -7,13 +7,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from sunfish.checkpoint.folder import LAST
+from sunfish.checkpoint.folder import LAST, load_trainer
 from sunfish.config import Config
+from sunfish.config.presets import preset
 from sunfish.tokenizers import build_tokenizer
-from sunfish.training.resume import compare_environment
+from sunfish.training.resume import compare_corpus, compare_environment, environment
 from sunfish.training.trainer import Trainer, train
 from sunfish.utils import UsageError
 from tests.runs import SHORT, config, losses
@@ -192,3 +194,45 @@ def test_a_copy_has_the_tokenizer_of_its_teacher(tmp_path: Path) -> None:
     write(tmp_path / "tales.txt", [*TALES, *STRANGE])
     copy = Trainer(run.with_fields(name="copy", teacher=str(checkpoint)))
     assert (copy.save() / "tokenizer.json").read_text() == (checkpoint / "tokenizer.json").read_text()
+
+
+def test_a_checkpoint_records_its_text_and_its_machine(tmp_path: Path) -> None:
+    run = settings(tmp_path)
+    checkpoint, _ = begin(run)
+    state, prepared = load_trainer(checkpoint), Trainer(run.with_fields(name="other")).prepared
+    splits = [prepared.split(name) for name in ("train", "validation")]
+    tokens = sum(int(split.lengths.sum()) for split in splits)
+    path = str((tmp_path / "tales.txt").absolute())
+    assert state["corpus"] == {"path": path, "digest": prepared.digest, "documents": 60, "tokens": tokens}
+    expected = {"device": "cpu", "threads": 1, "precision": "float32", "torch": torch.__version__}
+    assert expected.items() <= state["environment"].items()
+    assert state["environment"]["numpy"] == np.__version__
+    assert environment(torch.device("cpu"), 3, torch.bfloat16)["precision"] == "bfloat16"
+
+
+def test_changes_are_named_with_old_and_new_values() -> None:
+    old = {"torch": "1", "threads": 2, "precision": "float32"}
+    assert compare_environment(old, {**old, "threads": 4, "torch": "2"}) == (
+        "note: torch 1 -> 2, threads 2 -> 4 since the checkpoint: losses can differ in their last digits"
+    )
+    record = {"path": "/a/tales.txt", "digest": "x", "documents": 1000, "tokens": 20_000}
+    run = preset("nano", data="tales.txt")
+    assert compare_corpus(record, record, run, False) == ""
+    moved = {**record, "path": "/b/tales.txt"}
+    assert (
+        compare_corpus(record, moved, run, False)
+        == "the text that the run learned from is now at /b/tales.txt"
+    )
+    other = {**record, "digest": "y", "tokens": 21_000}
+    change = (
+        "tales.txt is not the text that the run has learned from: 1,000 documents and 20,000 tokens then, "
+        "1,000 documents and 21,000 tokens now"
+    )
+    assert compare_corpus(record, other, run, True).startswith(f"note: {change}; training continues on it")
+    with pytest.raises(ValueError, match=f"^{change}; restore the text, or give --data tales.txt"):
+        compare_corpus(record, other, run, False)
+    stories = preset("nano")
+    with pytest.raises(
+        ValueError, match="; use the version of SunFish that began the run, or give --data stories"
+    ):
+        compare_corpus(record, other, stories, False)

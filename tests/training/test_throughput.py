@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sunfish.data.prepare.prepare import prepare
 from sunfish.data.sources import open_source
 from sunfish.model.cost import flops_per_token
 from sunfish.training import throughput
+from sunfish.training.step import TrainingStep
 from sunfish.training.text_lengths import TextLengths, story_lengths, text_lengths
 from sunfish.training.throughput import (
     MAX_STEP_SECONDS,
@@ -22,6 +24,7 @@ from sunfish.training.throughput import (
     reduced,
     step_flops,
 )
+from sunfish.types import Batch
 from tests.runs import SHORT, config
 
 CPU = torch.device("cpu")
@@ -89,3 +92,93 @@ def test_lengths_of_other_texts_are_all_that_the_model_takes(tmp_path: Path) -> 
     run = config(tmp_path, data=str(tmp_path / "tales.txt"), prompt_length=9)
     context = run.model.context_length
     assert text_lengths(run) == TextLengths(context, context, 9, 9)
+
+
+@pytest.fixture
+def tenths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every reading of the clock is a tenth of a second after the one before."""
+    readings = itertools.count()
+    monkeypatch.setattr(throughput, "clock", lambda _: next(readings) / 10)
+
+
+LENGTHS = TextLengths(30, 40, 8, 12)
+SMALL = preset("nano", **SHAPE, batch_size=8, block_lengths=(4, 16, 0))
+
+
+@pytest.mark.usefixtures("tenths")
+@pytest.mark.parametrize(("seconds", "steps"), [(100.0, 13), (0.25, 2), (0.0, 2), (0.45, 3)])
+def test_whole_steps_count_the_tokens_of_a_batch(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, steps: int
+) -> None:
+    """The first step warms up; all block lengths have their turn where there is time; marks count, padding does not."""
+    seen: list[tuple[Batch, int]] = []
+    monkeypatch.setattr(TrainingStep, "__call__", lambda _, batch, __, number: seen.append((batch, number)))
+    speed = measure_throughput(SMALL, torch.float32, CPU, seconds, LENGTHS)
+    assert speed == pytest.approx(8 * 30 / 0.1)
+    assert [number for _, number in seen] == list(range(steps))
+    for batch, _ in seen:
+        assert batch.x0.shape == (8, LENGTHS.padded) and batch.lengths.tolist() == [30] * 8
+        assert batch.prompt.shape == batch.prompt_mask.shape == (8, 8) and bool(batch.prompt_mask.all())
+        assert int(batch.x0.max()) < 64 and int(batch.prompt.max()) < 64 and len(batch.x0.unique()) > 50
+
+
+@pytest.mark.usefixtures("tenths")
+def test_a_part_is_scaled_by_its_arithmetic_and_the_optimizer_is_added() -> None:
+    part = reduced(SMALL, LENGTHS.padded, 1.0)
+    assert part.training.batch_size == 2 and part.model.n_layer == 1
+    work, share = (flops_per_token(run.model) * run.training.batch_size for run in (SMALL, part))
+    optimizer = optimizer_flops(SMALL.model) / (
+        5 * 6 * 16**3 / 0.1
+    )  # five iterations of three products in 0.1 s
+    speed = measure_throughput(SMALL, torch.float32, CPU, 100.0, LENGTHS, 1.0)
+    assert speed == pytest.approx(8 * 30 / (0.1 * work / share + optimizer))
+
+
+def test_sizes_that_are_not_measured_are_scaled_by_the_wide_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[tuple[Config, object]] = []
+
+    def measure(run: Config, *words: object, **named: object) -> float | None:
+        measured.append((run, words[2]))
+        return 77.0 if len(measured) < 3 else None
+
+    def seconds(run: Config, *_: object, whole: bool) -> Iterator[float]:
+        assert not whole and (run.model.n_layer, run.model.prompt_length, run.training.batch_size) == (
+            1,
+            0,
+            2,
+        )
+        yield from (0.25, 0.75)
+
+    monkeypatch.setattr(throughput, "measure_throughput", measure)
+    monkeypatch.setattr(throughput, "_step_seconds", seconds)
+    run = preset("full", batch_size=3)
+    speeds = throughput.estimate_throughput(CPU, torch.float32, run)
+    assert [(config.training.name, seconds) for config, seconds in measured] == [
+        ("nano", 1.0),
+        ("tiny", 1.0),
+        ("full", 3.0),
+    ]
+    assert speeds["nano"] == speeds["tiny"] == 77.0 and set(speeds) == {*PRESETS, ""}
+    wide = preset("micro", **throughput.WIDE)
+    rate = 2 * story_lengths(wide.model).padded * flops_per_token(wide.model) / 0.5
+    for name, size in [*((name, preset(name)) for name in PRESETS[2:]), ("", run)]:
+        lengths = story_lengths(size.model)
+        expected = size.training.batch_size * lengths.text * rate / step_flops(size, lengths.padded)
+        assert speeds[name] == pytest.approx(expected), name
+
+
+def test_a_usual_row_is_a_little_longer_than_its_text() -> None:
+    """4% of a batch are padding, and rows have a multiple of eight positions."""
+    assert [TextLengths(text, 999, 5, 9).padded for text in (23, 24, 96, 131)] == [24, 32, 104, 136]
+    assert step_flops(SMALL, 40) == 8 * 40 * flops_per_token(SMALL.model) + optimizer_flops(SMALL.model)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "known"),
+    [(1999, (131, 224, 15, 44)), (2000, (127, 208, 14, 44)), (3000, (122, 184, 14, 44))],
+)
+def test_stories_have_the_lengths_of_their_vocabulary(vocabulary: int, known: tuple[int, ...]) -> None:
+    shape = preset("nano", vocab_size=vocabulary, context_length=512, prompt_length=64).model
+    assert story_lengths(shape) == known
+    cut = preset("nano", vocab_size=vocabulary, context_length=130, prompt_length=14).model
+    assert story_lengths(cut) == (min(130, known[0]), 130, 14, 14)

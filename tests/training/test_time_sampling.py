@@ -17,6 +17,7 @@ from sunfish.training.time_sampling import (
     fixed_count_mask,
     sample_block_times,
     sample_training_times,
+    stratified_times,
 )
 from sunfish.utils import UsageError
 from tests.helpers import batch, process_of
@@ -96,3 +97,44 @@ def test_noise_settings_without_effect_are_refused(fields: dict[str, Any], messa
 def test_noise_settings_with_an_effect_are_taken(fields: dict[str, Any]) -> None:
     config = preset("tiny", **fields)
     check_noise_settings(config, build_process(config.process, config.model.vocab_size))
+
+
+def test_every_stratum_has_one_time() -> None:
+    """Of 12 equal parts of (0, 1]; in random order, and anywhere in its part."""
+    places, orders = [], set()
+    for seed in range(40):
+        times = stratified_times(3, 4, make_generator("strata", seed))
+        assert times.shape == (3, 4) and torch.equal(
+            times, stratified_times(3, 4, make_generator("strata", seed))
+        )
+        scaled = 12 * times.double().flatten()
+        part = torch.ceil(scaled - 1e-6)
+        assert sorted(part.tolist()) == list(range(1, 13))
+        orders.add(tuple(part.tolist()))
+        places += (part - scaled).tolist()
+    assert len(orders) == 40
+    assert min(places) < 0.05 and max(places) > 0.95 and abs(sum(places) / len(places) - 0.5) < 0.15
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.25, 0.5)])
+def test_times_of_blocks_are_the_strata_between_two_rates(low: float, high: float) -> None:
+    t = sample_block_times(batch(2, 16), 4, low, high, make_generator("t"))
+    scaled = torch.sort(8 * (t[:, 3::4].flatten() - low) / (high - low)).values
+    assert torch.equal(torch.ceil(scaled - 1e-4), torch.arange(1.0, 9))
+
+
+def test_as_many_tokens_are_masked_as_the_share_says_rounded_up() -> None:
+    """Which ones is random, and the known token is none of them."""
+    t = torch.full((50, 9), 0.3)
+    t[:, 0] = 0
+    masked, share = fixed_count_mask(t, 9, make_generator("m"))
+    assert masked.sum(1).tolist() == [3] * 50  # 0.3 of 8, rounded up
+    torch.testing.assert_close(share[:, 1:], torch.full((50, 8), 3 / 8))
+    assert not masked[:, 0].any() and not share[:, 0].any()
+    assert (
+        bool((masked.mean(0)[1:] - 3 / 8).abs().max() < 0.25)
+        and len({tuple(row) for row in masked.tolist()}) > 20
+    )
+    exact = torch.full((2, 4), 0.5)
+    assert fixed_count_mask(exact, 2, make_generator("m"))[0].sum(1).tolist() == [2, 2]
+    assert torch.equal(masked, fixed_count_mask(t, 9, make_generator("m"))[0])
