@@ -90,3 +90,13 @@ def test_disk_is_counted_for_three_checkpoints_and_six_milestones() -> None:
     number = 4  # bytes
     assert disk_needed(1000, data=7.0) == 7.0 + 1000 * number * (3 * (1 + 1 + 1 + 2) + 6)
     assert disk_needed(1000) - disk_needed(1000, data=0) == pytest.approx(0.3 * 2**30)
+
+
+@pytest.mark.parametrize("next_token", [True, False])
+def test_attention_looks_at_half_of_the_context_in_the_mean(next_token: bool) -> None:
+    """A product with each key and one with each value of the positions so far; the backward pass takes twice that."""
+    lengths = (4000, 12_000)
+    short, long = (flops_per_token(replace(PLAIN, context_length=length), next_token) for length in lengths)
+    keys = [sum(range(1, length + 1)) / length for length in lengths]
+    products = 2 * 2 * PLAIN.n_embd * PLAIN.n_layer * (keys[1] - keys[0])
+    assert long - short == pytest.approx((2 if next_token else 1) * 3 * products)

@@ -203,6 +203,7 @@ def test_every_scale_that_can_be_sampled_is_taught(monkeypatch: pytest.MonkeyPat
     scales = [float(condition.scale[0]) for condition in seen if condition.scale is not None]
     assert len(scales) == 30 and 0 <= min(scales) < 0.5 and 3.5 < max(scales) <= MAX_DISTILLED_SCALE
     assert 1.4 < sum(scales) / 30 < 2.6
+    assert all(bool((t[:, 1] == t[:, 3]).all() and (t[:, 3] != t[:, 4]).all()) for _, t in canvases)
     times = torch.cat([t[:, 4:].flatten() for _, t in canvases])
     assert 0.4 <= float(times.min()) < 0.45 and 0.55 < float(times.max()) <= 0.6
 

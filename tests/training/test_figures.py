@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from sunfish.checkpoint.folder import load_checkpoint, load_trainer
 from sunfish.config import GenerationConfig
+from sunfish.model.cost import disk_needed
 from sunfish.sampling.pipeline import Pipeline
 from tests.training.watched import SETTINGS, STEP_SECONDS, VALIDATION_SECONDS, Watched, averages, settings
 
@@ -162,3 +163,14 @@ def test_the_card_has_the_steps_and_minutes_of_the_run(watched: Watched) -> None
     card = (watched.folder / "last.ckpt" / "README.md").read_text()
     minutes = (STEPS * STEP_SECONDS + VALIDATION_SECONDS) / 60
     assert f"trained for 6 steps ({minutes:.0f} minutes) on the built-in stories" in card
+
+
+def test_a_checkpoint_takes_the_disk_that_the_pre_flight_counts(watched: Watched) -> None:
+    """20 bytes a parameter at most, 4 of them for sampling; names and shapes take the rest."""
+    folder = watched.folder / "last.ckpt"
+    parameters = sum(value.numel() for value in watched.initial.values())
+    weights, state = ((folder / name).stat().st_size for name in ("model.safetensors", "trainer/state.pt"))
+    names = 1024 * len(watched.initial)
+    assert 4 * parameters < weights < 4 * parameters + names
+    assert 12 * parameters < state < 16 * parameters + 3 * names
+    assert disk_needed(parameters, data=0) == 3 * 20 * parameters + 6 * 4 * parameters

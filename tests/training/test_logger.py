@@ -112,3 +112,16 @@ def test_the_live_line_has_the_share_of_the_run(tmp_path: Path, monkeypatch: pyt
     assert "a line [of] text" in shown
     assert "step 30  train_loss 4.568  next_token 3.210  12,346 tokens/s  9 min left" in shown
     assert " 25%" in shown.split("step 30")[-1] and "\x1b[?25h" in shown  # the cursor is shown again
+
+
+def test_tensorboard_gets_every_value_of_every_step(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    logger = Logger(tmp_path, ["tensorboard"], {})
+    logger.metrics(3, {"loss": 1.5, "tokens": 7})
+    logger.metrics(5, {"loss": 0.5})
+    logger.close()
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    seen = {
+        name: [(event.step, event.value) for event in events.Scalars(name)] for name in ("loss", "tokens")
+    }
+    assert seen == {"loss": [(3, 1.5), (5, 0.5)], "tokens": [(3, 7.0)]}

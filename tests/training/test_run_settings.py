@@ -158,3 +158,11 @@ def test_every_step_drops_other_activations(run: Config) -> None:
         trainer.train_step()
         seeds.append(torch.initial_seed())
     assert seeds == [derive_seed("dropout", 2, step) for step in range(2)]
+
+
+def test_a_run_without_prompts_has_none(run: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(run.with_fields(prompt_length=0, max_steps=1), monkeypatch)
+    watched.run()
+    assert "validation: bound" in watched.log.getvalue() and "prompt is worth" not in watched.log.getvalue()
+    assert [prompt for prompt, _ in watched.trainer.sample()] == [""]
+    assert watched.validations[0].prompt_gain == 0
