@@ -91,12 +91,15 @@ def network() -> tuple[nn.Linear, nn.Linear, list[torch.optim.Optimizer]]:
         model(torch.ones(1, 4)).square().sum().backward()
         for optimizer in optimizers:
             optimizer.step()
-    return model, copy.deepcopy(model), optimizers
+    average = copy.deepcopy(model)
+    with torch.no_grad():
+        average[0].weight.mul_(0.5)
+    return model, average, optimizers
 
 
 def state_of(model: nn.Module, average: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any]:
     states = [optimizer.state_dict() for optimizer in optimizers]
-    numbers = {"step": 4, "tokens": 9, "rollbacks": 1, "seconds": 1.5, "best": float("inf")}
+    numbers = {"step": 4, "tokens": 9, "rollbacks": 0, "seconds": 1.5, "best": float("inf")}
     return copy.deepcopy(
         {**numbers, "model": model.state_dict(), "average": average.state_dict(), "optimizers": states}
     )
@@ -107,10 +110,13 @@ def test_a_state_comes_back_whole() -> None:
     saved = state_of(model, average, optimizers)
     other = network()
     with torch.no_grad():
-        other[0][0].weight.zero_()
+        for changed in other[:2]:
+            changed[0].weight.zero_()
     restore(saved, *other, Path("state.pt"))
     again = state_of(*other)
-    assert torch.equal(again["model"]["0.weight"], saved["model"]["0.weight"])
+    for name in ("model", "average"):
+        assert again[name].keys() == saved[name].keys()
+        assert all(torch.equal(value, saved[name][key]) for key, value in again[name].items())
     for one, two in zip(again["optimizers"], saved["optimizers"], strict=True):
         assert one["state"].keys() == two["state"].keys() and one["state"]
         for remembered in one["state"]:

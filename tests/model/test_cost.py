@@ -26,7 +26,7 @@ PROMPTED = replace(PLAIN, prompt_length=6, n_prompt_layer=2, n_layer=2, mlp_rati
 
 def products(config: ModelConfig, weight: float) -> float:
     """Operations a token of all matrix products of a training step, attention left out, as PyTorch counts them."""
-    rows, length = 64, config.context_length
+    rows, length = 32, config.context_length
     network = Transformer(config).init_weights(make_generator("cost"))
     ids = torch.randint(1, config.vocab_size, (rows, length), generator=make_generator("ids"))
     nothing = torch.zeros(rows, 0, dtype=torch.long)
@@ -39,7 +39,7 @@ def products(config: ModelConfig, weight: float) -> float:
 
 
 @pytest.mark.parametrize(
-    "config", [PLAIN, replace(PLAIN, n_embd=128, mlp_ratio=4.0), replace(PLAIN, vocab_size=2048)]
+    "config", [PLAIN, replace(PLAIN, n_embd=128, mlp_ratio=4.0), replace(PLAIN, vocab_size=1024)]
 )
 @pytest.mark.parametrize("next_token", [True, False])
 def test_a_step_takes_the_operations_of_the_formula(config: ModelConfig, next_token: bool) -> None:
