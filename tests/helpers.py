@@ -45,6 +45,7 @@ def model(
     config: ModelConfig = CONFIG,
     process: str = "masked",
     guidance_conditioned: bool = False,
+    prompt_table: Tensor | None = None,
 ) -> Transformer:
     """A model in evaluation mode, conditioned as ``process`` asks for.
 
@@ -56,6 +57,7 @@ def model(
         time_conditioned=conditioned.time_conditioned,
         self_conditioned=conditioned.self_conditioned,
         guidance_conditioned=guidance_conditioned,
+        prompt_table=prompt_table,
     ).init_weights(make_generator("model"))
     with torch.no_grad():
         for name, parameter in drawn.named_parameters():
@@ -65,6 +67,15 @@ def model(
             elif not bool(parameter.any()):
                 parameter.normal_(0.0, 0.3, generator=generator)
     return drawn.to(dtype).eval()
+
+
+def noisy_state(process: Process, x0: Tensor, t: Tensor) -> State:
+    """``x0 [B, N]`` corrupted at times ``t [B, N]``; vectors get an estimate other than 0, so that it matters."""
+    x = process.corrupt(x0, t, row_generators("noisy state"))
+    if x.ndim == 2:
+        return x
+    noisy, _ = x.chunk(2, dim=-1)
+    return torch.cat([noisy, normal(*noisy.shape, name="estimate")], dim=-1)
 
 
 def batch(rows: int = 3, length: int = 16) -> Batch:

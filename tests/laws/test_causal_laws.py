@@ -1,110 +1,84 @@
-"""The causal pass against a plain causal transformer, written out position by position from the same weights.
+"""Every pass against a plain transformer, written out position by position from the same weights.
 
 What SunFish calls the exact next-token likelihood is that of an ordinary autoregressive model.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
+import pytest
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from sunfish.model.layers import Block
+from sunfish.model.prompt_encoder import PromptEncoder
 from sunfish.model.transformer import Transformer
+from sunfish.processes import process_builders
 from sunfish.types import Condition
-from tests.helpers import batch, model
+from tests.helpers import CONFIG, batch, model, noisy_state, normal, process_of
+from tests.laws.plain_transformer import canvas_positions, plain_logits, plain_prompt, text_positions
 
-HEADS = 2
-
-
-def unit(x: Tensor) -> Tensor:
-    """Root mean square 1."""
-    return x / x.pow(2).mean(-1, keepdim=True).sqrt()
+SCALES = [1.0, 2.5, 0.0]  # the guidance scale of each row
 
 
-def rotated(x: Tensor, position: int) -> Tensor:
-    """Rotary embedding as complex numbers: component j and component j + half are one number."""
-    half = x.shape[-1] // 2
-    angle = position * 10_000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
-    rotation = torch.complex(angle.cos().float().double(), angle.sin().float().double())  # kept in float32
-    z = torch.complex(x[..., :half], x[..., half:]) * rotation
-    return torch.cat([z.real, z.imag], -1)
+def scaled(condition: Condition) -> Condition:
+    """The same prompts, each row at its guidance scale."""
+    return condition._replace(scale=torch.tensor(SCALES, dtype=torch.float64))
 
 
-def weighted_mean(query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Attention of one query ``[d]`` to ``keys`` and ``values [M, d]``."""
-    return torch.softmax(keys @ query / math.sqrt(query.shape[0]), 0) @ values
-
-
-def inputs(network: Transformer, tokens: list[Tensor]) -> list[Tensor]:
-    """What the blocks get at each position."""
-    assert network.smear is not None
-    prev_scale = network.smear.prev_scale.flatten().repeat_interleave(tokens[0].shape[0] // HEADS)
-    previous = [torch.zeros_like(tokens[0]), *(unit(token) * prev_scale for token in tokens)]
-    position, causal = network.position_embedding, network.causal_embedding
-    return [unit(token + previous[n] + position[n] + causal) for n, token in enumerate(tokens)]
-
-
-def plain_block(block: Block, xs: list[Tensor], keys: Tensor, values: Tensor) -> list[Tensor]:
-    """One block at every position ``[D]``, given the prompt's ``keys`` and ``values [H, P, d]``."""
-    attention, cross, feed_forward = block.self_attention, block.cross_attention, block.feed_forward
-    assert cross is not None
-    projected = [(attention.qkv_proj.weight @ unit(x)).view(3, HEADS, -1) for x in xs]
-    results = []
-    for n, x in enumerate(xs):
-        attended = []
-        for head in range(HEADS):
-            query = rotated(unit(projected[n][0, head]) * attention.scale[head, 0], n)
-            past_keys = torch.stack([rotated(unit(projected[j][1, head]), j) for j in range(n + 1)])
-            past_values = torch.stack([projected[j][2, head] for j in range(n + 1)])
-            attended.append(weighted_mean(query, past_keys, past_values))
-        x = x + attention.out_proj.weight @ torch.cat(attended)
-        queries = (cross.q_proj.weight @ unit(x)).view(HEADS, -1)
-        attended = [
-            weighted_mean(unit(queries[head]) * cross.scale[head, 0], keys[head], values[head])
-            for head in range(HEADS)
-        ]
-        x = x + cross.out_proj.weight @ torch.cat(attended)
-        gate, up = (feed_forward.gate_up_proj.weight @ unit(x)).chunk(2)
-        results.append(x + feed_forward.down_proj.weight @ (F.silu(gate) * up))
-    return results
-
-
-def plain_next_token_logits(network: Transformer, ids: list[int], keys: Tensor, values: Tensor) -> Tensor:
-    """``[N, V]`` of one text; ``keys`` and ``values [L+1, H, P, d]`` are the visible prompt's."""
-    table, copy_head = network.token_embedding, network.copy_head
-    tokens = [table[i] for i in ids]
-    xs = inputs(network, tokens)
-    for depth, block in enumerate(network.blocks):
-        assert isinstance(block, Block)
-        xs = plain_block(block, xs, keys[depth], values[depth])
-    prompt_keys, prompt_values = (part[-1].transpose(0, 1).flatten(1) for part in (keys, values))
-    copyable = [unit(token) for token in tokens]
-    text_keys = [token + copy_head.key_proj.weight @ unit(x) for token, x in zip(copyable, xs, strict=True)]
-    logits = []
-    for n, x in enumerate(xs):
-        all_keys = torch.cat([prompt_keys, torch.stack(text_keys[: n + 1])])
-        all_values = torch.cat([prompt_values, torch.stack(copyable[: n + 1])])
-        copied = weighted_mean(unit(x) * copy_head.query_scale, all_keys, all_values)
-        logits.append(table[:-1] @ (unit(unit(x) + copied * copy_head.scale) * network.output_scale))
-    return torch.stack(logits)
-
-
-def visible_prompt(condition: Condition, row: int) -> tuple[Tensor, Tensor]:
-    """Keys and values of one row without what is hidden."""
-    shown = condition.mask[row]
-    return condition.keys[:, row, :, shown], condition.values[:, row, :, shown]
-
-
+@pytest.mark.parametrize("guidance_conditioned", [False, True])
 @torch.no_grad()
-def test_next_token_likelihood_is_that_of_a_plain_causal_transformer() -> None:
-    network, texts = model(), batch()
-    assert network.config.n_head == HEADS
-    condition = network.encode(texts.prompt, texts.prompt_mask)
+def test_next_token_likelihood_is_that_of_a_plain_causal_transformer(guidance_conditioned: bool) -> None:
+    network, texts = model(guidance_conditioned=guidance_conditioned), batch()
+    condition = scaled(network.encode(texts.prompt, texts.prompt_mask))
     logits, _ = network.prefill(texts.x0, condition)
     for row in range(3):
-        keys, values = visible_prompt(condition, row)
-        expected = plain_next_token_logits(network, texts.x0[row].tolist(), keys, values)
+        positions = text_positions(network, texts.x0[row].tolist(), SCALES[row])
+        expected = plain_logits(network, positions, condition, row)
         torch.testing.assert_close(logits[row], expected, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("known", [0, 6])
+@pytest.mark.parametrize("name", process_builders())
+@torch.no_grad()
+def test_a_canvas_is_that_of_a_plain_bidirectional_transformer(name: str, known: int) -> None:
+    """After ``known`` tokens of text; the canvas has a clean token and noisy ones at other times."""
+    network, texts = model(process=name, guidance_conditioned=True), batch()
+    condition = scaled(network.encode(texts.prompt, texts.prompt_mask))
+    t = torch.tensor([0.0, 0.9, 0.4, 1.0], dtype=torch.float64)
+    x = noisy_state(process_of(name, network), texts.x0[:, 4:8], t.expand(3, -1))
+    cache = network.prefill(texts.x0[:, :known], condition)[1] if known else None
+    logits = network.denoise(x, t.expand(3, -1), condition, cache, known)
+    for row in range(3):
+        text = text_positions(network, texts.x0[row, :known].tolist(), SCALES[row]) if known else []
+        canvas = canvas_positions(network, x[row], t.tolist(), text, SCALES[row])
+        expected = plain_logits(network, text + canvas, condition, row)[known:]
+        torch.testing.assert_close(logits[row], expected, atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+@torch.no_grad()
+def test_a_prompt_is_encoded_by_a_plain_bidirectional_transformer(layers: int, frozen: bool) -> None:
+    """With the network's embeddings, or with frozen ones of another width and a matrix."""
+    texts, table = batch(), normal(CONFIG.vocab_size, 10, name="table") if frozen else None
+    network = model(config=replace(CONFIG, n_prompt_layer=layers), prompt_table=table)
+    encoder = network.prompt_encoder
+    assert isinstance(encoder, PromptEncoder) and len(encoder.blocks) == layers
+    condition = network.encode(texts.prompt, texts.prompt_mask)
+    for row, prompt in enumerate(texts.prompt):
+        count = int(texts.prompt_mask[row].sum())
+        ids = prompt[:count]
+        tokens = embedded(network, ids)
+        keys, values = plain_prompt(encoder, tokens)
+        assert condition.mask[row].tolist() == [n <= count for n in range(6)]
+        torch.testing.assert_close(condition.keys[:, row, :, : 1 + count], keys, atol=1e-9, rtol=0)
+        torch.testing.assert_close(condition.values[:, row, :, : 1 + count], values, atol=1e-9, rtol=0)
+
+
+def embedded(network: Transformer, ids: torch.Tensor) -> torch.Tensor:
+    """Prompt ids as embeddings ``[P, D]``."""
+    encoder = network.prompt_encoder
+    assert isinstance(encoder, PromptEncoder)
+    if encoder.adapter is None or encoder.frozen_table is None:
+        return network.token_embedding[ids]
+    return encoder.frozen_table[ids] @ encoder.adapter.weight.T
