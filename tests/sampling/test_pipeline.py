@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from sunfish.config import GenerationConfig
 from sunfish.config.generation import VERIFIED
+from sunfish.model.denoiser import DenoiserWrapper
 from sunfish.model.transformer import Transformer
 from sunfish.processes.masked import MaskedProcess
 from sunfish.rng import make_generator
@@ -20,6 +23,7 @@ from sunfish.sampling.guidance import ClassifierFreeGuidance, DistilledGuidance
 from sunfish.sampling.infilling import infill
 from sunfish.sampling.pipeline import Generated, Pipeline
 from sunfish.sampling.unmasking import policies_for
+from sunfish.tokenizers import build_tokenizer
 from sunfish.utils import UsageError
 from tests.tiny_checkpoint import CONFIG, write_checkpoint
 
@@ -115,11 +119,45 @@ def test_a_stream_ends_with_the_text_and_shows_its_way(pipeline: Pipeline, confi
         assert [state.tokens for state in states] == sorted(state.tokens for state in states)
 
 
+def test_a_stream_shows_each_state_once(pipeline: Pipeline) -> None:
+    for sampler in ("verified", "leftmost", "remask:0.5"):
+        config = GenerationConfig(sampler=sampler, num_steps=6, block_length=4)
+        states = list(pipeline.stream(PROMPT, config, seq_len=24, seed=5))
+        assert all(before != after for before, after in pairwise(states))
+
+
+class Counting(DenoiserWrapper):
+    """Counts the logits of a network that ends every text at once."""
+
+    count = 0
+
+    def finish(self, logits: Tensor) -> Tensor:
+        self.count += 1
+        ended = torch.full_like(logits, -torch.inf)
+        ended[..., 0] = 0.0
+        return ended
+
+
+@pytest.mark.parametrize(("sampler", "logits"), [("leftmost", 1), ("verified", 4), ("verified:1", 2)])
+def test_no_pass_follows_the_end_of_all_texts(drawn_pipeline: Pipeline, sampler: str, logits: int) -> None:
+    """One block or round is enough: a check, and a draft, which ``verified`` gives its own tokens twice."""
+    pipeline = Pipeline(drawn_pipeline.model, drawn_pipeline.process, drawn_pipeline.tokenizer)
+    counting = Counting(pipeline.model)
+    pipeline.denoiser = counting
+    config = GenerationConfig(sampler=sampler, num_steps=1, block_length=4, guidance_scale=1.0)
+    (text,) = pipeline.generate([""], config)
+    assert text == Generated("", "", True, 0, [])
+    assert counting.count == logits
+
+
 def test_a_call_is_one_text(pipeline: Pipeline) -> None:
     text = pipeline(PROMPT, guidance_scale=2, steps=3, seed=5, seq_len=20, temperature=0.9)
     config = GenerationConfig(num_steps=3, sampler="leftmost", temperature=0.9, guidance_scale=2.0)
     same = pipeline.generate([PROMPT], config, seq_len=20, seed=5)
     assert text == same[0].text != pipeline(PROMPT, guidance_scale=2, steps=3, seed=6, seq_len=20)
+    config = GenerationConfig(num_steps=3, sampler="confidence", block_length=0)
+    named = pipeline(PROMPT, steps=3, sampler="confidence", block_length=0, seq_len=20)
+    assert named == pipeline.generate([PROMPT], config, seq_len=20)[0].text
 
 
 @pytest.mark.parametrize(
@@ -148,6 +186,30 @@ def test_prompt_pmi_is_the_gain_in_exact_likelihood(pipeline: Pipeline) -> None:
     assert pipeline.prompt_pmi(text._replace(prompt="")) == pytest.approx(0, abs=1e-5)
 
 
+def test_the_likelihood_is_that_of_the_texts_there_are(drawn_pipeline: Pipeline) -> None:
+    """Over all texts of two letters of an alphabet of six, fewer than the model has rows, it sums to 1."""
+    tokenizer = build_tokenizer("characters", 7, ["abcdef"])
+    pipeline = Pipeline(drawn_pipeline.model, drawn_pipeline.process, tokenizer)
+    ids = torch.tensor([[0, first, second] for first in range(7) for second in range(7)])
+    condition = pipeline.encode(["bead"] * len(ids))
+    total = pipeline.log_likelihood(ids, condition).logsumexp(0)
+    assert float(total) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_prompts_may_have_a_tokenizer_of_their_own(drawn_pipeline: Pipeline) -> None:
+    """Its ids are those of the prompts, and the other one's are those of the texts."""
+    prompt_tokenizer = build_tokenizer("characters", CONFIG.model.vocab_size, ["xyzdogs"])
+    pipeline = Pipeline(
+        drawn_pipeline.model, drawn_pipeline.process, drawn_pipeline.tokenizer, prompt_tokenizer
+    )
+    ids = torch.tensor([prompt_tokenizer.encode("dogs")])
+    with torch.no_grad():
+        expected = pipeline.model.encode(ids, torch.ones_like(ids, dtype=torch.bool))
+    assert torch.equal(pipeline.encode(["dogs"]).keys, expected.keys)
+    text, usual = (one.generate(["dogs"], seq_len=12)[0] for one in (pipeline, drawn_pipeline))
+    assert text.text == drawn_pipeline.tokenizer.decode(text.ids) != usual.text
+
+
 def test_best_of_keeps_the_draft_that_answers_best(pipeline: Pipeline) -> None:
     prompts, config = PROMPTS[:2], GenerationConfig(temperature=1.0)
     best = pipeline.generate(prompts, config, seq_len=16, seed=4, best_of=3)
@@ -159,6 +221,18 @@ def test_best_of_keeps_the_draft_that_answers_best(pipeline: Pipeline) -> None:
     for wrong, message in ((0, "best_of is 0"), (2, "how well texts fit a prompt")):
         with pytest.raises(UsageError, match=message):
             pipeline.generate([""], best_of=wrong)
+
+
+def test_a_finished_draft_is_kept_before_one_that_answers_better(drawn_pipeline: Pipeline) -> None:
+    config, unfinished_is_best = GenerationConfig(temperature=3.0, guidance_scale=1.0), 0
+    for seed in range(8):
+        drafts = drawn_pipeline.generate(["dogs"] * 4, config, seq_len=14, seed=seed)
+        (kept,) = drawn_pipeline.generate(["dogs"], config, seq_len=14, seed=seed, best_of=4)
+        scores = {drawn_pipeline.prompt_pmi(draft): draft for draft in drafts}
+        finished = {score: draft for score, draft in scores.items() if draft.finished}
+        assert kept == (finished or scores)[max(finished or scores)]
+        unfinished_is_best += bool(finished) and max(finished) < max(scores)
+    assert unfinished_is_best  # somewhere the rule decides
 
 
 @pytest.mark.parametrize(
