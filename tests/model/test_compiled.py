@@ -38,6 +38,9 @@ def outputs(
     yield denoiser.denoise(masks, t, condition, cache, start)
     logits, grown = denoiser.prefill(ids, condition, cache, start)
     yield from (logits, grown.keys_values)
+    if not isinstance(start, Tensor):  # as block diffusion reads a finished block: after all of the cache
+        logits, grown = denoiser.prefill(ids, condition, cache)
+        yield from (logits, grown.keys_values)
     draft = denoiser.draft(masks, t, condition, cache, start)
     assert draft.conditional_logits is not None
     yield from (draft.marginal_logits, draft.conditional_logits(ids[:, 1:]))

@@ -126,7 +126,8 @@ def test_no_canvas_position_is_told_its_own_noisy_state(name: str) -> None:
 
 
 def test_parameters_are_counted_without_memory() -> None:
-    for conditioning in ({}, dict(time_conditioned=True), dict(self_conditioned=True)):
+    names = ("time_conditioned", "self_conditioned", "guidance_conditioned")
+    for conditioning in ({}, *({name: True} for name in names)):
         network = Transformer(CONFIG, **conditioning)
         assert count_parameters(CONFIG, **conditioning) == sum(p.numel() for p in network.parameters())
 
