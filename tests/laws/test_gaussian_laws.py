@@ -22,7 +22,7 @@ from tests.runs import config
 V, N, E = 3, 2, 4
 DATA = Enumeration.of(V, N, spread=1.0)
 TABLE = torch.randn(V + 1, E, generator=make_generator("table"), dtype=torch.float64)
-CLEAN = normalized_embeddings(TABLE)
+CLEAN = TABLE[:V] / TABLE[:V].square().mean(dim=1, keepdim=True).sqrt()  # the last row is the mask's
 PROCESS = GaussianProcess().with_embeddings(TABLE)
 PRIOR = torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)
 
@@ -70,9 +70,10 @@ def test_the_power_follows_its_noise() -> None:
     assert bool((powers.diff() < 0).all())
 
 
-def test_the_likelihood_is_that_of_the_normal_density() -> None:
+@pytest.mark.parametrize("moment", [0.002, 0.4, 0.95])
+def test_the_likelihood_is_that_of_the_normal_density(moment: float) -> None:
     """log N(x_t; sqrt(a) e(v), 1 - a), up to what all tokens share."""
-    time = torch.full((1, 5), 0.4, dtype=torch.float64)
+    time = torch.full((1, 5), moment, dtype=torch.float64)
     x_t = PROCESS.corrupt(torch.tensor([[0, 1, 2, 0, 1]]), time, row_generators("x"))
     power = float(PROCESS.power(time[0, 0]))
     normal = torch.distributions.Normal(math.sqrt(power) * CLEAN, math.sqrt(1 - power))
@@ -134,6 +135,30 @@ def test_the_estimate_is_the_mean_embedding() -> None:
     state = PROCESS.with_self_conditioning(logits, x_t, t)
     posterior = torch.softmax(logits + PROCESS.log_likelihood(x_t, t), dim=-1)
     torch.testing.assert_close(state, torch.cat([x_t[..., :E], posterior @ CLEAN], dim=-1))
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "ddpm", "ddim"])
+def test_a_step_remembers_the_mean_and_ends_at_tokens(sampler: str) -> None:
+    """The estimate is the mean under p(x_0 | x_t), whatever the step heads for; at 0 a token stands in both places."""
+    x_t, t, size = start_state(), torch.full((1, N), 0.7, dtype=torch.float64), V - 1
+    x_t = torch.cat([x_t[..., :E] + CLEAN[1], x_t[..., E:]], dim=-1)
+    logits = torch.randn(1, N, size, generator=make_generator("logits"), dtype=torch.float64)
+    posterior = torch.softmax(logits + PROCESS.log_likelihood(x_t, t)[..., :size], dim=-1)  # of fewer ids
+    x_s = PROCESS.step(logits, x_t, 0.7, 0.4, row_generators("step"), get_policy(sampler))
+    torch.testing.assert_close(x_s[..., E:], posterior @ CLEAN[:size])
+    for seed in range(20):
+        x_0 = PROCESS.step(logits, x_t, 0.7, 0.0, row_generators(seed), get_policy(sampler))
+        ids = PROCESS.decode(x_0)
+        assert int(ids.max()) < size
+        torch.testing.assert_close(x_0, CLEAN[ids].repeat(1, 1, 2))
+
+
+def test_the_likelihood_is_exact_under_autocast() -> None:
+    process, time = GaussianProcess().with_embeddings(TABLE.float()), torch.full((1, 3), 0.1)
+    x_t = process.corrupt(torch.tensor([[0, 1, 2]]), time, row_generators("x"))
+    exact = process.log_likelihood(x_t, time)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(process.log_likelihood(x_t, time), exact)
 
 
 def test_known_tokens_never_change_and_ids_come_back() -> None:

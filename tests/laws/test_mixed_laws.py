@@ -142,6 +142,17 @@ def test_what_the_others_say_and_the_likelihood_make_the_posterior(share: float)
 
 
 @EVERY_SHARE
+@pytest.mark.parametrize("time", [1e-6, 0.3, 0.95])
+def test_the_likelihood_is_that_of_the_kernel(time: float, share: float) -> None:
+    """log q(x_t | x_0 = v) of each state by itself, up to what all v share."""
+    x_t = torch.arange(V + (share < 1))
+    actual = process(share).log_likelihood(x_t, torch.full(x_t.shape, time, dtype=torch.float64))
+    expected = kernel(1 - time, share)[:V, x_t].T.log()
+    difference = actual - expected
+    torch.testing.assert_close(difference, difference[:, :1].expand_as(difference))
+
+
+@EVERY_SHARE
 def test_the_reverse_step_is_bayes_rule(share: float) -> None:
     """For a single position with a known prior: p(x_s | x_t) from the joint distribution of x_0, x_s, x_t."""
     t, s, rows = 0.8, 0.35, 60_000

@@ -80,7 +80,9 @@ def test_only_unknown_tokens_have_a_loss(name: str) -> None:
     logits = torch.randn(*X0.shape, CONFIG.vocab_size, generator=generator, dtype=torch.float64)
     losses, scored = process.loss(logits, X0, x_t, t), process.loss_mask(x_t, t)
     assert losses.shape == X0.shape and bool(losses.isfinite().all()) and float(losses.min()) >= -1e-9
-    assert not losses[~scored].any() and not process.weight(x_t, t)[~scored].any()
+    weight = process.weight(x_t, t)
+    assert not losses[~scored].any() and not weight[~scored].any()
+    torch.testing.assert_close(weight[scored], 1 / t[scored])  # -alpha' / (1 - alpha), where alpha is 1 - t
     assert bool(scored.any()) and not scored[:, ::3].any()
 
 

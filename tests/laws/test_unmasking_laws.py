@@ -44,6 +44,10 @@ def test_remasked_tokens_are_drawn_again() -> None:
     remasked = PROCESS.step(logits, x, 0.6, 0.5, row_generators("remask"), policy)
     # sigma = min(1, (1 - alpha_s) / alpha_t) = 0.5 / 0.4, so all of them
     assert bool((remasked == mask_id).all())
+    masks = torch.full_like(x, mask_id)
+    drawn = PROCESS.step(logits, masks, 0.6, 0.5, row_generators("remask"), policy)
+    # Nothing is masked again in the step that draws it; (0.5 - (1 - 1) * 0.4) / 0.6 are drawn.
+    assert float((drawn != mask_id).double().mean()) == pytest.approx(0.5 / 0.6, abs=0.03)
     half = PROCESS.step(logits, x, 0.4, 0.3, row_generators("remask"), policy)
     assert float((half == mask_id).double().mean()) == pytest.approx(0.5, abs=0.04)  # 0.3 / 0.6
 

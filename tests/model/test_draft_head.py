@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -9,12 +10,14 @@ import torch
 import torch.nn.functional as F
 
 from sunfish.config import TrainingConfig
+from sunfish.model.draft_head import DraftHead
 from sunfish.model.kernels.autograd import rms_norm
 from sunfish.processes import process_builders
 from sunfish.rng import make_generator
 from sunfish.training.loss import draft_loss, training_loss
 from sunfish.types import Batch
 from tests.helpers import CONFIG, WITHOUT_PROMPTS, batch, model, process_of, row_generators, row_of
+from tests.laws.plain_transformer import unit
 
 WITHOUT_HEAD = replace(CONFIG, draft_head=False)
 
@@ -63,6 +66,31 @@ def test_a_draft_is_given_the_token_before_each_position() -> None:
     assert changed.tolist() == [[False, True, False]] * 3  # only after the token that differs
     network.draft_head.down_proj.weight.zero_()  # as it begins
     torch.testing.assert_close(draft.conditional_logits(ids), canvas)
+
+
+@torch.no_grad()
+def test_a_draft_given_a_token_is_what_its_formula_says() -> None:
+    """h + down(silu(gate) * up) of [h, previous], both of root mean square 1, then the output layer."""
+    network, texts = model(), batch()
+    condition = network.encode(texts.prompt, texts.prompt_mask)
+    masks, t = torch.full((3, 4), CONFIG.vocab_size), torch.ones(3, 4)
+    draft, hidden = network.draft(masks, t, condition, None, 0), network.canvas_pass(masks, t, condition)
+    previous, head = texts.x0[:, 5:8], network.draft_head
+    assert draft.conditional_logits is not None and head is not None
+    actual = draft.conditional_logits(previous)
+    for row, place in itertools.product(range(3), range(3)):
+        state, token = unit(hidden[row, 1 + place]), unit(network.token_embedding[previous[row, place]])
+        gate, up = (head.up_proj.weight @ torch.cat([state, token])).chunk(2)
+        refined = unit(state + head.down_proj.weight @ (F.silu(gate) * up))
+        expected = network.token_embedding[:-1] @ (refined * network.output_scale)
+        torch.testing.assert_close(actual[row, place], expected, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize(("width", "hidden"), [(16, 8), (64, 32), (128, 40), (768, 40)])
+def test_the_head_is_small(width: int, hidden: int) -> None:
+    head = DraftHead(replace(CONFIG, n_embd=width))
+    assert head.up_proj.weight.shape == (2 * hidden, 2 * width)
+    assert head.down_proj.weight.shape == (width, hidden)
 
 
 @torch.no_grad()

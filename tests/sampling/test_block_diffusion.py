@@ -12,8 +12,9 @@ from sunfish.config import GenerationConfig
 from sunfish.model.kv_cache import KVCache
 from sunfish.rng import RowGenerators, make_generator
 from sunfish.sampling.block_diffusion import Snapshot, block_diffusion
+from sunfish.sampling.unmasking import policies_for
 from sunfish.types import Condition, Start, State
-from tests.helpers import CONFIG, END, NO_PROMPT, finished, process_of, row_generators
+from tests.helpers import CONFIG, END, NO_PROMPT, finished, normal, process_of, row_generators
 
 V = CONFIG.vocab_size
 
@@ -110,6 +111,19 @@ def test_policies_judge_by_what_the_network_says_at_any_temperature() -> None:
         config = GenerationConfig(sampler=sampler, block_length=0, num_steps=3, temperature=0.0)
         masked = [(state.x == V).int().tolist()[0] for state in run(KnownLogits(p.log()), config)]
         assert masked[:4] == [[0, 1, 1, 1], [0, 1, 0, 1], [0, 1, 0, 0], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("sampler", policies_for(process_of()))
+def test_a_committed_token_stays_unless_it_is_masked_again(sampler: str) -> None:
+    """Each step draws for all places; those of committed ones are not used."""
+    config = GenerationConfig(sampler=sampler, block_length=0, num_steps=8, temperature=1.0)
+    states = run(KnownLogits(normal(4, 16, V)), config)
+    changed = 0
+    for before, after in pairwise(state.x for state in states):
+        committed = (before != V) & (after != V)
+        assert torch.equal(before[committed], after[committed])
+        changed += int((before != after).sum())
+    assert changed >= 4 * 15
 
 
 def test_remasking_continues_after_all_places_are_filled() -> None:
