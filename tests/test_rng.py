@@ -30,6 +30,8 @@ def test_the_largest_and_the_smallest_uniform_number_draw_what_has_probability()
     uniform = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
     assert sample_categorical(probabilities, uniform).tolist() == [1, 3]
     assert sample_categorical(7 * probabilities, uniform).tolist() == [1, 3]  # need not be normalized
+    rare = torch.tensor([1 - 1e-9, 1e-9], dtype=torch.float64)
+    assert sample_categorical(rare, torch.tensor(1 - 2**-40, dtype=torch.float64)).item() == 1
 
 
 @pytest.mark.parametrize(
@@ -60,6 +62,21 @@ def test_a_fork_is_a_stream_of_its_own_and_moves_nothing() -> None:
     assert torch.equal(numbers, again.uniform(2, 8))
     assert not torch.equal(numbers, other.uniform(2, 8))
     assert torch.equal(rng.uniform(2, 8), untouched.uniform(2, 8))
+
+
+def test_every_seed_row_and_name_has_numbers_of_its_own() -> None:
+    """Also where a seed and a row have the same sum; forks keep the rows of their origin apart."""
+    origins = [RowGenerators.for_rows(seed, first, 2) for seed, first in ((7, 0), (8, 0), (7, 2), (9, 1))]
+    streams = [*origins, *(rng.fork(*name) for rng in origins for name in (("block", 1), ("block", 2), (1,)))]
+    rows = [tuple(row) for rng in streams for row in rng.uniform(2, 4).tolist()]
+    assert len(set(rows)) == len(rows) == 2 * 4 * 4
+
+
+def test_seeds_have_63_bits() -> None:
+    """Each bit is set in about half of them."""
+    seeds = [derive_seed("bits", number) for number in range(400)]
+    for bit in range(63):
+        assert 140 < sum(seed >> bit & 1 for seed in seeds) < 260
 
 
 def test_seeds_depend_on_every_part_and_its_place() -> None:
