@@ -1,0 +1,32 @@
+"""Batches and conditions as values: where they are, how conditions join."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.helpers import batch, model
+
+
+def test_a_batch_moves_as_a_whole() -> None:
+    texts = batch()
+    moved = texts.to(torch.device("meta"))
+    assert [(part.device.type, part.shape, part.dtype) for part in moved] == [
+        ("meta", part.shape, part.dtype) for part in texts
+    ]
+
+
+@pytest.mark.parametrize("lengths", [(5, 5), (2, 5), (5, 2)])
+@torch.no_grad()
+def test_conditions_of_any_length_keep_their_prompts_and_scales(lengths: tuple[int, int]) -> None:
+    """Rows of one prompt length after rows of another: what is padded is hidden, a missing scale is 1."""
+    network, texts = model(), batch()
+    first, second = (network.encode(texts.prompt[:, :n], texts.prompt_mask[:, :n]) for n in lengths)
+    joined = first.at_scale(3.0).concat(second)
+    assert joined.scale is not None and joined.scale.tolist() == [3.0] * 3 + [1.0] * 3
+    assert joined.mask.shape == (6, 6)
+    for rows, part, length in ((slice(0, 3), first, lengths[0]), (slice(3, 6), second, lengths[1])):
+        assert torch.equal(joined.keys[:, rows, :, : 1 + length], part.keys)
+        assert torch.equal(joined.values[:, rows, :, : 1 + length], part.values)
+        assert torch.equal(joined.mask[rows, : 1 + length], part.mask)
+        assert not joined.mask[rows, 1 + length :].any()
