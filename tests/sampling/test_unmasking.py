@@ -6,6 +6,7 @@ import math
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor
 import sunfish
 from sunfish.config import ProcessConfig
 from sunfish.processes import build_process, process_builders
+from sunfish.processes.schedules import time_grid
 from sunfish.rng import RowGenerators, make_generator
 from sunfish.sampling.unmasking import get_policy, policies_for, policy_families
 from sunfish.types import StepInfo, UnmaskingPolicy
@@ -86,6 +88,15 @@ def test_the_schedule_says_how_many(sampler: str, alpha_t: float, alpha_s: float
     assert chosen.sum(1).tolist() == [math.ceil(count * rate - 1e-9) for count in range(21)]
 
 
+@pytest.mark.parametrize("steps", [1, 3, 7, 10, 13, 31])
+def test_even_steps_unmask_even_shares(steps: int) -> None:
+    """At step i of n, ceil(masked / (n - i)) positions: no rounding of the times adds one."""
+    masked, grid = torch.arange(90).expand(91, 90) < torch.arange(91)[:, None], time_grid(steps)
+    for i, (t, s) in enumerate(pairwise(grid)):
+        chosen = get_policy("leftmost").unmask(step_info(masked, 1 - t, 1 - s)) & masked
+        assert chosen.sum(1).tolist() == [-(-count // (steps - i)) for count in range(91)]
+
+
 def test_first_hitting_has_no_favorite_position() -> None:
     masked = torch.ones(2000, 5, dtype=torch.bool)
     masked[:, 2] = False
@@ -113,6 +124,23 @@ def test_threshold_takes_what_is_sure_and_the_surest(level: float, expected: lis
 def test_prefix_unmasks_while_the_joint_probability_lasts(level: float, expected: list[int]) -> None:
     """0.9, 0.72, then past the known position 0.36, 0.324, 0.0324."""
     assert policy_choice(f"prefix:{level}", [0.9, 0.8, 0.001, 0.5, 0.9, 0.1]) == expected
+
+
+@pytest.mark.parametrize(
+    ("sampler", "default", "other"),
+    [("threshold", 0.9, 0.5), ("prefix", 0.5, 0.0), ("entropy", 0.1, 1.0)],
+)
+def test_a_policy_without_its_number_has_the_default(sampler: str, default: float, other: float) -> None:
+    confidence = [0.95, 0.9, 0.001, 0.7, 0.999, 0.8]
+    expected = policy_choice(f"{sampler}:{default}", confidence)
+    assert policy_choice(sampler, confidence) == expected != policy_choice(f"{sampler}:{other}", confidence)
+    assert policy_choice(f"{sampler}:0", confidence) != expected
+
+
+def test_remask_without_its_number_remasks_a_twentieth() -> None:
+    policy, info = get_policy("remask"), step_info(~MANY, 0.5, 0.6)
+    assert policy.remask is not None
+    assert share(policy.remask(info)) == pytest.approx(0.05, abs=tolerance(0.05, MANY.numel()))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

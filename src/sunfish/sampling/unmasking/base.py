@@ -32,7 +32,8 @@ def uniform(info: StepInfo) -> Tensor:
 
 def scheduled_count(info: StepInfo) -> Tensor:
     """How many positions of each row ``[B, 1]`` a step unmasks where the number follows the schedule."""
-    return torch.ceil(info.masked.sum(dim=1, keepdim=True) * info.unmask_rate - 1e-9)
+    masked = info.masked.sum(dim=1, keepdim=True).double()  # float32 would lose what is subtracted
+    return torch.ceil(masked * info.unmask_rate - 1e-9)
 
 
 def top_k_by(score: Tensor, info: StepInfo) -> Tensor:
