@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
@@ -32,6 +33,9 @@ def test_the_pareto_front_and_what_is_recommended() -> None:
     assert pareto_front(measurements) == [fast, close, slow_best]
     assert recommend(measurements) == {"best": close.config, "fast": fast.config}
     assert recommend([slow_best]) == {"best": slow_best.config}
+    near, alike = measurement(1.5, 0.88), measurement(2, 0.89)  # worse by more than what counts as alike
+    assert recommend([*measurements, near])["best"] == close.config
+    assert pareto_front([alike, close]) == [close]  # of two that take as long, the better one
 
 
 def test_every_candidate_is_another_setting() -> None:
@@ -63,6 +67,17 @@ def test_each_setting_is_measured_on_every_prompt(pipeline: Pipeline) -> None:
         assert texts == expected
 
 
+def test_the_seconds_are_the_median_of_all_prompts(
+    drawn_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([10.0, 11.0, 20.0, 27.0, 30.0, 32.0])  # 1, 7 and 2 seconds
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    (one,) = measure(
+        drawn_pipeline, ["a", "b", "c"], [GenerationConfig(block_length=2)], lambda *_: {"all": 1.0}
+    )
+    assert one.seconds == 2.0
+
+
 def test_the_oracle_judges_grammar_and_constraints(pipeline: Pipeline) -> None:
     written = [story(1, "test", index) for index in range(3)]
     good = [Generated(one.text, one.prompt, True, 5, []) for one in written]
@@ -82,6 +97,9 @@ def test_the_likelihood_is_that_of_each_token(pipeline: Pipeline) -> None:
         for prompt, done, ids in (("", False, [5, 6, 5]), ("A", True, [5, 6]))
     ]
     parts = by_likelihood(pipeline, texts)
+    nothing = Generated("", "A", False, 0, [])  # has no token whose probability could count
+    assert by_likelihood(pipeline, [*texts, nothing]) == parts
+    assert by_likelihood(pipeline, [nothing]) == {"likelihood": 1.0, "distinct": 0.0}
     nats = 0.0
     for text in texts:
         ids = [pipeline.tokenizer.end, *text.ids, *[pipeline.tokenizer.end] * text.finished]

@@ -55,6 +55,12 @@ def test_the_nucleus(top_p: float, temperature: float) -> None:
             assert result[token] == pytest.approx(row[token] / total if token in kept else 0.0, abs=1e-12)
 
 
+def test_a_nucleus_ends_where_it_reaches_its_probability() -> None:
+    """Of four tokens of a quarter each, top_p 0.5 keeps two: with two it is reached."""
+    for top_p, kept in ((0.25, 1), (0.26, 2), (0.5, 2), (0.75, 3), (0.76, 4)):
+        assert int(warp_logits(torch.zeros(4, dtype=torch.float64), 1.0, top_p).isfinite().sum()) == kept
+
+
 def test_temperature_zero_takes_the_likeliest_token() -> None:
     logits = torch.randn(30, 12, generator=make_generator("greedy"), dtype=torch.float64)
     expected = torch.nn.functional.one_hot(logits.argmax(-1), 12).double()
