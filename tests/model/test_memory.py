@@ -109,6 +109,39 @@ def test_the_matrices_are_those_of_muon() -> None:
         )
 
 
+def test_a_parameter_has_four_copies_and_a_gradient() -> None:
+    """Weights, running mean, two moments; gradients count where they outweigh what a step keeps."""
+    config = preset("nano")
+
+    def more(parameters: int) -> float:
+        return training_memory(config, parameters + 1000) - training_memory(config, parameters)
+
+    assert more(300_000) == pytest.approx(1000 * 4 * 4)
+    assert more(10**10) == pytest.approx(1000 * (4 * 4 + 1.5 * 4))
+
+
+@torch.no_grad()
+def test_a_further_text_takes_its_cache_and_its_logits() -> None:
+    """Two rows each, for guidance, in the shapes of a real cache; 16 logits are there four times in units of 4 bytes."""
+    config = preset("nano")
+    network = Transformer(config.model).init_weights(make_generator("cache"))
+    ids = torch.zeros(2, config.model.context_length, dtype=torch.long)
+    prompt = torch.zeros(2, 1, dtype=torch.long)
+    _, cache = network.prefill(ids, network.encode(prompt, prompt.bool()))
+    logits = 2 * 16 * config.model.vocab_size * 4
+    for texts in (1, 4):
+        added = sampling_memory(config, texts + 1) - sampling_memory(config, texts)
+        assert added == 4 * (cache.keys_values.numel() + logits)
+
+
+def test_the_largest_block_length_counts_wherever_it_stands() -> None:
+    config = preset("small")
+    costs = [training_memory(config.with_fields(block_lengths=lengths)) for lengths in ((4,), (0,))]
+    for lengths in ((4, 0), (0, 4)):
+        assert training_memory(config.with_fields(block_lengths=lengths)) == max(costs)
+    assert costs[0] != costs[1]
+
+
 def test_memory_grows_with_all_that_takes_memory() -> None:
     for cost in (training_memory, sampling_memory):
         costs = [cost(preset(name)) for name in PRESETS]
