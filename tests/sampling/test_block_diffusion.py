@@ -27,12 +27,14 @@ class KnownLogits:
         self.logits = logits
         self.denoised: list[int] = []  # where each canvas began
         self.prefilled: list[int] = []  # where each text began
+        self.times: list[list[float]] = []  # of each canvas, its first row
 
     def denoise(
         self, x: State, t: Tensor, condition: Condition, cache: KVCache | None = None, start: Start = 0
     ) -> Tensor:
         assert isinstance(start, int) and start == (0 if cache is None else cache.length)
         self.denoised.append(start)
+        self.times.append(t[0].tolist())
         return self.logits[:, start : start + x.shape[1]]
 
     def prefill(
@@ -48,12 +50,14 @@ def writing(texts: list[list[int]]) -> KnownLogits:
     return KnownLogits(50.0 * torch.nn.functional.one_hot(torch.tensor(texts), V).double())
 
 
-def run(network: KnownLogits, config: GenerationConfig, end: int | None = None) -> list[Snapshot]:
+def run(
+    network: KnownLogits, config: GenerationConfig, end: int | None = None, process: str = "masked"
+) -> list[Snapshot]:
     """All states of texts of which the start mark alone is known."""
     rows, length, _ = network.logits.shape
     ids, free = torch.full((rows, length), END), torch.arange(length).expand(rows, -1) > 0
     rng = RowGenerators([make_generator("known", row) for row in range(rows)])
-    return list(block_diffusion(network, process_of(), NO_PROMPT, ids, free, rng, config, end))
+    return list(block_diffusion(network, process_of(process), NO_PROMPT, ids, free, rng, config, end))
 
 
 # Texts of 16 positions; each ends at another place, and the start mark is the same id as the end.
@@ -100,6 +104,15 @@ def test_no_pass_is_made_that_nobody_needs() -> None:
     network = writing([TEXTS[0][:3]])
     run(network, GenerationConfig(sampler="ancestral", block_length=0, num_steps=200))
     assert 1 <= len(network.denoised) <= 2  # one for each change of the canvas, not one for each step
+
+
+def test_a_network_that_must_know_the_time_is_asked_at_every_step() -> None:
+    """Even where a step changed nothing; known places are at time 0."""
+    network = writing([[END, 3, 4]])
+    config = GenerationConfig(sampler="ancestral", block_length=0, num_steps=8)
+    states = run(network, config, process="uniform")
+    assert network.times == [[0.0, 1 - i / 8, 1 - i / 8] for i in range(8)]
+    assert len(states) < 8 and finished(states).tolist() == [[END, 3, 4]]
 
 
 def test_policies_judge_by_what_the_network_says_at_any_temperature() -> None:

@@ -52,9 +52,11 @@ def test_no_row_is_written_beyond_the_length(sampler: str) -> None:
     rng = RowGenerators([make_generator("row", row) for row in range(3)])
     config = GenerationConfig(sampler=sampler, block_length=6, temperature=1.0)
     start = torch.full((3, 1), END)
-    states = speculative_decoding(m, PROCESS, condition, start, 11, rng, config)
+    states = list(speculative_decoding(m, PROCESS, condition, start, 11, rng, config))
     ids = finished(states)
     assert ids.shape == (3, 10) and bool((ids >= 0).all())
+    drafts = [state for state in states if not state.done]
+    assert drafts and all(state.start + state.x.shape[1] <= 11 for state in drafts)
 
 
 def test_without_a_draft_one_token_of_the_target_is_drawn() -> None:
