@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sunfish.cli import main
 from sunfish.config import GenerationConfig
-from sunfish.sampling.autotune import CANDIDATES, candidates
+from sunfish.data.stories import story
+from sunfish.sampling.autotune import CANDIDATES, Measurement, by_likelihood, by_oracle, candidates
 from sunfish.sampling.generation_config import read_generation_config, write_generation_config
 from sunfish.sampling.pipeline import Pipeline
 from tests.conftest import Workplace
-from tests.tiny_checkpoint import edit_metadata
+from tests.tiny_checkpoint import edit_metadata, write_checkpoint
 
 
 @pytest.mark.slow
@@ -64,3 +67,87 @@ def test_other_models_need_prompts(
     edit_metadata(checkpoint, lambda metadata: metadata["config"]["corpus"].update(data="mine.txt"))
     assert main(["bench", "sample", str(checkpoint)]) == 2
     assert "--prompt-file" in capsys.readouterr().err
+
+
+FAST, BEST, NEITHER = (
+    Measurement(
+        GenerationConfig(block_length=8, guidance_scale=2.0), 0.5, 0.72, {"grammar": 0.9, "constraints": 0.8}
+    ),
+    Measurement(
+        GenerationConfig(sampler="leftmost", block_length=4, num_steps=3, guidance_scale=1.0),
+        *(2.0, 0.855, {"grammar": 0.9, "constraints": 0.95}),
+    ),
+    Measurement(
+        GenerationConfig(block_length=16, lenience=0.5, guidance_scale=1.5),
+        *(1.25, 0.35, {"grammar": 0.5, "constraints": 0.7}),
+    ),
+)
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What is asked to be measured; the answers are FAST, BEST and NEITHER."""
+    asked: list[tuple[Any, ...]] = []
+
+    def measure(pipeline: object, *arguments: Any) -> list[Measurement]:
+        asked.append(arguments)
+        return [BEST, FAST, NEITHER]
+
+    monkeypatch.setattr("sunfish.sampling.autotune.measure", measure)
+    monkeypatch.setattr("sunfish.commands.bench.load_pipeline", lambda arguments: None)
+    return asked
+
+
+def test_the_table_is_in_order_of_time_and_marks_the_frontier(
+    measured: list[tuple[Any, ...]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "model")
+    words = ["bench", "sample", str(checkpoint), "--texts", "3", "--scales", "2", "1.5", "--seed", "7"]
+    assert main([*words, "--no-write"]) == 0
+    captured = capsys.readouterr()
+    rows = [re.split(r"  +", line.strip()) for line in captured.out.splitlines()]
+    assert rows == [
+        ["sampler/block, steps, guidance", "s/text", "grammar constraints", "quality"],
+        ["verified/8, guidance 2", "0.500", "0.900", "0.800", "0.720", "on the frontier"],
+        ["verified/16, lenience 0.5, guidance 1.5", "1.250", "0.500", "0.700", "0.350"],
+        ["leftmost/4, 3 steps, guidance 1", "2.000", "0.900", "0.950", "0.855", "on the frontier"],
+        ["best: leftmost/4, 3 steps, guidance 1"],
+        ["fast: verified/8, guidance 2"],
+    ]
+    assert "1 of 22: leftmost/4, 3 steps, guidance 1 2.00 s, quality 0.855" in captured.err
+    assert "2 of 22: verified/8, guidance 2 0.50 s, quality 0.720" in captured.err
+    prompts = [story(1, "test", i).prompt for i in range(3)]
+    assert measured == [(prompts, candidates([2.0, 1.5]), by_oracle, 7)]
+    assert read_generation_config(checkpoint) == GenerationConfig()
+    assert main(words) == 0
+    assert read_generation_config(checkpoint) == BEST.config
+    assert read_generation_config(checkpoint, "fast") == FAST.config
+
+
+def test_json_has_the_points_as_they_were_measured(
+    measured: list[tuple[Any, ...]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "model")
+    assert main(["bench", "sample", str(checkpoint), "--json", "--no-write"]) == 0
+    expected = [
+        {"seconds": m.seconds, "quality": m.quality, **m.parts, "frontier": m is not NEITHER}
+        for m in (BEST, FAST, NEITHER)
+    ]
+    output = json.loads(capsys.readouterr().out)
+    labels = [point.pop("setting") for point in output["points"]]
+    assert output["points"] == expected
+    assert output["recommended"] == {"best": labels[0], "fast": labels[1]}
+
+
+@pytest.mark.parametrize("data, judge", [("stories", by_oracle), ("mine.txt", by_likelihood)])
+def test_given_prompts_take_turns_and_the_judge_suits_the_corpus(
+    measured: list[tuple[Any, ...]], tmp_path: Path, data: str, judge: object
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "model")
+    edit_metadata(checkpoint, lambda metadata: metadata["config"]["corpus"].update(data=data))
+    (tmp_path / "prompts.txt").write_text("one\ntwo\n")
+    prompts = ["--prompt-file", str(tmp_path / "prompts.txt")]
+    assert main(["bench", "sample", str(checkpoint), "--texts", "5", *prompts, "--no-write"]) == 0
+    ((given, configs, chosen, seed),) = measured
+    assert given == ["one", "two", "one", "two", "one"] and chosen is judge and seed == 0
+    assert configs == candidates([1.0, GenerationConfig.guidance_scale])

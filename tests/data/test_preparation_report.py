@@ -21,3 +21,17 @@ def test_merged_reports_add_counts_and_keep_the_first_locations() -> None:
         "1 x line is no JSON (b:9)",
     ]
     assert first.notes.to_dict() == {"prompt derived": {"count": 1, "places": ["b:1"]}}
+
+
+def test_the_manifest_lists_reasons_by_name_and_the_lines_by_count() -> None:
+    report = PreparationReport()
+    for reason, count in (("b", 1), ("c", 5), ("a", 2)):
+        for line in range(count):
+            report.notes.add(reason, f"f:{line}")
+    assert list(report.notes.to_dict()) == ["a", "b", "c"]
+    assert report.notes.lines() == [
+        "5 x c (f:0, f:1, f:2, f:3, f:4)",  # as many as are kept: nothing is left out
+        "2 x a (f:0, f:1)",
+        "1 x b (f:0)",
+    ]
+    assert report.skips.lines() == []
