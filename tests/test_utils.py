@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sunfish.training.logger import Logger
-from sunfish.utils import Stderr, log, stderr
+from sunfish.utils import Stderr, file_sha256, format_bytes, format_duration, log, stderr
 from tests.conftest import python
 
 
@@ -97,3 +97,42 @@ def test_the_exit_code_is_that_of_the_program_when_the_reader_leaves() -> None:
         "os.dup2(writer, 2)\nos.close(reader)\nlog('words')\nlog('more')\nsys.exit(7 if stderr.reader_left else 1)"
     )
     assert python("-c", code).returncode == 7
+
+
+@pytest.mark.parametrize(
+    "size, words",
+    [
+        (0, "0 MiB"),
+        (2**20, "1 MiB"),
+        (1.5 * 2**30, "1.5 GiB"),
+        (2**30, "1.0 GiB"),
+        (2**30 - 2**20, "1,023 MiB"),
+        (1234.5 * 2**30, "1,234.5 GiB"),
+    ],
+)
+def test_bytes_in_words(size: float, words: str) -> None:
+    assert format_bytes(size) == words
+
+
+@pytest.mark.parametrize(
+    "seconds, words",
+    [
+        (0.4, "0 s"),
+        (45, "45 s"),
+        (89.4, "89 s"),
+        (90, "2 min"),
+        (720, "12 min"),
+        (5399, "90 min"),
+        (5400, "1.5 h"),
+        (12240, "3.4 h"),
+    ],
+)
+def test_seconds_in_words(seconds: float, words: str) -> None:
+    assert format_duration(seconds) == words
+
+
+def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1
+    assert file_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -265,3 +265,54 @@ def test_a_wrong_number_of_threads_is_named(monkeypatch, name: str, value: str) 
     monkeypatch.setenv(name, value)
     with pytest.raises(UsageError, match=f"{name} is {value[:40]!r}"):
         cpu.default_threads()
+
+
+class Clock:
+    """Time that passes with matrix products alone: they take 4, then 2, then 3 milliseconds."""
+
+    def __init__(self, seconds: list[float]) -> None:
+        self.now, self.seconds = 100.0, seconds
+
+    def __matmul__(self, other: Clock) -> Clock:
+        self.now += self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]
+        return self
+
+    def to(self, dtype: torch.dtype) -> Clock:
+        return self
+
+
+def test_the_rate_of_a_product_is_that_of_the_fastest_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first product pays for what is set up once, so it does not count, however fast."""
+    time = Clock([0.001, 0.004, 0.002, 0.003])
+    monkeypatch.setattr(devices, "clock", lambda device: time.now)
+    monkeypatch.setattr(devices.time, "perf_counter", lambda: time.now)
+    monkeypatch.setattr(torch, "randn", lambda *_, **__: time)
+    rate = devices.matmul_rate(torch.float32, size=100, seconds=0.031)
+    assert rate == pytest.approx(2 * 100**3 / 0.002 / 1e9)
+    assert time.now == pytest.approx(100.001 + 0.033)  # the last product begins before the time is over
+
+
+@pytest.mark.parametrize("rates, dtype", [((131, 100), torch.bfloat16), ((129, 100), torch.float32)])
+def test_bfloat16_must_be_a_third_faster(
+    monkeypatch: pytest.MonkeyPatch, rates: tuple[int, int], dtype: torch.dtype
+) -> None:
+    asked: list[torch.dtype] = []
+
+    def rate(of: torch.dtype, **_: float) -> float:
+        asked.append(of)
+        return rates[0] if of == torch.bfloat16 else rates[1]
+
+    monkeypatch.setattr(devices, "matmul_rate", rate)
+    assert choose_precision("auto", torch.device("cpu")) == dtype
+    assert asked == [torch.bfloat16, torch.float32] * 5
+
+
+def test_given_threads_count_and_none_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setattr(devices, "default_threads", lambda: 3)
+    monkeypatch.setattr(devices, "keep_malloc_pages", lambda: True)
+    try:
+        assert devices.set_threads(2) == torch.get_num_threads() == 2
+        assert devices.set_threads(0) == torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from sunfish.hardware.resources import available_memory, control_groups, free_disk
+from sunfish.hardware.resources import available_memory, control_groups, existing_parent, free_disk
 
 GIB = 2**30
 UNLIMITED_V1 = str(2**63 - 4096)
@@ -95,3 +97,15 @@ def test_groups_come_from_the_outermost_in(system: Path) -> None:
 
 def test_this_machine_has_memory_and_disk() -> None:
     assert available_memory() > 0 and free_disk("not/yet/there") > 0
+
+
+def test_free_disk_is_that_of_the_nearest_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def usage(path: Path) -> SimpleNamespace:
+        asked.append(path)
+        return SimpleNamespace(total=3, used=2, free=1)
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    assert free_disk(tmp_path / "not" / "yet") == 1.0 and asked == [tmp_path]
+    assert existing_parent(tmp_path) == tmp_path == existing_parent(tmp_path / "a")
