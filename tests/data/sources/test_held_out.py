@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def test_one_long_text_is_cut_at_its_share(tmp_path: Path, length: int, fraction
 def test_every_part_but_the_last_of_a_file_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file is a text with an end of its own; the line of each part is its first one."""
     original = source.read_long_text
-    monkeypatch.setattr(source, "read_long_text", lambda *where: original(*where, part_characters=12))
+    monkeypatch.setattr(source, "read_long_text", lambda *where: original(*where, part_characters=20))
     for name in "ab":
         write(tmp_path / "c" / f"{name}.txt", "\n".join(f"{name}{i:04}" for i in range(10)))
     files = FileSource(tmp_path / "c", delimiter="none", validation_fraction=0.5)
@@ -74,13 +75,21 @@ def test_every_part_but_the_last_of_a_file_continues(tmp_path: Path, monkeypatch
                 False
             ]
             whole = "".join(example.text for _, example in parts)
-            assert len(whole) in (29, 30) and max(len(example.text) for _, example in parts) <= 12
+            assert len(whole) in (29, 30) and max(len(example.text) for _, example in parts) <= 20
             begin = (tmp_path / "c" / f"{name}.txt").read_text().index(whole)
             for location, example in parts:
                 lines = (tmp_path / "c" / f"{name}.txt").read_text()[:begin].count("\n") + 1
                 assert location == f"{name}.txt:{lines}"
                 begin += len(example.text)
             assert parts[0][0] == f"{name}.txt:{first_line}"
+
+
+@pytest.mark.parametrize(
+    "size, parts", [(20, ["a0000\na0001\na0002\nab"]), (19, ["a0000\na0001\na0002", "\nab"])]
+)
+def test_a_text_as_long_as_a_part_is_one(tmp_path: Path, size: int, parts: list[str]) -> None:
+    path = write(tmp_path / "a.txt", "".join(parts))
+    assert [part for _, part in source.read_long_text(path, 0, 20, size)] == parts
 
 
 def test_records_beside_one_long_text_are_for_training(tmp_path: Path) -> None:
@@ -95,7 +104,7 @@ def test_a_chunk_ends_with_the_document_that_fills_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "CHUNK_CHARACTERS", 100)
-    texts = [letter * size for letter, size in zip("abcdefgh", (60, 39, 1, 1, 200, 1, 1, 1), strict=True)]
+    texts = [letter * size for letter, size in zip("abcdefgh", (60, 40, 1, 1, 200, 1, 1, 1), strict=True)]
     files = FileSource(write(tmp_path / "a.txt", "\n".join([*texts, "z"])), delimiter="\n")
     held_out = held_out_by_hand([*texts, "z"], 0.05)
     left = [text for text in [*texts, "z"] if text not in held_out]
@@ -119,6 +128,14 @@ def test_a_fingerprint_follows_each_setting(tmp_path: Path, setting: str, value:
     path = jsonl(tmp_path / "a.jsonl", [{"text": "one", "label": "x"}, {"text": "two", "label": "y"}])
     first, other = FileSource(path), FileSource(path, **{setting: value})
     assert first.fingerprint() != other.fingerprint()
+
+
+def test_a_fingerprint_follows_what_is_written_over_a_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "one\n\ntwo")
+    before = FileSource(path).fingerprint()
+    write(path, "one\n\nsix")  # of the same size
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    assert FileSource(path).fingerprint() != before
 
 
 @pytest.mark.parametrize(
