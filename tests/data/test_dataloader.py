@@ -22,7 +22,7 @@ END, CONTEXT = 0, 60
 class Split:
     """A split in memory. The first token of each row is its number, so that batches can be traced back."""
 
-    context_length = CONTEXT
+    context_length, prompt_length = CONTEXT, 13
     one_text = False
 
     def __init__(self, count: int) -> None:
@@ -55,7 +55,7 @@ def test_tensors_have_their_shapes_and_padding() -> None:
     assert all(t.dtype == torch.int64 for t in batch[:3]) and batch.prompt_mask.dtype == torch.bool
     n = batch.x0.shape[1]
     assert n == min(-(-int(batch.lengths.max()) // 8) * 8, CONTEXT)
-    assert batch.prompt.shape == batch.prompt_mask.shape and batch.prompt.shape[1] % 4 == 0
+    assert batch.prompt.shape == batch.prompt_mask.shape and batch.prompt.shape[1] == 13
     for i, row, length, prompt, mask in zip(numbers(batch), *batch, strict=True):
         assert row[:length].tolist() == split.row(i).tolist() and (row[length:] == END).all()
         assert prompt[mask].tolist() == split.prompt(i).tolist()
@@ -66,6 +66,15 @@ def test_rows_are_never_wider_than_the_context() -> None:
     split = Split(64)
     split.lengths[:] = CONTEXT  # 60 is no multiple of 8
     assert BatchLoader(split, 8, END, seed=0).batch(0).x0.shape == (8, CONTEXT)
+
+
+@pytest.mark.parametrize(("most", "width"), [(9, 9), (20, 16), (64, 16)])
+def test_prompts_are_never_wider_than_the_model_takes(most: int, width: int) -> None:
+    split = Split(64)
+    split.prompt_length = most
+    split.prompt_lengths[:] = 9
+    batch = BatchLoader(split, 8, END, seed=0).batch(0)
+    assert batch.prompt.shape == (8, width) and batch.prompt_mask.sum(dim=1).tolist() == [9] * 8
 
 
 @pytest.mark.parametrize("step", [0, 1, 31, 32, 500])

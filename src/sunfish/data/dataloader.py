@@ -23,8 +23,9 @@ from sunfish.types import Batch
 from sunfish.utils import UsageError
 
 WINDOW_BATCHES = 32
-ROW_MULTIPLE = 8  # the padded length of rows is a multiple of it
-PROMPT_MULTIPLE = 4
+# Padded lengths are multiples of these: each pair of them is another shape of attention, for which a bfloat16 product
+# compiles kernels (docs/experiments/2026-11-memory-and-time.md).
+ROW_MULTIPLE, PROMPT_MULTIPLE = 8, 16
 
 Rows = NDArray[np.int64]  # numbers of rows, or one number for each row
 
@@ -178,10 +179,11 @@ class BatchLoader:
         """The batch of ``rows``, padded to ``length``, with the prompts of ``prompt_rows``."""
         lengths = np.asarray(self.split.lengths[rows], np.int64)
         prompts = [self.split.prompt(int(row)) for row in prompt_rows]
-        longest_prompt = max(1, max(len(prompt) for prompt in prompts))
+        longest = max(1, max(len(prompt) for prompt in prompts))
+        prompt_length = min(_round_up(longest, PROMPT_MULTIPLE), max(1, self.split.prompt_length))
         x0 = np.full((len(rows), length), self.end, np.int64)
         # Masked positions hold id 0, which every vocabulary has, also a prompt encoder's own.
-        prompt_ids = np.zeros((len(rows), _round_up(longest_prompt, PROMPT_MULTIPLE)), np.int64)
+        prompt_ids = np.zeros((len(rows), prompt_length), np.int64)
         prompt_mask = np.zeros(prompt_ids.shape, bool)
         for i, (row, shift, prompt) in enumerate(zip(rows, shifts, prompts, strict=True)):
             x0[i, : lengths[i]] = self.split.row(int(row), int(shift))

@@ -49,9 +49,10 @@ class PreparedSplit:
         rows: int = counts["rows"]
         self.name = name
         self.context_length: int = recipe["context_length"]
+        self.prompt_length: int = recipe["prompt_length"]
         self._offsets = read_offsets(folder / f"{name}.offsets.npy", rows, 1, self.context_length)
         self._prompt_offsets = read_offsets(
-            folder / f"{name}.prompt_offsets.npy", rows, 0, recipe["prompt_length"]
+            folder / f"{name}.prompt_offsets.npy", rows, 0, self.prompt_length
         )
         self._tokens = map_ids(folder / f"{name}.tokens.bin", dtype, int(self._offsets[-1]), sizes[0])
         self._prompts = map_ids(
