@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
 from sunfish.model.kernels.autograd import rms_norm, swiglu
-from sunfish.model.kernels.cross_entropy import linear_cross_entropy
+from sunfish.model.kernels.cross_entropy import linear_cross_entropy, pad_rows
 
 # Hidden units; five times as many draft 2-4% more tokens a round (docs/experiments/2026-11-draft-head.md).
 MAX_DRAFT_HIDDEN = 40
@@ -60,7 +60,10 @@ class DraftHead(nn.Module):
         self, hidden: Tensor, previous: Tensor, targets: Tensor, table: Tensor, output_scale: Tensor
     ) -> Tensor:
         """Mean cross-entropy of ``targets [M]`` in nats; ``table [V, D]`` and ``output_scale [D]`` are the output's."""
-        refined = rms_norm(self(hidden.detach(), previous.detach()))
         share = torch.full(targets.shape, 1 / max(1, len(targets)), device=targets.device)
+        hidden, previous, targets, share = map(
+            pad_rows, (hidden.detach(), previous.detach(), targets, share)
+        )  # rows of weight 0
+        refined = rms_norm(self(hidden, previous))
         scaled = refined * output_scale.detach().to(refined.dtype)
         return linear_cross_entropy(scaled, table.detach(), targets, share)[0]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sunfish.checkpoint.folder import load_checkpoint
 from sunfish.config import GenerationConfig, TrainingConfig
+from sunfish.model.kernels.cross_entropy import pad_rows
 from sunfish.model.transformer import Transformer
 from sunfish.rng import RowGenerators
 from sunfish.sampling.guidance import MAX_DISTILLED_SCALE, classifier_free_guidance
@@ -80,8 +81,8 @@ class Distillation:
         teacher_next, teacher_canvas = self._teacher_logits(batch, x_t, t, dropped, block_length, scale)
         condition = model.encode(batch.prompt, batch.prompt_mask).drop(dropped).at_scale(scale)
         text_hidden, canvas_hidden = model.joint_pass(batch.x0, x_t, t, condition, block_length)
-        next_token = divergence(teacher_next[real], model.head(text_hidden[real]))
-        canvas = divergence(teacher_canvas[scored], model.head(canvas_hidden[scored]))
+        next_token = divergence(teacher_next[real], _logits(model, text_hidden[real]))
+        canvas = divergence(teacher_canvas[scored], _logits(model, canvas_hidden[scored]))
         weight = training.next_token_weight
         draft = draft_loss(model, canvas_hidden, batch.x0, flat_indices(scored))
         total = (1 - weight) * canvas + weight * next_token + draft
@@ -101,6 +102,11 @@ class Distillation:
 
         text_hidden, canvas_hidden = self.teacher.joint_pass(x0, x_t, t, condition, block_length)
         return guided(text_hidden), guided(canvas_hidden)
+
+
+def _logits(model: Transformer, hidden: Tensor) -> Tensor:
+    """Logits ``[M, V]`` of ``hidden [M, D]``, by a product of few different sizes."""
+    return model.head(pad_rows(hidden))[: len(hidden)]
 
 
 def _first_mismatch(error: RuntimeError) -> str:

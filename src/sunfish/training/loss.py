@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from sunfish.config import TrainingConfig
+from sunfish.model.kernels.cross_entropy import pad_rows
 from sunfish.model.transformer import Transformer
 from sunfish.rng import RowGenerators
 from sunfish.training.time_sampling import complementary_masks, fixed_count_mask, sample_training_times
@@ -191,7 +192,7 @@ def canvas_losses(
     def losses_of(
         hidden: Tensor, x0: Tensor, x_t: State, t: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor]:
-        logits = model.head(hidden).float()
+        logits = model.head(pad_rows(hidden))[: len(x0)].float()
         likelihood = process.log_likelihood(x_t, t)
         assert likelihood is not None
         cross_entropy = F.cross_entropy(logits + likelihood, x0, reduction="none")

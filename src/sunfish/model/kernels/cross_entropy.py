@@ -78,10 +78,12 @@ def linear_cross_entropy(
     if not torch.is_grad_enabled():
         hidden, table = hidden.detach(), table.detach()
     count = hidden.shape[0]
-    extra = -count % ROW_MULTIPLE
-    if extra:  # rows of weight 0
-        hidden, targets, weights = (
-            torch.cat([part, part.new_zeros(extra, *part.shape[1:])]) for part in (hidden, targets, weights)
-        )
+    hidden, targets, weights = map(pad_rows, (hidden, targets, weights))  # rows of weight 0
     total, losses = _LinearCrossEntropy.apply(hidden, table, targets, weights)  # type: ignore[no-untyped-call]
     return total, losses[:count]
+
+
+def pad_rows(rows: Tensor) -> Tensor:
+    """``rows [M, ...]``, with zeros up to the next multiple of ``ROW_MULTIPLE``."""
+    extra = -rows.shape[0] % ROW_MULTIPLE
+    return torch.cat([rows, rows.new_zeros(extra, *rows.shape[1:])]) if extra else rows
