@@ -158,7 +158,7 @@ def keep_malloc_pages() -> bool:
 # A bfloat16 product keeps a compiled kernel for every shape that it meets, half a megabyte each. Two caches keep 1,024
 # of them each, and what comes and goes in them leaves gaps in the heap: 3.9 GB for `small` after half an hour. One step
 # needs 80 shapes, and compiling takes under a millisecond (docs/experiments/2026-11-memory-and-time.md).
-KERNELS_KEPT = 128
+KERNELS_KEPT = 256
 KERNEL_CACHE_BYTES = KERNELS_KEPT * 2**19
 KERNEL_CACHES = {  # of oneDNN, and of PyTorch's layer above it: the names of each, of which the first is set
     "oneDNN": ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "DNNL_PRIMITIVE_CACHE_CAPACITY"),
