@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -125,3 +127,24 @@ def test_tensorboard_gets_every_value_of_every_step(tmp_path: Path) -> None:
         name: [(event.step, event.value) for event in events.Scalars(name)] for name in ("loss", "tokens")
     }
     assert seen == {"loss": [(3, 1.5), (5, 0.5)], "tokens": [(3, 7.0)]}
+
+
+def test_a_tracker_that_fails_is_left_alone_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[int] = []
+
+    def fail(values: dict[str, float], step: int) -> None:
+        calls.append(step)
+        raise RuntimeError("no network\nand a stack")
+
+    library = SimpleNamespace(init=lambda **_: None, log=fail, finish=lambda: calls.append(-1))
+    monkeypatch.setitem(sys.modules, "trackio", library)
+    logger = Logger(tmp_path, ["trackio"], {})
+    for step in (3, 4):
+        logger.metrics(step, {"loss": 1.0})
+    logger.close()
+    assert calls == [3] and len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+    assert capsys.readouterr().err == (
+        "note: trackio cannot write (no network); its curves end here, metrics.jsonl has them all\n"
+    )
