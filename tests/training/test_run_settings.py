@@ -14,6 +14,7 @@ from sunfish.config import Config
 from sunfish.data.dataloader import BatchLoader
 from sunfish.rng import derive_seed
 from sunfish.training.loss import Losses, training_loss
+from sunfish.training.step import NonFiniteLoss
 from sunfish.training.trainer import Trainer
 from tests.training.watched import STEP_SECONDS, VALIDATION_SECONDS, Watched, settings
 
@@ -86,6 +87,8 @@ def test_the_best_checkpoint_is_that_of_the_lowest_bound(
     assert seen == [1, 2, 2, 2] and read_metadata(last.parent / LAST)["step"] == 4
     resumed = Watched(fields.with_fields(max_steps=6), monkeypatch, bounds=(2.1, 1.9), resume=last)
     assert resumed.trainer.best == 2.0
+    assert resumed.trainer.tokens == watched.trainer.tokens > 0
+    assert resumed.trainer.seconds == watched.trainer.seconds > 0
     resumed.run()
     assert read_metadata(link)["step"] == 6 and read_metadata(last.parent / LAST)["step"] == 6
     kept = {int(path.name[-7:]): (path / "trainer").exists() for path in last.parent.glob("step-*")}
@@ -165,3 +168,27 @@ def test_a_run_without_prompts_has_none(run: Config, monkeypatch: pytest.MonkeyP
     assert "validation: bound" in watched.log.getvalue() and "prompt is worth" not in watched.log.getvalue()
     assert [prompt for prompt, _ in watched.trainer.sample()] == [""]
     assert watched.validations[0].prompt_gain == 0
+
+
+def test_an_average_that_is_ruined_is_not_saved(run: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched(run.with_fields(max_steps=1), monkeypatch, bounds=(SHOWN,))
+    next(watched.trainer.average.parameters()).fill_(float("nan"))
+    with pytest.raises(NonFiniteLoss, match="the weights after it are not finite"):
+        watched.run()
+    assert not list(run.training.folder.glob("step-*"))
+
+
+def test_the_time_of_steps_that_are_rolled_back_counts(run: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two steps, a third one that fails, and one more after the return to the start."""
+    watched = Watched(run.with_fields(max_steps=4, on_nan="rollback"), monkeypatch, bounds=(SHOWN,))
+    bad = derive_seed("step", 0, 2)
+
+    def poisoned(*words: Any) -> Losses:
+        losses = training_loss(*words)
+        is_bad = words[3].initial_seed() == bad
+        return losses._replace(total=losses.total * float("nan")) if is_bad else losses
+
+    watched.trainer.training_step.objective = poisoned
+    watched.run()
+    assert [record["rollback/restored_step"] for record in watched.records("rollback/restored_step")] == [0]
+    assert watched.records("loss")[-1]["minutes"] == pytest.approx(3 * STEP_SECONDS / 60)
