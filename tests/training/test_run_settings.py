@@ -192,3 +192,9 @@ def test_the_time_of_steps_that_are_rolled_back_counts(run: Config, monkeypatch:
     watched.run()
     assert [record["rollback/restored_step"] for record in watched.records("rollback/restored_step")] == [0]
     assert watched.records("loss")[-1]["minutes"] == pytest.approx(3 * STEP_SECONDS / 60)
+
+
+def test_rollbacks_in_a_row_are_counted_across_a_resumed_run(run: Config) -> None:
+    trainer = Trainer(run)
+    trainer.rollbacks = 2
+    assert Trainer(run, trainer.save()).rollbacks == 2
