@@ -13,6 +13,7 @@ from sunfish.checkpoint.links import BEST
 from sunfish.config import Config
 from sunfish.data.dataloader import BatchLoader
 from sunfish.rng import derive_seed
+from sunfish.training.evaluation import validate
 from sunfish.training.loss import Losses, training_loss
 from sunfish.training.step import NonFiniteLoss
 from sunfish.training.trainer import Trainer
@@ -140,6 +141,8 @@ def test_the_seed_decides_weights_and_batches(run: Config) -> None:
         split = trainer.prepared.split("train")
         rows, unlike = (BatchLoader(split, 2, 0, number).row_numbers(3) for number in (seed, 0))
         assert trainer.batches.row_numbers(3) == rows != unlike
+    words = (first.average, first.process, first.held_out, 6, 2, run.training.block_lengths, torch.float32)
+    assert first.validate() == validate(*words, seed=1) != validate(*words, seed=0)
 
 
 def test_dropout_and_checkpointing_reach_the_network_in_training_alone(run: Config) -> None:
