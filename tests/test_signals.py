@@ -39,7 +39,7 @@ def test_every_command_ends_in_one_line(
 
 
 @pytest.mark.parametrize("signum", STOPPING)
-@pytest.mark.parametrize("moment", ["learn_tokenizer", "_write_split", "_write_manifest"])
+@pytest.mark.parametrize("moment", ["learn_tokenizer", "_write_split", "write_manifest"])
 def test_a_signal_in_the_preparation_leaves_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -15,7 +15,7 @@ END, CONTEXT = 0, 9
 class Numbered:
     """Rows in memory that say their number, their shift and their prompt; all lengths fit ``CONTEXT``."""
 
-    context_length = CONTEXT
+    context_length, prompt_length = CONTEXT, 16
 
     def __init__(self, lengths: list[int], one_text: bool = False, prompts: list[int] | None = None) -> None:
         self.lengths = np.array(lengths)

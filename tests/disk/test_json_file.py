@@ -23,8 +23,8 @@ def test_a_document_is_read_as_the_library_reads_it(tmp_path: Path) -> None:
     ("text", "why"),
     [
         ('{"a": 1, "a": 2}', "one key twice"),
-        ("[NaN]", "NaN, which is no number"),
-        ('{"a": -Infinity}', "-Infinity, which is no number"),
+        ("[NaN]", "NaN, which JSON does not allow"),
+        ('{"a": -Infinity}', "-Infinity, which JSON does not allow"),
         ("[" * 100_000, "nested too deeply"),
         ("{", "Expecting property name"),
         ("\ufeff{}", "BOM"),

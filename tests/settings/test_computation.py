@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-import sunfish.training.trainer as trainer_module
+import sunfish.training.run_state as run_state
 from sunfish.config import Config, TrainingConfig
 from sunfish.model.transformer import Transformer
 from sunfish.training.trainer import Trainer
@@ -23,7 +23,7 @@ Patch = pytest.MonkeyPatch
 def test_device_of_a_run(make: Make, monkeypatch: Patch) -> None:
     with pytest.raises(ValueError, match="device is 'cuda:99', but"):
         make(device="cuda:99")
-    chosen = spy(monkeypatch, trainer_module, "choose_device")
+    chosen = spy(monkeypatch, run_state, "choose_device")
     assert make(device="cpu").device == torch.device("cpu") and chosen[0]["name"] == "cpu"
 
 
@@ -84,7 +84,7 @@ def test_layers_that_are_computed_twice(make: Make) -> None:
 
 @covers(TrainingConfig, "compile")
 def test_layers_that_are_compiled(make: Make, monkeypatch: Patch) -> None:
-    required = spy(monkeypatch, trainer_module, "require_compiler")
+    required = spy(monkeypatch, run_state, "require_compiler")
     compiled: list[Transformer] = []
     monkeypatch.setattr(Transformer, "compile_blocks", lambda self: compiled.append(self))
     trainer = make(compile=True)

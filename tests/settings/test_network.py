@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-import sunfish.training.trainer as trainer_module
+import sunfish.training.run_state as run_state
 from sunfish.config import Config, ModelConfig, ProcessConfig
 from sunfish.model.pretrained_prompts import PretrainedPrompts
 from sunfish.model.transformer import Transformer, build_model, count_parameters
@@ -140,7 +140,7 @@ def test_embeddings_of_another_model(make: Make, monkeypatch: pytest.MonkeyPatch
         names.append(name)
         return PretrainedPrompts(table, tokenizer.engine)
 
-    monkeypatch.setattr(trainer_module, "load_pretrained_prompts", load)
+    monkeypatch.setattr(run_state, "load_pretrained_prompts", load)
     trainer = make(prompt_encoder="hf:some-model")
     encoder = trainer.model.prompt_encoder
     assert names == ["hf:some-model"]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+import sunfish.training.run_state as run_state
 import sunfish.training.trainer as trainer_module
 from sunfish.checkpoint.folder import load_checkpoint, read_metadata
 from sunfish.config import Config, GenerationConfig, TrainingConfig
@@ -39,8 +40,8 @@ def test_a_run_by_the_clock(make: Make, monkeypatch: Patch) -> None:
     ticks = iter(range(0, 10**6, 15))
     monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
     trainer = make(max_minutes=4.0, max_steps=0, save_minutes=1.0, eval_every=3, log_every=2, eval_texts=5)
-    saved = spy(monkeypatch, trainer_module, "save_checkpoint")
-    published = spy(monkeypatch, trainer_module, "publish")
+    saved = spy(monkeypatch, run_state, "save_checkpoint")
+    published = spy(monkeypatch, run_state, "publish")
     trainer.run()
     assert trainer.step == 8 and trainer.seconds == 240
     assert steps_with("loss", trainer.folder) == [2, 4, 6, 8]
@@ -114,7 +115,7 @@ class Same:
 
 @covers(TrainingConfig, "seed")
 def test_all_that_a_seed_decides(make: Make, monkeypatch: Patch) -> None:
-    sources = spy(monkeypatch, trainer_module, "open_source")
+    sources = spy(monkeypatch, run_state, "open_source")
     same = Same(make)
     assert [call["seed"] for call in sources] == [1, 1, 2]  # of stories
     assert same.differs(lambda t: t.model.token_embedding.tolist())

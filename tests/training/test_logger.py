@@ -146,5 +146,5 @@ def test_a_tracker_that_fails_is_left_alone_from_then_on(
     logger.close()
     assert calls == [3] and len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
     assert capsys.readouterr().err == (
-        "note: trackio cannot write (no network); its curves end here, metrics.jsonl has them all\n"
+        "note: trackio cannot write (no network); its curves end here; metrics.jsonl has all of them\n"
     )

@@ -126,7 +126,7 @@ def test_a_text_that_has_gone_is_one_message(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path / "other")
     assert steps(Trainer(run, checkpoint), 2) == expected
     moved(tmp_path)
-    with pytest.raises(ValueError, match=r"tales\.txt, which does not exist.*--data NEWPATH"):
+    with pytest.raises(ValueError, match=r"tales\.txt, which does not exist.*--data PATH"):
         Trainer(run, checkpoint)
 
 

@@ -78,8 +78,8 @@ def test_the_best_checkpoint_is_that_of_the_lowest_bound(
     watched = Watched(fields.with_fields(max_steps=4), monkeypatch, bounds=(3.0, 2.0, 2.5, 2.0))
     saved = watched.trainer.save
 
-    def save(best: bool = False) -> Path:
-        folder = saved(best)
+    def save() -> Path:
+        folder = saved()
         seen.append(read_metadata(link)["step"])
         return folder
 
