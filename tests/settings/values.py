@@ -17,8 +17,6 @@ RUN: dict[str, Any] = dict(
     prompt_encoder="hf:gpt2",
     smear=False,
     draft_head=False,
-    process="mixed",
-    uniform_share=0.25,
     stories=444,
     data_folder="some-data",
     tokenizer="bytes",
@@ -54,7 +52,7 @@ RUN: dict[str, Any] = dict(
     threads=3,
     compile=True,
 )
-# Of the same run on files, in two groups: a prompt has a field or a template.
+# Of runs on files, in two groups: a prompt has a field or a template. Random tokens go without a range of mask rates.
 RECORDS: dict[str, Any] = dict(
     data="texts.jsonl",
     text_field="body",
@@ -62,6 +60,8 @@ RECORDS: dict[str, Any] = dict(
     validation_fraction=0.125,
 )
 TEMPLATE: dict[str, Any] = dict(
+    process="mixed",
+    uniform_share=0.25,
     data="texts",
     prompt_template="about {label}",
     delimiter="---",
