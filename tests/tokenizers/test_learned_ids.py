@@ -77,3 +77,9 @@ def test_long_texts_alone_are_encoded_where_ctrl_c_is_seen(monkeypatch: pytest.M
         calls.clear()
         assert [tokenizer.encode(text) for text in texts] == expected
         assert bool(calls) is any(len(text) > 10 for text in texts)
+
+
+def test_a_prompt_that_both_forms_can_write_is_composed() -> None:
+    """The sign of the unit is neither form: composed it is the letter, decomposed an A with a ring."""
+    tokenizer = build_tokenizer("characters", 9, ["A\u00c5\u030a"])
+    assert tokenizer.encode_prompt("\u212b") == tokenizer.encode("\u00c5") != tokenizer.encode("A\u030a")
