@@ -11,7 +11,7 @@ import pytest
 from sunfish.cli import main
 from sunfish.commands import tokenizer as command
 from sunfish.config import DataConfig
-from sunfish.data.sources import open_source
+from sunfish.data.sources import Source, open_source
 from sunfish.tokenizers import TextTokenizer, build_tokenizer
 from sunfish.types import Example
 
@@ -91,3 +91,19 @@ def test_an_alphabet_is_learned_from_all_training_texts(
     assert main([*words("tokenizer", corpus), "--tokenizer", "characters", "--json"]) == 0
     letters = {letter for example in examples(corpus, "train", 1000) for part in example for letter in part}
     assert json.loads(capsys.readouterr().out)["size"] == len(letters) + 1
+
+
+@pytest.mark.parametrize("command_name", ["data", "tokenizer"])
+def test_the_seed_reaches_the_source(
+    corpus: Path, monkeypatch: pytest.MonkeyPatch, command_name: str
+) -> None:
+    seeds: list[int] = []
+
+    def opened(config: DataConfig, seed: int) -> Source:
+        seeds.append(seed)
+        return open_source(config, seed)
+
+    monkeypatch.setattr("sunfish.data.sources.open_source", opened)
+    folder = ["--data-folder", str(corpus.parent / "data")] if command_name == "data" else []
+    assert main([*words(command_name, corpus), *folder, "--seed", "7"]) == 0
+    assert seeds == [7]

@@ -13,7 +13,7 @@ from sunfish.data.stories.generate import SPLITS, story
 
 
 class Numbered:
-    """A draft of so many words, all of which are numbers; it is quick to write."""
+    """A draft of so many words, the first of which is a number; it is quick to write."""
 
     sizes = range(40, 51)
     max_words, plot = 50, "numbers"
@@ -24,7 +24,7 @@ class Numbered:
         Numbered.is_compositional = compositional
 
     def text(self) -> str:
-        return " ".join(str(self.random.random()) for _ in range(self.random.choice(self.sizes)))
+        return " ".join([str(self.random.random()), *["more"] * (self.random.choice(self.sizes) - 1)])
 
     def prompt(self, features: str) -> str:
         return "prompt" if "1" in features.split(" ")[0][-2:] else ""
