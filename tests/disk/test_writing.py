@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from sunfish.disk import writing as disk
 from sunfish.disk.writing import (
     TEMPORARY_NAME,
     WriteError,
@@ -196,3 +197,18 @@ def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
 def test_a_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
     check_writable(tmp_path / "a" / "b")
     assert list((tmp_path / "a").rglob("*")) == [tmp_path / "a" / "b"]
+
+
+def test_the_new_name_of_a_folder_is_flushed_before_the_old_content_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = tmp_path / "folder", tmp_path / "new"
+    old.mkdir()
+    new.mkdir()
+    (new / "file").write_text("new")
+    states = []
+    monkeypatch.setattr(
+        disk, "flush", lambda path: states.append((path, (old / "file").exists(), len(list(path.iterdir()))))
+    )
+    disk.replace_folder(old, new)
+    assert states == [(tmp_path, True, 2)] and [path.name for path in tmp_path.iterdir()] == ["folder"]
