@@ -14,6 +14,7 @@ from sunfish.config import Config
 from sunfish.config.presets import preset
 from sunfish.data.dataloader import BatchLoader
 from sunfish.data.dataset import PreparedCorpus
+from sunfish.data.prepare.derived_prompts import PHRASINGS
 from sunfish.data.prepare.prepare import prepare
 from sunfish.data.sources import open_source
 
@@ -59,7 +60,9 @@ def full_rows(config: Config, folder: Path) -> Config:
     """
     shape, rng = config.model, random.Random(0)
     prompt = min(PROMPT_TOKENS, shape.prompt_length)
-    alphabet = [chr(FIRST_CHARACTER + i) for i in range(min(shape.vocab_size - 1, DISTINCT_TOKENS))]
+    # The tokenizer also learns the end mark and the letters of the phrasings of derived prompts.
+    room = shape.vocab_size - 1 - len(set("".join(PHRASINGS)))
+    alphabet = [chr(FIRST_CHARACTER + i) for i in range(min(room, DISTINCT_TOKENS))]
     path = folder / "rows.jsonl"
     with path.open("w", encoding="utf-8") as file:
         for _ in range(max(MIN_FULL_ROWS, 16 * config.training.batch_size)):
