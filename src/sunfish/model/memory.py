@@ -26,7 +26,7 @@ KNOWN_SHARE = 0.45  # mean share of the canvas that is scored
 DISTILLATION_LOGITS = 12.0  # tensors of [rows, length, V] float32 that are in memory at once
 # Tensors of batches of many lengths leave gaps in the C library's heap, and in bfloat16 compiled kernels stand between
 # them: the heap of a step, in units of what is in use.
-HEAP_SHARE = {torch.float32: 1.5, torch.bfloat16: 3.3}
+HEAP_SHARE = {torch.float32: 1.5, torch.bfloat16: 3.7}
 
 
 @dataclass(frozen=True)
