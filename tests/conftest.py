@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,10 @@ from sunfish.cli import main
 
 hypothesis.settings.register_profile("tests", deadline=None, database=None)  # no test is timed
 hypothesis.settings.load_profile("tests")
+if hasattr(
+    signal, "SIGHUP"
+):  # a suite that nohup or a service started ignores it, and the program honors that
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]
 # Small enough to train in a second, and yet every part of a run takes place.
