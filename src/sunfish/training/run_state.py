@@ -52,8 +52,8 @@ class RunState:
 
     Attributes:
         good: The newest checkpoint; None before the first.
-        improved: Whether the bound is the best so far, in a validation after the last save.
         saved_step: The step that it holds, where it lies in the folder of this run.
+        improved: Whether a validation after the last save had the best bound so far.
         notes: What the user should know before the first step.
     """
 
