@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from sunfish.checkpoint.links import CONFIG, LAST, STATE, read_settled
 from sunfish.config import Config
-from sunfish.disk.json_file import SEAL, is_sealed, read_json
+from sunfish.disk.json_file import SEAL, SHA256, is_sealed, read_json
 from sunfish.utils import file_sha256
 
 FORMAT = "sunfish-checkpoint-3"
@@ -22,7 +21,6 @@ WEIGHTS, TOKENIZER, PROMPT_TOKENIZER, CARD = (
 )
 FILES = (WEIGHTS, TOKENIZER, PROMPT_TOKENIZER, CARD, STATE)
 OPTIONAL = frozenset((PROMPT_TOKENIZER,))
-HASH = re.compile("[0-9a-f]{64}")
 TRAIN_AFRESH = (
     "Move it to checkpoints_old_architecture/ and train afresh with ./start_training.sh (or: sunfish train)."
 )
@@ -121,7 +119,7 @@ def _check_values(metadata: dict[str, Any]) -> None:
     for name, value in files.items():
         if name not in FILES:
             raise ValueError(f"files names {name!r:.80}, which no checkpoint has")
-        if not HASH.fullmatch(value):
+        if not SHA256.fullmatch(value):
             raise ValueError(f"the hash of {name} is {value!r:.80}")
     if missing := [name for name in FILES if name not in files and name not in OPTIONAL]:
         raise ValueError(f"files lacks {missing[0]}")

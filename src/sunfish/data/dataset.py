@@ -7,8 +7,6 @@ The folder: ``manifest.json``, ``tokenizer.json``, and for each split (``train``
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from sunfish.data.arrays import map_ids, read_array, read_offsets
 from sunfish.data.manifest import PROMPT_TOKENIZER, REMEDY, TOKENIZER, read_manifest
 from sunfish.data.report import format_reason
 from sunfish.data.sources.base import SPLITS, check_split
+from sunfish.disk.json_file import json_sha256
 from sunfish.tokenizers import TextTokenizer
 from sunfish.utils import file_sha256
 
@@ -117,7 +116,7 @@ class PreparedCorpus:
         """A hash of the rows of both splits: where it is equal, so is the training data, wherever it lay."""
         files = self.manifest["files"].items()
         rows = {name: file["sha256"] for name, file in files if not name.endswith("tokenizer.json")}
-        return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+        return json_sha256(rows)
 
     def split(self, name: str) -> PreparedSplit:
         """One split.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from sunfish.data.prepare.encode import COUNTS
 from sunfish.data.sources.base import SPLITS
-from sunfish.disk.json_file import SEAL, is_sealed, read_json, seal
+from sunfish.disk.json_file import SEAL, SHA256, is_sealed, read_json, seal
 from sunfish.disk.writing import writing
 from sunfish.utils import UsageError, file_sha256
 
@@ -31,7 +30,6 @@ KINDS: dict[str, type] = {
     "files": dict,
     SEAL: str,
 }
-HASH = re.compile("[0-9a-f]{64}")
 MAX_BYTES = 2**26  # each reason for which documents were left out takes a line
 REMEDY = "delete the folder, and it is prepared again"
 
@@ -128,7 +126,7 @@ def _check_files(files: dict[str, Any]) -> None:
         raise ValueError(f"files lacks {odd[0]}" if odd[0] in FILES else f"files names {odd[0]!r:.80}")
     for name, entry in files.items():
         is_entry = isinstance(entry, dict) and entry.keys() == {"size", "sha256"} and _is_count(entry["size"])
-        if not is_entry or not HASH.fullmatch(str(entry["sha256"])):
+        if not is_entry or not SHA256.fullmatch(str(entry["sha256"])):
             raise ValueError(f"size and hash of {name} are {entry!r:.80}")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 2**20  # real ones have a few kilobytes
+SHA256 = re.compile("[0-9a-f]{64}")
 SEAL = "sha256"  # the entry with the hash of all others
 
 
@@ -36,15 +38,18 @@ def read_json(file: Path, max_bytes: int = MAX_BYTES) -> Any:
 
 def seal(content: dict[str, Any]) -> dict[str, Any]:
     """The content with the hash of itself."""
-    return {**content, SEAL: _hash(content)}
+    return {**content, SEAL: json_sha256(content)}
 
 
 def is_sealed(content: dict[str, Any]) -> bool:
     """Whether the content is as :func:`seal` left it."""
-    return bool(content.get(SEAL) == _hash({key: value for key, value in content.items() if key != SEAL}))
+    return bool(
+        content.get(SEAL) == json_sha256({key: value for key, value in content.items() if key != SEAL})
+    )
 
 
-def _hash(content: dict[str, Any]) -> str:
+def json_sha256(content: dict[str, Any]) -> str:
+    """SHA-256 of JSON content, whatever the order of its keys."""
     import hashlib  # loads OpenSSL, which --help can do without
 
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

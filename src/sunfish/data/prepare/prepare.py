@@ -27,6 +27,7 @@ from sunfish.data.prepare.progress import OnProgress, show_progress
 from sunfish.data.prepare.split_writer import SplitWriter
 from sunfish.data.report import PreparationReport
 from sunfish.data.sources.base import CHUNK_DOCUMENTS, SPLITS, Source
+from sunfish.disk.json_file import json_sha256
 from sunfish.disk.lock import exclusive_lock
 from sunfish.disk.writing import clip_name, flush_tree, remove_debris, temporary_path, writing
 from sunfish.tokenizers import TextTokenizer, check_tokenizer, whole_corpus
@@ -101,8 +102,7 @@ def prepared_folder(source: Source, config: Config) -> Path:
 
 
 def _folder(source: Source, config: Config, recipe: dict[str, Any]) -> Path:
-    digest = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-    name = f"{clip_name(source.name, LONGEST_NAME)}-{digest[:12]}"
+    name = f"{clip_name(source.name, LONGEST_NAME)}-{json_sha256(recipe)[:12]}"
     return Path(config.corpus.data_folder).expanduser() / name
 
 
