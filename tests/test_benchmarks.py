@@ -318,6 +318,7 @@ NEEDS = {
     "quality/imdb": "sklearn",
     "quality/quality_per_minute": "transformers",
     "peers/llama": "transformers",
+    "robustness/mutation_score": "mutmut",
     "robustness/mutations": "pyarrow",
     "speed/sampling_speed": "transformers",
     "speed/startup": "transformers",

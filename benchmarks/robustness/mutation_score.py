@@ -1,0 +1,165 @@
+"""Owns the claim: the tests notice nine wrong edits of ten, and more where wrong numbers would go unseen.
+
+    ./run.sh benchmarks/robustness/mutation_score.py
+    ./run.sh benchmarks/robustness/mutation_score.py --only "sunfish.processes.*"
+
+mutmut makes every mutant of src/sunfish but the story texts (a changed operator, number, argument, string or
+branch) in a clone of the last commit. Of these a seeded sample is tried, each with the fast tests that reach its
+function. ``killed``: a test fails, or runs five times as long as it should. Survivors are printed; the clone
+stays, and there ``mutmut show NAME`` shows the edit. With ``--only``, the sample is of mutants of these names.
+The second run of a commit takes up where the first one ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from benchmarks.frame import Benchmark, Run
+from benchmarks.results import ROOT, current_commit
+from benchmarks.smoke import smoke_folder
+from sunfish.utils import UsageError
+
+MUTANTS = 400
+FOLDER = ROOT / "build" / "mutation"
+CHEAP = (
+    "sunfish.utils.*"  # the first run makes all mutants and learns which tests reach which; it must try some
+)
+ALL = "all"
+KILLED = ("killed", "timeout", "segfault")
+
+
+class Mutant(NamedTuple):
+    """A mutant by mutmut's name, such as ``sunfish.rng.x_softmax__mutmut_2``, and how its tests ended."""
+
+    name: str
+    verdict: str
+
+    @property
+    def package(self) -> str:
+        """The package or module of ``sunfish`` that it is in."""
+        return self.name.split(".")[1]
+
+
+SMOKE_FILES = {
+    "pyproject.toml": '[tool.mutmut]\nsource_paths = ["src/sunfish"]\n',
+    "src/sunfish/__init__.py": "",
+    "src/sunfish/utils.py": "def double(x: int) -> int:\n    return x + x\n",
+    "tests/test_utils.py": "from sunfish.utils import double\n\n\ndef test() -> None:\n    assert double(3) == 6\n",
+}
+
+
+def write_smoke_project(folder: Path) -> None:
+    """A project of one function and one test in ``folder``."""
+    for name, text in SMOKE_FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def clone(folder: Path) -> None:
+    """The last commit in ``folder``, where nothing but mutmut writes; nothing is done if that is what is there.
+
+    Raises:
+        UsageError: The folder holds another commit.
+    """
+    if not folder.exists():
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+    if current_commit(folder) != current_commit().removesuffix("-dirty"):
+        raise UsageError(f"{folder} is a clone of another commit; delete it, or give another --folder")
+
+
+def mutmut(folder: Path, names: Sequence[str], processes: int) -> None:
+    """Try these mutants in ``folder``, after making all mutants if there are none.
+
+    Raises:
+        ValueError: mutmut fails, which it says itself.
+    """
+    words = [sys.executable, "-m", "mutmut", "run", "--max-children", str(processes), *names]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)  # what is imported must be the mutants
+    done = subprocess.run(words, cwd=folder, env=environment, stdout=sys.stderr)
+    if done.returncode:
+        raise ValueError(f"mutmut ended with exit code {done.returncode} in {folder}; it says why above")
+
+
+def read_mutants(folder: Path) -> list[Mutant]:
+    """All mutants of ``folder``, by name."""
+    from mutmut.stats import status_by_exit_code
+
+    mutants = []
+    for path in sorted((folder / "mutants").rglob("*.py.meta")):
+        codes = json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
+        mutants += [Mutant(name, status_by_exit_code[code]) for name, code in sorted(codes.items())]
+    return mutants
+
+
+def sample(mutants: Sequence[Mutant], pattern: str, count: int, seed: int) -> list[str]:
+    """The names of ``count`` of the mutants whose names match.
+
+    Raises:
+        UsageError: None matches.
+    """
+    names = [mutant.name for mutant in mutants if fnmatch.fnmatch(mutant.name, pattern)]
+    if not names:
+        raise UsageError(f"no mutant is called {pattern}; give a pattern such as 'sunfish.processes.*'")
+    return sorted(random.Random(seed).sample(names, min(count, len(names))))
+
+
+def measure(run: Run) -> None:
+    """Try the sample."""
+    folder, count = run.arguments.folder, run.arguments.mutants
+    if run.smoke:
+        folder = smoke_folder() / "mutation"
+        write_smoke_project(folder)
+    else:
+        clone(folder)
+    if not read_mutants(folder):
+        mutmut(folder, [CHEAP], 1)
+    chosen = sample(read_mutants(folder), run.arguments.only, count, run.seed)
+    mutmut(folder, chosen, run.threads)
+    tried = [mutant for mutant in read_mutants(folder) if mutant.name in set(chosen)]
+    run.header(torch.float32, mutants=len(tried), of=len(read_mutants(folder)))
+    for mutant in tried:
+        if mutant.verdict not in KILLED:
+            run.say(f"{mutant.verdict}: {mutant.name}")
+    for package in sorted({mutant.package for mutant in tried}):
+        run.add({"package": package}, figures_of([mutant for mutant in tried if mutant.package == package]))
+    run.add({"package": ALL}, figures_of(tried))
+
+
+def figures_of(mutants: Sequence[Mutant]) -> dict[str, float | None]:
+    """How the mutants of one package ended."""
+    killed = sum(mutant.verdict in KILLED for mutant in mutants)
+    return {"mutants": len(mutants), "killed": killed, "share": killed / len(mutants)}
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """How many mutants, which, and where."""
+    parser.add_argument("--mutants", type=int, default=MUTANTS, help="mutants to try (%(default)s)")
+    parser.add_argument(
+        "--only", default="*", metavar="PATTERN", help="of mutants of these names (%(default)s)"
+    )
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="the clone (build/mutation)")
+
+
+benchmark = Benchmark(
+    "robustness/mutation_score",
+    __doc__,
+    measure,
+    claim="the fast tests notice 90% of all wrong edits",
+    peer="the same tests on the code as it is, which pass",
+    add_flags=add_flags,
+)
+
+if __name__ == "__main__":
+    sys.exit(benchmark.main())
