@@ -15,9 +15,9 @@ from sunfish.cli import main
 
 hypothesis.settings.register_profile("tests", deadline=None, database=None)  # no test is timed
 hypothesis.settings.load_profile("tests")
-if hasattr(
-    signal, "SIGHUP"
-):  # a suite that nohup or a service started ignores it, and the program honors that
+# A suite that nohup, a service or a shell's & started ignores these, and the program honors that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]
