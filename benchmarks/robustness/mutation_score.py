@@ -13,6 +13,7 @@ The second run of a commit takes up where the first one ended.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fnmatch
 import json
 import os
@@ -92,6 +93,13 @@ def mutmut(folder: Path, names: Sequence[str], processes: int) -> None:
         raise ValueError(f"mutmut ended with exit code {done.returncode} in {folder}; it says why above")
 
 
+def learn_tests(folder: Path) -> None:
+    """Make all mutants, and learn which tests reach which."""
+    with contextlib.suppress(ValueError):
+        mutmut(folder, [CHEAP], 1)  # its second run of pytest in one process finds no module of the tests
+    mutmut(folder, [CHEAP], 1)
+
+
 def read_mutants(folder: Path) -> list[Mutant]:
     """All mutants of ``folder``, by name."""
     from mutmut.stats import status_by_exit_code
@@ -124,7 +132,7 @@ def measure(run: Run) -> None:
     else:
         clone(folder)
     if not read_mutants(folder):
-        mutmut(folder, [CHEAP], 1)
+        learn_tests(folder)
     chosen = sample(read_mutants(folder), run.arguments.only, count, run.seed)
     mutmut(folder, chosen, run.threads)
     tried = [mutant for mutant in read_mutants(folder) if mutant.name in set(chosen)]
