@@ -59,7 +59,7 @@ def unspaced(found: list[dict[str, str]]) -> list[dict[str, str]]:
     return [{name: value.lstrip(" ") for name, value in record.items()} for record in found]
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=str)
+@pytest.mark.parametrize("dialect", DIALECTS)
 @given(rows=st.lists(st.tuples(st.text(LETTERS, max_size=12), st.sampled_from("xyz")), max_size=6))
 @settings(LAW, max_examples=30)
 def test_any_table_that_a_program_writes_comes_back(
@@ -71,7 +71,7 @@ def test_any_table_that_a_program_writes_comes_back(
     assert not any(isinstance(record, BadRecord | Note) for _, record in read_table(path))
 
 
-@pytest.mark.parametrize("dialect", ESCAPING, ids=str)
+@pytest.mark.parametrize("dialect", ESCAPING)
 @given(rows=st.lists(st.text(LETTERS.replace("\n", ""), max_size=12), max_size=6))
 @LAW
 def test_backslashes_that_escape_are_seen(folder: Path, dialect: dict, rows: list[str]) -> None:
