@@ -22,7 +22,7 @@ def add(parser: Parser) -> None:
         "--measure", action="store_true", help="time real steps of each size that fits, seconds each"
     )
     how.add_argument("--quick", action="store_true", help="formulas only: no measurement at all")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda (%(default)s)")
+    parser.add_argument("--device", default="auto", metavar="STR", help="auto, cpu, cuda (%(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
