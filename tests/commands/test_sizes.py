@@ -90,3 +90,23 @@ def test_what_fits_and_is_fast_enough_is_measured(
     monkeypatch.setattr(sizes, "PRESETS", ("small",))
     _, rows = table(["--measure"], capsys)
     assert rows[0]["tokens_per_second"] == estimate["small"]
+
+
+def test_the_table_has_a_head_and_says_what_its_figures_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Columns are right-aligned under their heads."""
+    threads: list[int] = []
+    monkeypatch.setattr("sunfish.hardware.device.set_threads", threads.append)
+    monkeypatch.setattr("sunfish.hardware.device.bfloat16_speed_up", lambda: 0.5)
+    assert main(["sizes", "--quick", "--device", "cpu"]) == 0
+    head, *rows, note = capsys.readouterr().out.splitlines()
+    assert head.split() == ["size", "parameters", "training", "sampling", "tokens/s"]
+    for column in ("parameters", "training", "sampling", "tokens/s"):
+        end = head.index(column) + len(column)
+        assert all(row[end - 1] != " " and row[end : end + 1] in ("", " ") for row in rows)
+    assert note == (
+        "Memory is estimated at the preset's batch size for the built-in stories; ~ is scaled by arithmetic "
+        "from the sizes that were measured."
+    )
+    assert threads == [0]
