@@ -152,3 +152,24 @@ def test_a_run_whose_log_nobody_reads_is_saved(tmp_path: Path, redirected: str) 
     assert (tmp_path / "code").read_text().strip() == ("141" if has_left else "0")
     assert ("stopped by SIGPIPE (nobody reads the log)" in metrics) == has_left
     assert (tmp_path / "ck/run/last.ckpt/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("signum", STOPPING)
+def test_an_interruption_says_its_signal_unless_it_has_words(signum: signal.Signals) -> None:
+    with pytest.raises(Interrupted) as caught:
+        interrupt(signum, None)
+    assert (caught.value.signum, str(caught.value)) == (signum, f"stopped by {signum.name}")
+    spoken = Interrupted(signum, "saved")
+    assert (spoken.signum, str(spoken)) == (signum, "saved")
+
+
+def test_handlers_are_there_within_and_come_back_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[int] = []
+    before = {signum: signal.getsignal(signum) for signum in STOPPING}
+    with pytest.raises(KeyError), handled(lambda signum, _: received.append(signum)) as installed:
+        assert installed is True
+        for signum in STOPPING:
+            send(signum)
+        raise KeyError
+    assert received == list(STOPPING)
+    assert {signum: signal.getsignal(signum) for signum in STOPPING} == before

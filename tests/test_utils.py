@@ -142,3 +142,26 @@ def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
     path.write_bytes(b"abc")
     # FIPS 180-2, appendix B.1
     assert file_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def is_nowhere(descriptor: int) -> bool:
+    return os.fstat(descriptor).st_rdev == os.stat(os.devnull).st_rdev
+
+
+def test_what_follows_a_reader_that_left_goes_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest that is still in the buffer too: closing the stream writes it."""
+    monkeypatch.setattr(Stderr, "reader_left", False)
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w") as stream:
+        broken = Stderr(stream)
+        assert broken.write("read") == 4 and os.read(reader, 9) == b"read" and not is_nowhere(writer)
+        os.close(reader)
+        assert broken.write("words") == 5 and Stderr.reader_left and is_nowhere(writer)
+        assert broken.write("more") == 4
+
+
+def test_a_full_disk_is_no_reader_that_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Stderr, "reader_left", False)
+    with open("/dev/full", "w") as stream:
+        assert Stderr(stream).write("words") == 5
+        assert is_nowhere(stream.fileno()) and not Stderr.reader_left

@@ -116,3 +116,66 @@ def test_a_bug_is_one_line_with_its_place_and_debug_keeps_the_traceback(
     monkeypatch.setenv("SUNFISH_DEBUG", "1")
     with pytest.raises(KeyError):
         main(["sizes"])
+
+
+class OutOfMemoryError(RuntimeError):
+    """What torch raises where a GPU's memory is used up."""
+
+
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (ValueError("x" * LONGEST), "x" * LONGEST),
+        (ValueError("x" * 200 + "y" * 200), f"{'x' * 190} … {'y' * 180}"),
+        (ValueError("two\n  lines"), "two lines"),
+        (ValueError(), "ValueError"),
+        (ImportError("no module"), "no module"),
+        (OutOfMemoryError("tried to allocate"), "tried to allocate"),
+        (OSError("without a number"), "without a number"),
+        (
+            OSError(errno.ENOENT, "No such file"),
+            "the output cannot be written: there is no such file or folder; check the path",
+        ),
+        (OSError(errno.EIO, "Input/output Error", "x"), "'x': input/output error"),
+        (OSError(errno.EIO, None, "x"), "'x': oserror"),
+        (MemoryError("no"), "this needs more memory than there is; ask for less, or close other programs"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_an_error_says(error: Exception, line: str) -> None:
+    assert describe(error, []) == line
+
+
+def test_a_bug_names_its_last_place_and_keeps_its_beginning() -> None:
+    try:
+        raise KeyError("k" * 300)
+    except KeyError as error:
+        caught, place = error, f"test_errors.py:{error.__traceback__.tb_lineno}"  # type: ignore[union-attr]
+    text = f"'{'k' * 199}"
+    assert describe(caught, []) == (
+        f"KeyError: {text} ({place}); this is a bug in SunFish: SUNFISH_DEBUG=1 shows its traceback"
+    )
+
+
+@pytest.mark.parametrize(
+    "words, flag",
+    [
+        (["--out", "a/b"], "--out "),
+        (["--out=a/b"], "--out "),
+        (["--out", "a"], "--out "),
+        (["--out", "a/c"], ""),
+        (["--out", "a/b/c"], ""),
+        (["a/b"], ""),
+        (["sample", "a/b"], ""),
+        (["--json", "--out", "a/b"], "--out "),
+        (["--out", "x", "--load", "a/b"], "--load "),
+    ],
+)
+def test_a_path_is_named_by_the_flag_that_gave_it(words: list[str], flag: str) -> None:
+    reason = "permission denied; change its permissions, or give another path"
+    assert describe(PermissionError(errno.EACCES, "", "a/b"), words) == f"{flag}'a/b': {reason}"
+
+
+def test_a_wrong_flag_of_the_program_itself_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version", "--foo"]) == 2
+    assert capsys.readouterr().err == "error: unknown: --foo; all flags: sunfish --help\n"

@@ -7,14 +7,16 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sunfish.cli import main
 from sunfish.commands.display import show
 from sunfish.commands.flags import print_json
-from sunfish.commands.streams import lossless_stdout
+from sunfish.commands.streams import abandon_stdout, lossless_stdout
 from sunfish.sampling.pipeline import Generated
 from sunfish.utils import log, visible
 from tests.conftest import ROOT
@@ -129,3 +131,38 @@ def test_the_program_in_a_narrow_locale(environment: dict[str, str]) -> None:
         json.loads(done.stdout)["corpus"]["data"].encode("utf-8", "surrogateescape")
         == "Erzählung 日本".encode()
     )
+
+
+def test_an_abandoned_stdout_points_nowhere_and_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (tmp_path / "out").open("w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        print("kept", flush=True)
+        lowest_free = os.dup(0)
+        os.close(lowest_free)
+        abandon_stdout()
+        print("lost", flush=True)
+        assert os.fstat(stream.fileno()).st_rdev == os.stat(os.devnull).st_rdev
+        again = os.dup(0)
+        os.close(again)
+    assert (tmp_path / "out").read_text() == "kept\n" and again == lowest_free
+
+
+def test_output_that_its_reader_leaves_ends_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["--version"]) == 0
+        assert os.fstat(writer).st_rdev == os.stat(os.devnull).st_rdev and stream.errors == "strict"
+
+
+def test_output_on_a_full_disk_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert main(["--version"]) == 1
+    reason = "no space is left on the device; free some, or write elsewhere"
+    assert capsys.readouterr().err == f"error: the output cannot be written: {reason}\n"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sunfish.tokenizers import TextTokenizer, build_tokenizer, check_tokenizer
+from sunfish.tokenizers.pretrained import read
 from sunfish.utils import UsageError
 
 Vocabulary = dict[str, Any]
@@ -152,3 +153,48 @@ def test_damaged_files_are_errors(tmp_path: Path) -> None:
     (tmp_path / "gpt2" / "vocab.bpe").write_text("")
     with pytest.raises(ValueError, match="no readable GPT-2 vocabulary"):
         build_tokenizer(str(tmp_path / "gpt2"), 300, [])
+
+
+@pytest.mark.parametrize(
+    "names, held",
+    [
+        ([], "nothing"),
+        (["b.txt", "a.txt"], "a.txt, b.txt"),
+        (
+            [f"{number}.txt" for number in reversed(range(10))],
+            "0.txt, 1.txt, 2.txt, 3.txt, 4.txt, 5.txt, 6.txt, 7.txt",
+        ),
+        (["encoder.json", "merges.txt"], "encoder.json, merges.txt"),
+        (["vocab.json", "vocab.bpe"], "vocab.bpe, vocab.json"),
+    ],
+)
+def test_a_folder_without_a_vocabulary_lists_its_first_files(
+    names: list[str], held: str, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).write_text("")
+    with pytest.raises(UsageError) as caught:
+        read(tmp_path)
+    assert str(caught.value) == (
+        f"tokenizer is {str(tmp_path)!r}, a folder that holds {held}; it needs tokenizer.json, or encoder.json "
+        "and vocab.bpe, or vocab.json and merges.txt"
+    )
+
+
+@pytest.mark.parametrize("vocabulary, merges", [("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt")])
+def test_a_vocabulary_is_read_from_its_file_its_folder_and_gpt2s_files(
+    vocabulary: str, merges: str, tmp_path: Path
+) -> None:
+    content = {"<|endoftext|>": 0, "t": 1, "h": 2, "e": 3, "th": 4, "the": 5}
+    (tmp_path / vocabulary).write_text(json.dumps(content))
+    (tmp_path / merges).write_text("#version: 0.2\nt h\nth e\n")
+    published = read(tmp_path)
+    assert (published.size, published.end, published.encode("thehe")) == (6, 0, [5, 2, 3])
+    folder = tmp_path / "other"
+    folder.mkdir()
+    published.save(folder / "tokenizer.json")
+    for path in (folder, folder / "tokenizer.json"):
+        assert read(path).encode("thehe") == [5, 2, 3]
+    (folder / vocabulary).write_text("{}")  # tokenizer.json comes first
+    (folder / merges).write_text("")
+    assert read(folder).size == 6
