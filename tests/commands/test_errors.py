@@ -138,6 +138,7 @@ class OutOfMemoryError(RuntimeError):
         ),
         (OSError(errno.EIO, "Input/output Error", "x"), "'x': input/output error"),
         (OSError(errno.EIO, None, "x"), "'x': oserror"),
+        (OSError(0, "Odd", "x"), "'x': odd"),
         (MemoryError("no"), "this needs more memory than there is; ask for less, or close other programs"),
     ],
     ids=lambda value: str(value)[:30],
