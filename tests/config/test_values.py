@@ -207,3 +207,18 @@ def test_a_whole_number_of_a_call(value: Any) -> None:
 
 def test_every_setting_has_a_default() -> None:
     assert all(f.default is not MISSING for kind in GROUPS.values() for f in fields(kind))
+
+
+@pytest.mark.parametrize(
+    "weight, fits", [(0.001, True), (0.0009, False), (1.0, True), (1000.0, True), (1001.0, False)]
+)
+def test_the_weight_of_a_further_prompt_lies_between_the_limits_that_its_error_names(
+    weight: float, fits: bool
+) -> None:
+    if fits:
+        assert GenerationConfig(composed_prompts=(("x", weight),)).composed_prompts == (("x", weight),)
+    else:
+        with pytest.raises(
+            UsageError, match=rf"prompt 'x' is {weight}: give 0\.001 to 1000; the first prompt has 1"
+        ):
+            GenerationConfig(composed_prompts=(("x", weight),))
