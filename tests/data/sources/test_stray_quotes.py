@@ -54,6 +54,13 @@ DAMAGED: dict[str, Damaged] = {  # delimiter, lines, width; fields, and how many
         ["5", 'one\ntwo "x"\nthree', "x"],
         3,
     ),
+    "a text of two lines before a number": (
+        ",",
+        ['"5","one\n', 'two",7\r\n'],
+        3,
+        ["5", "one\ntwo", "7"],
+        2,
+    ),
     "a row follows": (",", ['"5","one\n', "a,b,c\n"], 3, ['"5"', '"one'], 1),
     "a row follows later": (",", ['"5","one\n', "two\n", 'a,b",c"\n'], 3, ['"5"', '"one'], 1),
     "never closed": (",", ['"5","one\n', "two\n"], 3, ['"5"', '"one'], 1),
@@ -105,6 +112,12 @@ def test_nothing_is_known_of_a_table_without_columns() -> None:
     assert not columns_of().are_rows(["1\n", "2\n"], ",")
     assert not columns_of(["number"]).are_rows(["1\n", "2\n"], ",")
     assert columns_of(["a", "b"]).are_rows(["1,x\n", "2,y\n"], ",")
+
+
+def test_spaces_belong_to_a_value() -> None:
+    columns = columns_of(["a", "pos "], ["b", " neg"])
+    assert columns.are_rows(["x,pos \n", "y, neg\n"], ",")
+    assert not columns.are_rows(["x,pos\n", "y,neg\n"], ",")
 
 
 def test_short_values_are_remembered_to_a_limit() -> None:
