@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -11,6 +14,8 @@ from sunfish.config import GenerationConfig
 from sunfish.data.stories.generate import story
 from sunfish.sampling.autotune import (
     CANDIDATES,
+    FAST_SECONDS,
+    QUALITY_TOLERANCE,
     Measurement,
     by_likelihood,
     by_oracle,
@@ -36,6 +41,47 @@ def test_the_pareto_front_and_what_is_recommended() -> None:
     near, alike = measurement(1.5, 0.88), measurement(2, 0.89)  # worse by more than what counts as alike
     assert recommend([*measurements, near])["best"] == close.config
     assert pareto_front([alike, close]) == [close]  # of two that take as long, the better one
+
+
+def test_how_near_counts_as_alike_and_what_counts_as_fast() -> None:
+    best, alike = measurement(3, 1.0), measurement(2, 1.0 - QUALITY_TOLERANCE)
+    assert recommend([best, alike])["best"] == alike.config
+    assert recommend([best, alike._replace(quality=0.989)])["best"] == best.config
+    second, below = measurement(FAST_SECONDS, 0.9), measurement(FAST_SECONDS - 0.01, 0.5)
+    assert "fast" not in recommend([best, second])
+    assert recommend([best, second, below]) == {"best": best.config, "fast": below.config}
+    assert recommend([]) == {}
+
+
+def test_the_front_begins_with_the_fastest_however_bad() -> None:
+    useless, better, equal = measurement(1, 0.0), measurement(2, 0.5), measurement(3, 0.5)
+    assert pareto_front([equal, better, useless]) == [useless, better]
+
+
+def test_the_first_text_is_not_measured() -> None:
+    """One text is written before the clock runs; then each prompt by each setting, with seeds that count up."""
+    calls: list[tuple[list[str], GenerationConfig | None, int]] = []
+
+    def generate(prompts: list[str], config: GenerationConfig | None = None, *, seed: int) -> list[Generated]:
+        calls.append((list(prompts), config, seed))
+        return [Generated(prompt, prompt, True, 1, [1]) for prompt in prompts]
+
+    pipeline = cast(Pipeline, SimpleNamespace(generate=generate))
+    configs = candidates([1.0, 2.0], ({"block_length": 2},))
+    judged: list[tuple[object, list[str]]] = []
+
+    def metric(judge: Pipeline, texts: Sequence[Generated]) -> dict[str, float]:
+        judged.append((judge, [text.text for text in texts]))
+        return {"all": 0.5}
+
+    measurements = list(measure(pipeline, ["a", "b"], configs, metric, seed=4))
+    assert calls[0] == (["a"], None, 4)
+    assert calls[1:] == [([p], c, seed) for c in configs for p, seed in (("a", 4), ("b", 5))]
+    assert judged == [(pipeline, ["a", "b"])] * 2
+    assert [(m.config, m.quality, m.parts) for m in measurements] == [(c, 0.5, {"all": 0.5}) for c in configs]
+    calls.clear()
+    list(measure(pipeline, ["a"], configs[:1], metric))
+    assert [seed for _, _, seed in calls] == [0, 0]
 
 
 def test_every_candidate_is_another_setting() -> None:

@@ -107,3 +107,77 @@ def test_it_stops_where_all_texts_have_ended() -> None:
         alone = write(slice(0, 1), config, (), seed)[0].tolist()
         assert alone[: ends[-1][0]] == ids[0, : ends[-1][0]].tolist()
     assert any(max(rows) > CONTEXT > min(rows) for rows in ends)
+
+
+class Writer:
+    """Writes windows block by block as block diffusion does: at place p of window w, the id 100 w + p."""
+
+    BLOCK = 4
+
+    def __init__(self, ends: dict[tuple[int, int], int]) -> None:
+        """``ends``: the place of an end mark, by window and row."""
+        self.ends = ends
+        self.calls: list[tuple[list[list[int]], int]] = []
+        self.draws: list[float] = []
+
+    def __call__(self, prefix: Tensor, length: int, rng: RowGenerators) -> Iterator[Snapshot]:
+        number = len(self.calls)
+        self.calls.append((prefix.tolist(), length))
+        self.draws.append(float(rng.uniform(len(prefix))[0]))
+        ids = (100 * number + torch.arange(length)).repeat(len(prefix), 1)
+        for (window, row), place in self.ends.items():
+            if window == number:
+                ids[row, place] = END
+        for first in range(0, length, self.BLOCK):
+            block = slice(first, first + self.BLOCK)
+            yield Snapshot(first, torch.full_like(ids[:, block], END), False)  # a draft ends no text
+            yield Snapshot(first, ids[:, block], True)
+
+
+def states_of(writer: Writer, rows: int, length: int) -> list[tuple[int, list[list[int]], bool]]:
+    start, rng = torch.full((rows, 1), END), RowGenerators.for_rows(0, 0, rows)
+    states = sliding_window(writer, start, length, 8, rng, END)
+    return [(state.start, state.x.tolist(), state.done) for state in states]
+
+
+def test_every_state_has_its_place_in_the_text() -> None:
+    writer = Writer({})
+    states = states_of(writer, 1, 14)
+    assert [(start, ids[0]) for start, ids, done in states if done] == [
+        (0, [END]),
+        (1, [1, 2, 3]),
+        (4, [4, 5, 6, 7]),
+        (8, [104, 105, 106, 107]),
+        (12, [204, 205]),
+    ]
+    assert [(start, len(ids[0])) for start, ids, done in states if not done] == [
+        (1, 3),
+        (4, 4),
+        (8, 4),
+        (12, 2),
+    ]
+    # Eight positions of context: the start mark, the last three tokens, four new ones; at last the two that lack.
+    assert writer.calls == [([[END]], 8), ([[END, 5, 6, 7]], 8), ([[END, 105, 106, 107]], 6)]
+
+
+def test_each_window_draws_numbers_of_its_own() -> None:
+    writer, rng = Writer({}), RowGenerators.for_rows(0, 0, 1)
+    states_of(writer, 1, 14)
+    forks = [rng, *(rng.fork("window", number) for number in (1, 2))]
+    assert writer.draws == [float(fork.uniform(1)[0]) for fork in forks]
+
+
+@pytest.mark.parametrize("length", [2, 7, 8])
+def test_a_text_that_fits_is_one_window(length: int) -> None:
+    writer = Writer({})
+    states = states_of(writer, 2, length)
+    assert writer.calls == [([[END], [END]], length)]
+    written = [token for _, ids, done in states if done for token in ids[0]]
+    assert written == [END, *range(1, length)]
+
+
+def test_rows_that_have_ended_wait_as_end_marks() -> None:
+    writer = Writer({(0, 0): 5, (1, 1): 6, (2, 0): 4})
+    states = states_of(writer, 2, 40)
+    assert [prefix for prefix, _ in writer.calls] == [[[END], [END]], [[END] * 4, [END, 5, 6, 7]]]
+    assert states[-1] == (8, [[104, 105, 106, 107], [104, 105, END, 107]], True)
