@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -156,11 +157,57 @@ CHANGES: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_the_state_of_something_else_is_refused(change: Callable[[dict[str, Any]], object]) -> None:
+OTHER_NETWORK, OTHER_SHAPE = "is that of another network", "has another shape than its parameter"
+REASONS = {  # but where PyTorch gives its own
+    "no model": f"its model {OTHER_NETWORK}",
+    "no average": f"its average {OTHER_NETWORK}",
+    "no optimizers": "it has not the states of 2 optimizers",
+    "no tokens": "tokens is None",
+    "NaN": "best is nan",
+    "text": "seconds is '1'",
+    "negative": "tokens is -1",
+    "a list of weights": f"its model {OTHER_NETWORK}",
+    "a weight more": f"its model {OTHER_NETWORK}",
+    "a weight less": f"its model {OTHER_NETWORK}",
+    "a weight of another shape": "its average has another 0.bias",
+    "a weight of another kind": "its model has another 0.bias",
+    "a number for a weight": "its model has another 0.bias",
+    "one optimizer": "it has not the states of 2 optimizers",
+    "no groups": "the state of an optimizer is none",
+    "another learning rate": "lr of an optimizer is '1'",
+    "a moment of another shape": f"momentum of an optimizer {OTHER_SHAPE}",
+    "a moment that is a list": f"momentum of an optimizer {OTHER_SHAPE}",
+    "a huge moment": f"momentum of an optimizer {OTHER_SHAPE}",
+    "rows of another shape": f"row_mean_square of an optimizer {OTHER_SHAPE}",
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_state_of_something_else_is_refused(name: str) -> None:
     parts = network()
     saved = state_of(*parts)
-    change(saved)
-    with pytest.raises(ValueError, match=r"state.pt is damaged \(.*\); use an earlier checkpoint") as error:
+    CHANGES[name](saved)
+    with pytest.raises(ValueError) as error:
         restore(saved, *parts, Path("state.pt"))
-    assert "\n" not in str(error.value)
+    reason = REASONS.get(name)
+    pattern = ".+" if reason is None else re.escape(reason)
+    assert re.fullmatch(rf"state\.pt is damaged \({pattern}\); use an earlier checkpoint", str(error.value))
+
+
+@pytest.mark.parametrize("value", [1, 0, 0.25])
+def test_a_whole_number_may_stand_for_another_number(value: float) -> None:
+    """As where a setting of the run was written without a decimal point."""
+    model, average, optimizers = network()
+    saved = state_of(model, average, optimizers)
+    saved["optimizers"][0]["param_groups"][0]["lr"] = value
+    restore(saved, model, average, optimizers, Path("state.pt"))
+    assert optimizers[0].param_groups[0]["lr"] == value
+
+
+@pytest.mark.parametrize("value", [True, None, "1", [1.0]])
+def test_what_is_no_number_does_not_stand_for_one(value: object) -> None:
+    model, average, optimizers = network()
+    saved = state_of(model, average, optimizers)
+    saved["optimizers"][0]["param_groups"][0]["lr"] = value
+    with pytest.raises(ValueError, match=re.escape(f"lr of an optimizer is {value!r}")):
+        restore(saved, model, average, optimizers, Path("state.pt"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -17,9 +18,11 @@ from sunfish.processes import process_builders
 from sunfish.rng import RowGenerators, make_generator
 from sunfish.sampling.block_diffusion import block_diffusion
 from sunfish.sampling.guidance import ClassifierFreeGuidance
+from sunfish.sampling.pipeline import Generated, Pipeline
 from sunfish.sampling.sliding_window import sliding_window
 from sunfish.sampling.speculative import speculative_decoding
 from sunfish.sampling.unmasking import policies_for
+from sunfish.tokenizers import TextTokenizer
 from sunfish.training.loss import training_loss
 from tests.helpers import CONFIG, END, batch, finished, model, process_of, row_generators
 
@@ -138,6 +141,14 @@ def test_a_process(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         return process.loss(logits, b.x0, x_t, t) * process.loss_mask(x_t, t)
 
     same(loss, monkeypatch)
+
+
+def test_the_ids_of_a_written_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Pipeline(model(), process_of(), cast(TextTokenizer, SimpleNamespace(end=END)))
+    for is_finished, ids in ((True, [END, 5, 6, END]), (False, [END, 5, 6])):
+        with another_default(monkeypatch):
+            row = pipeline.row(Generated("", "", is_finished, 2, [5, 6]))
+        assert row.tolist() == [ids]
 
 
 def test_the_tiles_of_a_joint_pass(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from sunfish.config import Config
 from sunfish.config.presets import PRESETS, preset
 from sunfish.hardware.device import autocast
 from sunfish.model.cost import matrix_parameters
-from sunfish.model.memory import Shape, kept_bytes, sampling_memory, training_memory
+from sunfish.model.memory import Shape, _copy_bytes, kept_bytes, sampling_memory, training_memory
 from sunfish.model.transformer import Transformer, build_model
 from sunfish.processes import build_process
 from sunfish.rng import make_generator
@@ -161,3 +161,19 @@ def test_memory_grows_with_all_that_takes_memory() -> None:
     assert training_memory(config.with_fields(prompt_length=0)) < plain
     deep = preset("base")
     assert training_memory(deep.with_fields(activation_checkpointing=True)) < 0.5 * training_memory(deep)
+
+
+def test_the_bytes_of_the_copy_head_by_hand() -> None:
+    """Two rows of 16 positions, one canvas, blocks of 4, three prompt tokens and the null slot, width 64."""
+    config = preset("nano")
+    positions, pairs = 2 * 16 * 2, 2 * 16 * (16 + 32)
+    seen = pairs + positions * 4
+    joined = 2 * 64 * 2 * (4 + 32)
+    kept = 4 * (3 * positions * 64 + joined + seen)
+    assert kept == 93_184
+    assert _copy_bytes(config, Shape(2, 16, 3, 4, False, 4)) == kept
+    fused = 4 * (4 * positions * 64 + joined + 2 * 64 * (seen // 16)) + 4 * seen
+    assert fused == 166_912
+    assert _copy_bytes(config, Shape(2, 16, 3, 4, True, 4)) == fused
+    half = 2 * (4 * positions * 64 + joined + 2 * 64 * (seen // 16)) + 4 * seen  # the mask stays in float32
+    assert _copy_bytes(config, Shape(2, 16, 3, 2, True, 4)) == half

@@ -19,6 +19,7 @@ from sunfish.processes import build_process, process_builders
 from sunfish.processes.schedules import time_grid
 from sunfish.rng import RowGenerators, make_generator
 from sunfish.sampling.unmasking import get_policy, policies_for, policy_families
+from sunfish.sampling.unmasking.base import plain, scheduled_count, top_k_by
 from sunfish.types import StepInfo, UnmaskingPolicy
 from sunfish.utils import UsageError
 
@@ -266,3 +267,21 @@ def test_a_file_is_all_that_a_new_policy_needs(tmp_path: Path) -> None:
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout == "[4, 3, 2, 1, 0, 0] [[1, 1, 1, 0], [1, 1, 0, 0]]\n"
+
+
+def test_a_plain_policy_is_its_function_for_masks() -> None:
+    def everything(info: StepInfo) -> Tensor:
+        return info.masked
+
+    family = plain(everything)
+    assert family.build(0.5) == UnmaskingPolicy(everything)
+    assert family.state_kinds == ("masks",) and family.default is None
+
+
+def test_the_best_masked_positions_of_each_row_are_chosen() -> None:
+    """Half of 4 and of 2; of equal scores the first, and no position that is known, whatever its score."""
+    masked = torch.tensor([[1, 1, 0, 1, 1], [0, 1, 0, 0, 1]], dtype=torch.bool)
+    score = torch.tensor([[0.0, 0.3, 0.9, 0.3, 0.3], [0.5, 0.0, 0.5, 0.5, 0.0]])
+    info = step_info(masked, 0.0, 0.5)
+    assert scheduled_count(info).tolist() == [[2.0], [1.0]]
+    assert top_k_by(score, info).int().tolist() == [[0, 1, 0, 1, 0], [0, 1, 0, 0, 0]]

@@ -163,3 +163,20 @@ def test_half_a_line_of_a_killed_run_is_cut_off(tmp_path: Path, torn: str) -> No
     logger.close()
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert len(records) == torn.count("\n") + 1 and records[-1]["step"] == 2
+
+
+@pytest.mark.parametrize("good,since", [(None, "nothing was saved"), (Path("run/step-0000004"), None)])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_names_itself_and_what_was_saved(
+    good: Path | None, since: str | None, signum: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trainer = Trainer.__new__(Trainer)
+    trainer._stop, trainer.good = None, good
+    trainer._on_signal(signum, None)
+    assert trainer._stop == signum
+    assert capsys.readouterr().err == f"{signum.name}: saving after this step …\n"
+    with pytest.raises(Interrupted) as error:
+        trainer._on_signal(signum, None)
+    assert error.value.signum == signum
+    since = since or f"the last checkpoint is {good}"
+    assert str(error.value) == f"stopped by {signum.name} at once; {since}"

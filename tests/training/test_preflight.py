@@ -13,8 +13,16 @@ from sunfish.model.memory import training_memory
 from sunfish.model.transformer import Transformer, build_model, count_parameters
 from sunfish.processes import build_process
 from sunfish.training import preflight as machine
-from sunfish.training.preflight import ENOUGH_TOKENS, Preflight, preflight, recommend_size, stories_memory
+from sunfish.training.preflight import (
+    ENOUGH_TOKENS,
+    Preflight,
+    memory_needed,
+    preflight,
+    recommend_size,
+    stories_memory,
+)
 from sunfish.training.text_lengths import story_lengths
+from sunfish.training.throughput import PROBES
 from sunfish.utils import format_bytes
 
 PROMISED = {  # parameters, and the share by which they may differ
@@ -87,14 +95,41 @@ def test_preflight_counts_what_the_process_adds(
     assert f"{expected:,} parameters" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ["nano", "full"])
+def test_the_memory_is_that_of_the_run_or_of_its_probe(name: str, dtype: torch.dtype, device: str) -> None:
+    """The larger of the two: a small run is preceded by a larger probe."""
+    config, place = preset(name), torch.device(device)
+    parameters, lengths = count_parameters(config.model), story_lengths(config.model)
+    run = training_memory(config, parameters, (lengths.longest_text, lengths.longest_prompt), dtype, place)
+    probe = preset(PROBES[-1])
+    usual = story_lengths(probe.model)
+    measured = training_memory(probe, None, (usual.padded, usual.prompt), dtype, place)
+    assert (run < measured) == (name == "nano")
+    assert memory_needed(config, parameters, lengths, dtype, place) == max(run, measured)
+
+
 def test_preflight_refuses_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = preset("nano", device="cpu", threads=1, precision="float32")
-    with monkeypatch.context() as patch, pytest.raises(ValueError, match=r"memory.*batch_size"):
-        patch.setattr(machine, "available_memory", lambda *_: 1e6)
+    config = preset("nano", device="cpu", threads=1, precision="float32", batch_size=3, name="mine")
+    monkeypatch.setattr(machine, "memory_needed", lambda *_: 3.0 * 2**30)
+    monkeypatch.setattr(machine, "disk_needed", lambda _: 5.0 * 2**30)
+    monkeypatch.setattr(machine, "available_memory", lambda _: 2.0 * 2**30)
+    monkeypatch.setattr(machine, "free_disk", lambda _: 4.0 * 2**30)
+    with pytest.raises(ValueError) as error:
         preflight(config)
-    with monkeypatch.context() as patch, pytest.raises(ValueError, match="make room"):
-        patch.setattr(machine, "free_disk", lambda *_: 1e6)
+    assert str(error.value) == (
+        "training mine needs about 3.0 GiB of memory, but 2.0 GiB are available: use --activation_checkpointing, a "
+        "smaller --batch_size than 3, a smaller --config (nano, tiny, small, micro, base, full), or --no-preflight to "
+        "try anyway"
+    )
+    monkeypatch.setattr(machine, "available_memory", lambda _: 3.0 * 2**30)
+    with pytest.raises(ValueError) as error:
         preflight(config)
+    assert str(error.value) == (
+        "training mine writes up to 5.0 GiB, but 4.0 GiB are free; make room, or choose another disk with "
+        "--checkpoints and --data_folder"
+    )
 
 
 def test_every_figure_of_the_report(

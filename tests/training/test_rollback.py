@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -12,7 +14,10 @@ import torch
 from sunfish.checkpoint.folder import LAST, load_checkpoint
 from sunfish.config import Config
 from sunfish.rng import derive_seed
+from sunfish.training.logger import Logger
 from sunfish.training.loss import Losses, training_loss
+from sunfish.training.rollback import non_finite, roll_back
+from sunfish.training.run_state import RunState
 from sunfish.training.step import NonFiniteLoss
 from sunfish.training.trainer import Trainer, train
 from sunfish.utils import UsageError
@@ -152,3 +157,41 @@ def test_stopping_names_the_other_way(tmp_path: Path, poison: Callable[..., None
         train(settings(tmp_path, name="run", on_nan="stop"))
     with pytest.raises(UsageError, match="on_nan is 'maybe': use stop or rollback"):
         config(tmp_path, on_nan="maybe")
+
+
+def stopped(folder: Path, on_nan: str, **values: object) -> RunState:
+    """What :mod:`sunfish.training.rollback` reads of a run."""
+    run = SimpleNamespace(folder=folder, step=7, config=settings(folder, on_nan=on_nan), **values)
+    return cast(RunState, run)
+
+
+LOWER = "a lower --learning_rate and --matrix_learning_rate"
+REMEDIES = {
+    "stop": f"{LOWER}, --precision float32, or --on_nan rollback",
+    "rollback": f"{LOWER}, or --precision float32",
+}
+
+
+@pytest.mark.parametrize("on_nan", REMEDIES)
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_the_error_names_the_checkpoint_and_the_remedies(tmp_path: Path, on_nan: str, is_saved: bool) -> None:
+    if is_saved:
+        (tmp_path / LAST).touch()
+    error = non_finite(stopped(tmp_path, on_nan), "the loss is nan")
+    good = f"The last good checkpoint is {tmp_path / LAST}" if is_saved else "No checkpoint exists yet"
+    assert error.fault == "step 7: the loss is nan"
+    assert str(error).endswith(f"{good}. Try {REMEDIES[on_nan]}")
+
+
+def test_a_run_that_cannot_roll_back_ends_with_the_error(tmp_path: Path) -> None:
+    logger, why = cast(Logger, None), NonFiniteLoss("step 7: the loss is nan", "Stop")
+    for run in (
+        stopped(tmp_path, "stop", good=tmp_path, rollbacks=0),
+        stopped(tmp_path, "rollback", good=None, rollbacks=0),
+    ):
+        with pytest.raises(NonFiniteLoss) as error:
+            roll_back(run, why, logger)
+        assert error.value is why
+    with pytest.raises(NonFiniteLoss) as error:
+        roll_back(stopped(tmp_path, "rollback", good=tmp_path, rollbacks=3), why, logger)
+    assert error.value.fault == "step 7: step 7: the loss is nan, after 3 rollbacks in a row"
