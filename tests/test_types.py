@@ -30,3 +30,20 @@ def test_conditions_of_any_length_keep_their_prompts_and_scales(lengths: tuple[i
         assert torch.equal(joined.values[:, rows, :, : 1 + length], part.values)
         assert torch.equal(joined.mask[rows, : 1 + length], part.mask)
         assert not joined.mask[rows, 1 + length :].any()
+
+
+@torch.no_grad()
+def test_rows_of_a_condition_are_taken_and_repeated() -> None:
+    texts = batch()
+    condition = model().encode(texts.prompt, texts.prompt_mask)
+    for scaled in (condition, condition.at_scale(3.0)):
+        first, twice = scaled.first(2), scaled.repeat(2)
+        rows = {"first": [0, 1], "twice": [0, 0, 1, 1, 2, 2]}
+        for changed, chosen in ((first, rows["first"]), (twice, rows["twice"])):
+            assert torch.equal(changed.keys, scaled.keys[:, chosen])
+            assert torch.equal(changed.values, scaled.values[:, chosen])
+            assert torch.equal(changed.mask, scaled.mask[chosen])
+            if scaled.scale is None:
+                assert changed.scale is None
+            else:
+                assert changed.scale is not None and torch.equal(changed.scale, scaled.scale[chosen])

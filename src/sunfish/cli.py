@@ -1,6 +1,6 @@
 """The command line: which subcommands there are, how errors and signals become exit codes. Imports no torch.
 
-    sunfish train | sample | infill | distill-guidance | bench | data | tokenizer | sizes | doctor
+    sunfish train | sample | infill | edit | distill-guidance | bench | data | tokenizer | sizes | doctor
 
 Results go to stdout, logs to stderr. Exit codes: 0 done, 1 a failure, 2 wrong use, 128 + n ended by signal n.
 """
@@ -13,7 +13,18 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from sunfish.commands import bench, data, distill_guidance, doctor, infill, sample, sizes, tokenizer, train
+from sunfish.commands import (
+    bench,
+    data,
+    distill_guidance,
+    doctor,
+    edit,
+    infill,
+    sample,
+    sizes,
+    tokenizer,
+    train,
+)
 from sunfish.commands.errors import describe
 from sunfish.commands.flags import BaseConfig
 from sunfish.commands.parser import Parser
@@ -28,6 +39,7 @@ COMMANDS = {
     "train": train,
     "sample": sample,
     "infill": infill,
+    "edit": edit,
     "distill-guidance": distill_guidance,
     "bench": bench,
     "data": data,

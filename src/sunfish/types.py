@@ -103,6 +103,19 @@ class Condition(NamedTuple):
             scale,
         )
 
+    def first(self, count: int) -> Condition:
+        """The first ``count`` rows."""
+        return self._map(lambda part, rows: part.narrow(rows, 0, count))
+
+    def repeat(self, count: int) -> Condition:
+        """Each row ``count`` times, one after the other."""
+        return self._map(lambda part, rows: part.repeat_interleave(count, rows))
+
+    def _map(self, change: Callable[[Tensor, int], Tensor]) -> Condition:
+        """Every part with ``change`` applied along the dimension of its rows."""
+        scale = None if self.scale is None else change(self.scale, 0)
+        return Condition(change(self.keys, 1), change(self.values, 1), change(self.mask, 0), scale)
+
     def _padded(self, length: int) -> Condition:
         extra = length - self.mask.shape[1]
         if not extra:

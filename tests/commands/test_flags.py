@@ -27,7 +27,10 @@ FROZEN = {
         compile prompt prompt-file seq-len best-of fast watch""",
     "infill": """
         num-samples seed also device precision json print-config set help-all
-        sampler num-steps temperature top-p guidance-scale negative-prompt text file prompt""",
+        sampler num-steps temperature top-p guidance-scale negative-prompt text file prompt particles""",
+    "edit": """
+        num-samples seed also device precision json print-config set help-all
+        temperature top-p guidance-scale negative-prompt text file replace range prompt particles""",
     "distill-guidance": """
         print-config set help-all
         name seed max-steps max-minutes batch-size learning-rate matrix-learning-rate

@@ -14,13 +14,18 @@ from sunfish.cli import COMMANDS, EXAMPLES, build_parser, main, parse
 from sunfish.commands.parser import HIDDEN, Parser
 from sunfish.commands.values import PATHS
 from sunfish.config import FIELD_GROUPS, Config, GenerationConfig
+from sunfish.config.generation import NUM_PARTICLES
 from sunfish.config.presets import preset
 
 NEEDED = {"bench": ["sample"], "distill-guidance": ["teacher.ckpt"]}  # the words without a default
 # What help writes in capitals; every other word of it is lower-case.
-NAMES = {name.upper(): name for name in ("CPU", "FILE.txt", "JSON", "MASK", "N", "OMP_NUM_THREADS")}
+NAMES = {name.upper(): name for name in ("CPU", "FILE.txt", "JSON", "MASK", "N", "OMP_NUM_THREADS", "END")}
 # Words that stand for a flag's value, by the type of the value.
-VALUE_NAMES = {int: {"N"}, float: {"FLOAT"}, None: {"TEXT", "PATH", "STR", "CHECKPOINT", "WEIGHT"}}
+VALUE_NAMES = {
+    int: {"N"},
+    float: {"FLOAT"},
+    None: {"TEXT", "PATH", "STR", "CHECKPOINT", "WEIGHT", "WORDS", "START:END"},
+}
 # Arguments that no field of a configuration stands behind: their values where they are not given.
 SAMPLING = dict(
     checkpoint="checkpoints/last.ckpt",
@@ -49,7 +54,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         mode="generate",
         text=None,
     ),
-    "infill": dict(**SAMPLING, text=None, file=None, prompt=""),
+    "infill": dict(**SAMPLING, text=None, file=None, prompt="", particles=NUM_PARTICLES),
+    "edit": dict(**SAMPLING, text=None, file=None, prompt="", particles=NUM_PARTICLES, replace=[], range=[]),
     "distill-guidance": dict(teacher_checkpoint="teacher.ckpt", cpu=False, print_config=False, set=[]),
     "bench": dict(
         what="sample",

@@ -13,6 +13,7 @@ import pytest
 from sunfish.cli import main
 from sunfish.commands.display import show
 from sunfish.config import GenerationConfig
+from sunfish.config.generation import NUM_PARTICLES
 from sunfish.sampling.pipeline import Generated
 
 CONTEXT = 96
@@ -116,9 +117,14 @@ def test_filling_gets_the_text_the_prompt_and_the_seed(
     )
     assert main(words) == 0
     assert filled == [
-        (writer, "a [MASK]", SETTINGS, {"prompt": prompt, "seed": seed, "num_samples": samples})
+        (
+            writer,
+            "a [MASK]",
+            SETTINGS,
+            {"prompt": prompt, "seed": seed, "num_samples": samples, "num_particles": NUM_PARTICLES},
+        )
     ]
-    assert writer.asked == [(("prompted", bool(prompt)), ("stepped", True))]
+    assert writer.asked == [(("prompted", bool(prompt)), ("fills", True))]
 
 
 ENDINGS = {

@@ -113,3 +113,14 @@ def test_the_last_token_is_the_normalized_embedding_before_the_start() -> None:
     assert cache.last_token(0).shape == (3, CONFIG.n_embd) and not cache.last_token(0).any()
     ragged = cache.last_token(torch.tensor([4, 0, 16]))
     torch.testing.assert_close(ragged, torch.stack([unit[0, 3], torch.zeros_like(unit[0, 0]), unit[2, 15]]))
+
+
+def test_texts_are_selected_in_every_branch() -> None:
+    """Six rows are three texts with two branches, one branch after the other; a text may come twice."""
+    cache = cache_of(3, rows=6)
+    chosen = cache.select(torch.tensor([2, 0, 2, 1]), 2)
+    assert chosen.num_rows == 8 and chosen.length == 3
+    for row, source in enumerate([2, 0, 2, 1, 5, 3, 5, 4]):
+        for position in range(3):
+            assert torch.equal(token(chosen, row, position), token(cache, source, position))
+    assert torch.equal(cache.select(torch.tensor([4]), 1).keys_values, cache.keys_values[:, :, 4:5])

@@ -6,13 +6,18 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sunfish.config import GenerationConfig
-from sunfish.sampling.infilling import infill, parse
+from sunfish.config import GenerationConfig, ProcessConfig
+from sunfish.processes import build_process
+from sunfish.sampling.gaps import Gaps, parse
+from sunfish.sampling.infilling import DEFAULT_CONFIG, infill
 from sunfish.sampling.pipeline import Pipeline
+from sunfish.tokenizers import build_tokenizer
 from sunfish.utils import UsageError
+from tests.helpers import CONFIG, model
 
 WARM = GenerationConfig(sampler="leftmost", num_steps=3, temperature=1.5)
 
@@ -20,13 +25,13 @@ WARM = GenerationConfig(sampler="leftmost", num_steps=3, temperature=1.5)
 @pytest.mark.parametrize(
     "text,expected",
     [
-        ("a [MASK] b", (["a ", " b"], [range(1, 7)])),
+        ("a [MASK] b", (["a ", " b"], [range(1, 33)])),
         ("[MASK:5]", (["", ""], [range(5, 6)])),
         ("x [MASK:2-12] y [MASK:3].", (["x ", " y ", "."], [range(2, 13), range(3, 4)])),
     ],
 )
 def test_gaps_are_found(text: str, expected: tuple[list[str], list[range]]) -> None:
-    assert parse(text) == expected
+    assert parse(text) == Gaps(*expected)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +82,8 @@ def test_what_is_no_gap_is_named_in_one_line(text: str) -> None:
 
 @pytest.mark.parametrize("number", ["3", " 3 ", "03", "٣", "३", "\uff13", "๓"])
 def test_the_digits_of_every_script_count(number: str) -> None:
-    assert parse(f"a[MASK:{number}]b[MASK:{number} - 12]") == (["a", "b", ""], [range(3, 4), range(3, 13)])
+    expected = Gaps(["a", "b", ""], [range(3, 4), range(3, 13)])
+    assert parse(f"a[MASK:{number}]b[MASK:{number} - 12]") == expected
 
 
 @given(
@@ -89,7 +95,7 @@ def test_whatever_stands_outside_gaps_is_kept(pieces: list[str], sizes: list[tup
     sizes = sizes[: len(pieces) - 1]
     gaps = [f"[MASK:{low}-{low + more}]" for low, more in sizes]
     text = "".join(part for pair in zip(pieces, [*gaps, ""], strict=True) for part in pair)
-    assert parse(text) == (pieces, [range(low, low + more + 1) for low, more in sizes])
+    assert parse(text) == Gaps(pieces, [range(low, low + more + 1) for low, more in sizes])
 
 
 @pytest.mark.parametrize(
@@ -118,8 +124,11 @@ def test_whatever_stands_outside_gaps_is_kept(pieces: list[str], sizes: list[tup
         *("\u0301[MASK:1]\u0301", "a\u2028[MASK:1]\x00b", "<|endoftext|> [MASK:1] [MASKS] <pad>"),
     ],
 )
-def test_the_given_text_comes_back_byte_for_byte(pipeline: Pipeline, text: str) -> None:
-    (filled,) = infill(pipeline, text, replace(WARM, num_steps=1), prompt="cafe\u0301")
+@pytest.mark.parametrize("config", [replace(WARM, num_steps=1), DEFAULT_CONFIG], ids=["canvas", "posterior"])
+def test_the_given_text_comes_back_byte_for_byte(
+    pipeline: Pipeline, text: str, config: GenerationConfig
+) -> None:
+    (filled,) = infill(pipeline, text, config, prompt="cafe\u0301", num_particles=3)
     rest = filled.text
     for number, piece in enumerate(parse(text).pieces):
         place = rest.find(piece) if number else 0
@@ -159,9 +168,12 @@ def test_samples_differ_and_a_seed_fills_alike(pipeline: Pipeline) -> None:
     assert infill(pipeline, text, WARM, num_samples=3, seed=1) != first
 
 
-def test_without_settings_the_default_sampler_fills(pipeline: Pipeline) -> None:
-    default = GenerationConfig(sampler=pipeline.process.default_sampler)
-    assert infill(pipeline, "a [MASK:3] b") == infill(pipeline, "a [MASK:3] b", default)
+def test_without_settings_the_posterior_fills_without_guidance(pipeline: Pipeline) -> None:
+    default = GenerationConfig(sampler="verified", guidance_scale=1.0)
+    assert default == DEFAULT_CONFIG
+    filled = infill(pipeline, "a [MASK:3] b", prompt="dogs", seed=3)
+    assert filled == infill(pipeline, "a [MASK:3] b", default, prompt="dogs", seed=3)
+    assert filled[0].effective_sample_size is not None
 
 
 CHANGES: dict[str, Any] = {
@@ -187,10 +199,27 @@ def test_every_setting_shows_in_the_gap(pipeline: Pipeline, field: str) -> None:
 
 
 def test_settings_of_other_loops_have_no_part_in_it(pipeline: Pipeline) -> None:
-    """The whole text is one block, and ``lenience`` is for verified, which fills no gap."""
+    """The whole text is one block; ``lenience`` is for drafts, of which gaps have none."""
     text = "The dog [MASK:6] home."
     assert infill(pipeline, text, replace(WARM, block_length=4)) == infill(pipeline, text, WARM)
-    with pytest.raises(UsageError, match=r"'verified'.*cannot fill a gap"):
-        infill(pipeline, "a [MASK]", GenerationConfig(sampler="verified"))
+    others = replace(DEFAULT_CONFIG, block_length=4, lenience=0.5)
+    assert infill(pipeline, text, others) == infill(pipeline, text)
     unnamed = {field.name for field in fields(GenerationConfig)} - set(CHANGES)
     assert unnamed == {"block_length", "lenience"}
+
+
+@pytest.mark.parametrize("kind", ["bytes", "characters"])
+@pytest.mark.parametrize("text", ["a [MASK:2] b", " [MASK] [MASK:1-2]", "[MASK:2]b  [MASK:1]", "ab[MASK:3]"])
+def test_where_each_letter_is_a_token_the_text_is_that_of_its_ids(kind: str, text: str) -> None:
+    size = 300 if kind == "bytes" else CONFIG.vocab_size
+    tokenizer = build_tokenizer(kind, size, [" abcdefghiklmnoprstuw."])
+    network = model(torch.float32, replace(CONFIG, vocab_size=size))
+    written = Pipeline(network, build_process(ProcessConfig(process="masked"), size), tokenizer)
+    for filled in infill(written, text, num_samples=3, num_particles=4):
+        pieces = parse(text).pieces
+        assert filled.text == tokenizer.decode(filled.ids)
+        parts = [part for pair in zip(pieces, [*filled.fills, ""], strict=True) for part in pair]
+        if kind == "characters":  # bytes of a fill alone may be no letter
+            assert filled.text == "".join(parts)
+        assert filled.text.startswith(pieces[0]) and filled.text.endswith(pieces[-1])
+        assert filled.tokens == len(filled.ids)

@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 
 import sunfish.hardware.device as device_module
+import sunfish.sampling.editing as editing_module
 import sunfish.sampling.infilling as infilling_module
 from sunfish.config import Config, GenerationConfig
 from sunfish.config.presets import preset
 from sunfish.data.prepare.prepare import prepare
 from sunfish.data.sources import open_source
+from sunfish.sampling.editing import Span
 from sunfish.sampling.generation_config import write_generation_config
+from sunfish.sampling.infilling import Infilled
 from sunfish.sampling.pipeline import Generated, Pipeline
 from sunfish.training.trainer import Trainer
 from tests.runs import SHAPE
@@ -100,10 +103,20 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Record:
             stream=lambda row, config, **options: iter(write("stream", rows=[row], config=config, **options)),
         )
 
-    def fill(_: Any, text: str, config: GenerationConfig, **options: Any) -> list[Generated]:
-        return write("infill", text=text, config=config, **options)
+    def filled(how: str, **asked: Any) -> list[Infilled]:
+        record.update(asked, how=how)
+        return [Infilled("text", "", ["t"], 1, [1], -2.5, 9.0)]
+
+    def fill(_: Any, text: str, config: GenerationConfig, **options: Any) -> list[Infilled]:
+        return filled("infill", text=text, config=config, **options)
+
+    def edit(
+        _: Any, text: str, spans: list[Span], prompt: str, config: GenerationConfig, **options: Any
+    ) -> list[Infilled]:
+        return filled("edit", text=text, spans=spans, prompt=prompt, config=config, **options)
 
     monkeypatch.setattr(Pipeline, "from_checkpoint", load)
     monkeypatch.setattr(infilling_module, "infill", fill)
+    monkeypatch.setattr(editing_module, "rewrite", edit)
     monkeypatch.setattr(device_module, "choose_device", lambda name: name)
     return record

@@ -16,11 +16,13 @@ from sunfish.data.sources import open_source
 from sunfish.model.transformer import Transformer, build_model, count_parameters
 from sunfish.processes import build_process
 from sunfish.sampling.block_diffusion import block_diffusion
+from sunfish.sampling.editing import rewrite
 from sunfish.sampling.guidance import ClassifierFreeGuidance, DistilledGuidance
 from sunfish.sampling.infilling import infill
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.sliding_window import sliding_window
 from sunfish.sampling.speculative import speculative_accept, speculative_decoding
+from sunfish.sampling.text_generator import TextGenerator
 from sunfish.training.distillation import Distillation
 from sunfish.training.evaluation import validate
 from sunfish.training.loss import training_loss
@@ -38,8 +40,8 @@ OWNERS: dict[str, Callable[..., Any]] = {
         *(build_optimizers, learning_rate_factor, update_average),
         *(ClassifierFreeGuidance, DistilledGuidance),
         *(block_diffusion, speculative_decoding, speculative_accept, sliding_window),
-        *(Pipeline, Pipeline.from_checkpoint, Pipeline.guided, Pipeline.generate, Pipeline.stream),
-        *(Pipeline.__call__, Pipeline.log_likelihood, infill),
+        *(Pipeline, TextGenerator.from_checkpoint, TextGenerator.guided, TextGenerator.generate),
+        *(TextGenerator.stream, TextGenerator.__call__, TextGenerator.log_likelihood, infill, rewrite),
     )
 }
 

@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-import sunfish.sampling.pipeline as pipeline_module
+import sunfish.sampling.text_generator as pipeline_module
 from sunfish.config import GenerationConfig
 from sunfish.model.kernels.int8 import Int8Linear
 from sunfish.rng import RowGenerators
+from sunfish.sampling.editing import rewrite
 from sunfish.sampling.generation_config import write_generation_config
 from sunfish.sampling.guidance import ClassifierFreeGuidance
 from sunfish.sampling.infilling import infill
 from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.text_generator import TextGenerator
 from sunfish.tokenizers import build_tokenizer
 from sunfish.training.trainer import Trainer
 from sunfish.utils import UsageError
@@ -40,7 +42,7 @@ def pipeline() -> Pipeline:
     return Pipeline(*parts())
 
 
-@covers(Pipeline.generate, "prompts", "config", "seq_len", "seed", "batch_size")
+@covers(TextGenerator.generate, "prompts", "config", "seq_len", "seed", "batch_size")
 @pytest.mark.parametrize("config", [WARM, STEPPED], ids=["verified", "leftmost"])
 def test_texts_of_a_call(pipeline: Pipeline, monkeypatch: Patch, config: GenerationConfig) -> None:
     prompts = ["cab", "dog", "cab", "", "cab"]
@@ -68,7 +70,7 @@ def _numbered(number: int) -> Callable[[int, int, int], RowGenerators]:
     return lambda seed, first, rows: original(seed, number + first, rows)
 
 
-@covers(Pipeline.generate, "best_of")
+@covers(TextGenerator.generate, "best_of")
 def test_best_of_several_drafts(pipeline: Pipeline) -> None:
     drafts = pipeline.generate(["cab"] * 4 + ["dog"] * 4, WARM, seq_len=12, seed=2)
     best = pipeline.generate(["cab", "dog"], WARM, seq_len=12, seed=2, best_of=4)
@@ -92,7 +94,7 @@ def gain(pipeline: Pipeline, text: Generated) -> float:
     return total
 
 
-@covers(Pipeline.log_likelihood, "ids", "condition")
+@covers(TextGenerator.log_likelihood, "ids", "condition")
 def test_likelihood_of_each_row(pipeline: Pipeline) -> None:
     texts = [Generated("", prompt, True, 3, ids) for prompt, ids in (("cab", [1, 2, 3]), ("dog", [3, 2, 5]))]
     ids = torch.cat([pipeline.row(text) for text in texts])
@@ -104,8 +106,8 @@ def test_likelihood_of_each_row(pipeline: Pipeline) -> None:
     )
 
 
-@covers(Pipeline.stream, "prompt", "config", "seq_len", "seed", "mask")
-@covers(Pipeline.__call__, "prompt", "steps", "seed", "seq_len", "config")
+@covers(TextGenerator.stream, "prompt", "config", "seq_len", "seed", "mask")
+@covers(TextGenerator.__call__, "prompt", "steps", "seed", "seq_len", "config")
 def test_a_stream_and_a_call_of_the_same_text(pipeline: Pipeline) -> None:
     base: dict[str, Any] = {"prompt": "cab", "config": STEPPED, "seq_len": 15, "seed": 4}
     changes = {"prompt": "dog", "config": replace(STEPPED, temperature=0.2), "seq_len": 6, "seed": 5}
@@ -168,7 +170,7 @@ def test_compiled_and_quantized(monkeypatch: Patch) -> None:
         assert (network.int8_head is not None) == expected
 
 
-@covers(Pipeline.from_checkpoint, "path", "device", "precision", "compile")
+@covers(TextGenerator.from_checkpoint, "path", "device", "precision", "compile")
 def test_a_pipeline_of_a_checkpoint(make: Make, monkeypatch: Patch) -> None:
     trainer = make(seed=1)
     trainer.train_step()
@@ -199,7 +201,7 @@ def test_a_pipeline_of_a_checkpoint(make: Make, monkeypatch: Patch) -> None:
         Pipeline.from_checkpoint(paths[0], "cuda", "int8")
 
 
-@covers(Pipeline.guided, "prompts", "config", "banned_ids")
+@covers(TextGenerator.guided, "prompts", "config", "banned_ids")
 @torch.no_grad()
 def test_what_guides(pipeline: Pipeline) -> None:
     guided, condition = pipeline.guided(["cab", "dog"], WARM, banned_ids=[2, 5])
@@ -235,6 +237,49 @@ def test_arguments_of_infilling(pipeline: Pipeline, monkeypatch: Patch) -> None:
     assert {tuple(call["banned_ids"]) for call in guided} == {(pipeline.tokenizer.end,)}
 
 
+@covers(infill, "num_particles", "max_tokens")
+def test_arguments_of_the_posterior(pipeline: Pipeline) -> None:
+    base: dict[str, Any] = dict(text="ab[MASK]d[MASK:2-4]", prompt="cab", seed=1, num_samples=6)
+    texts = infill(pipeline, **base)
+    assert [text.text for text in infill(pipeline, **base, num_particles=3)] != [text.text for text in texts]
+    assert max(text.effective_sample_size or 0 for text in texts) > 3
+    few = infill(pipeline, **base, num_particles=3)
+    assert all((text.effective_sample_size or 9) <= 3 for text in few)
+    for bound, most in ((2, (2, 2)), ([3, 4], (3, 4))):
+        short = infill(pipeline, **base, max_tokens=bound)
+        assert all(len(fill) <= size for text in short for fill, size in zip(text.fills, most, strict=True))
+    for wrong in (0, [2], "2", 1):  # the second gap has at least two tokens
+        with pytest.raises(UsageError, match="max_tokens"):
+            infill(pipeline, **base, max_tokens=wrong)
+
+
+@covers(rewrite, "pipeline", "text", "spans", "prompt", "config", "seed", "n", "num_particles")
+def test_arguments_of_rewriting(pipeline: Pipeline, monkeypatch: Patch) -> None:
+    base: dict[str, Any] = dict(text="abcd", spans=[(1, 3)], prompt="cab", seed=1, n=3, num_particles=4)
+    texts = [text.text for text in rewrite(pipeline, **base)]
+    assert len(set(texts)) == 3 and all(text[0] == "a" and text[-1] == "d" for text in texts)
+    for name, value in {
+        "text": "abca",
+        "spans": [(0, 1)],
+        "config": GenerationConfig(guidance_scale=1.0, temperature=0.3),
+        "prompt": "dog",
+        "seed": 2,
+        "num_particles": 9,
+    }.items():
+        assert [text.text for text in rewrite(pipeline, **base | {name: value})] != texts
+    assert len(rewrite(pipeline, **base | {"n": 2})) == 2
+
+
 def test_the_checkpoint_is_that_of_its_path(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing-there"):
         Pipeline.from_checkpoint(tmp_path / "nothing-there")
+
+
+def test_gaps_and_rewriting_get_every_argument() -> None:
+    pipeline = Pipeline(*parts())
+    fills = dict(prompt="mob", seed=3, num_samples=2, num_particles=5, max_tokens=3)
+    assert pipeline.infill("cab[MASK]mob", WARM, **fills) == infill(pipeline, "cab[MASK]mob", WARM, **fills)
+    arguments = dict(seed=3, n=2, num_particles=5)
+    assert pipeline.rewrite("cabmob", [(0, 3)], "mob", WARM, **arguments) == rewrite(
+        pipeline, "cabmob", [(0, 3)], "mob", WARM, **arguments
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from sunfish.commands.flags import print_json
@@ -10,6 +10,7 @@ from sunfish.commands.streams import screen_text
 from sunfish.utils import log, stderr, visible
 
 if TYPE_CHECKING:
+    from sunfish.sampling.infilling import Infilled
     from sunfish.sampling.pipeline import Generated
 
 
@@ -30,7 +31,7 @@ def watch(states: Iterable[Generated]) -> Generated:
     return state
 
 
-def show(texts: list[Generated], as_json: bool) -> None:
+def show(texts: Sequence[Generated | Infilled], as_json: bool) -> None:
     """The texts on stdout."""
     if as_json:
         print_json([{key: value for key, value in text._asdict().items() if key != "ids"} for text in texts])

@@ -15,7 +15,7 @@ from sunfish.commands.sampling_flags import (
     print_checkpoint_config,
     read_prompts,
 )
-from sunfish.config.generation import MAX_TEXTS
+from sunfish.config.generation import MAX_TEXTS, NUM_PARTICLES
 from sunfish.config.rules import check_at_least
 from sunfish.utils import UsageError, log
 
@@ -105,7 +105,8 @@ def _infill(arguments: argparse.Namespace) -> int:
             )
     if len(arguments.prompt) > 1 or arguments.best_of != 1:
         raise UsageError("--mode infill takes one --prompt and no --best_of")
-    return fill(arguments, arguments.text, arguments.prompt[0] if arguments.prompt else "")
+    prompt = arguments.prompt[0] if arguments.prompt else ""
+    return fill(arguments, arguments.text, prompt, NUM_PARTICLES)
 
 
 def prompts_of(arguments: argparse.Namespace) -> list[str]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sunfish.sampling.pipeline import Pipeline
 
 CHECKPOINT = "checkpoints/last.ckpt"
+FILLING = GenerationConfig()  # gaps are filled by their posterior, whatever suits a checkpoint's texts
+GUIDED = {"guidance_scale", "negative_prompt", "plausibility"}  # settings of guidance above 1
 STEPPED = "leftmost"  # stands for the default sampler of the checkpoint's process until that is loaded
 
 
@@ -102,14 +104,14 @@ def load_pipeline(arguments: argparse.Namespace) -> Pipeline:
 
 
 def open_pipeline(
-    arguments: argparse.Namespace, *, prompted: bool, stepped: bool = False
+    arguments: argparse.Namespace, *, prompted: bool, fills: bool = False
 ) -> tuple[Pipeline, GenerationConfig]:
     """The loaded model, and the checkpoint's own settings of sampling with the given ones in their place.
 
     Args:
         arguments: the flags of the command.
         prompted: whether there is a prompt to guide by.
-        stepped: whether the sampler must have denoising steps where none is given.
+        fills: whether gaps are filled: by ``verified``, without guidance, where nothing else is given.
 
     Raises:
         UsageError: before the model is loaded, for settings that are wrong, or that have no effect.
@@ -122,7 +124,9 @@ def open_pipeline(
     if "composed_prompts" in given and not prompted:
         raise UsageError("--also adds to a prompt; give one with --prompt")
     base = read_generation_config(_folder_of(arguments), which)
-    takes_default = base.is_verified and "sampler" not in given and (stepped or "num_steps" in given)
+    if fills:
+        base = FILLING if given.keys() & GUIDED else replace(FILLING, guidance_scale=1.0)
+    takes_default = base.is_verified and "sampler" not in given and "num_steps" in given
     config = base.changed(**({"sampler": STEPPED} if takes_default else {}), **given)
     config = _without_guidance(config, given) if not prompted else config
     refuse_ineffective_generation(config, given)

@@ -48,6 +48,12 @@ class KVCache(NamedTuple):
         """The first ``count`` rows."""
         return KVCache(self.keys_values[:, :, :count])
 
+    def select(self, texts: Tensor, branches: int) -> KVCache:
+        """The rows of these ``texts [K]``, indexes of texts that have ``branches`` rows each, in every branch."""
+        count = self.num_rows // branches
+        rows = torch.cat([texts + branch * count for branch in range(branches)])
+        return KVCache(self.keys_values[:, :, rows])
+
     def contiguous(self) -> KVCache:
         """The same cache without holes in memory, which compiled passes ask for."""
         return KVCache(self.keys_values.contiguous())

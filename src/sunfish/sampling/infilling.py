@@ -2,198 +2,199 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
 from sunfish.config import GenerationConfig
-from sunfish.config.generation import MAX_TEXTS
-from sunfish.config.rules import shown, whole_number
+from sunfish.config.generation import MAX_PARTICLES, MAX_TEXTS, NUM_PARTICLES
+from sunfish.config.rules import whole_number
 from sunfish.rng import RowGenerators
-from sunfish.sampling.block_diffusion import block_diffusion
-from sunfish.sampling.pipeline import Generated, Pipeline
-from sunfish.sampling.prompts import MAX_CHARACTERS, check_text, encode_text
+from sunfish.sampling.canvas_infilling import fill_on_canvas
+from sunfish.sampling.gaps import DEFAULT_LENGTHS, EncodedGaps, Gaps, encode_gaps, parse
+from sunfish.sampling.posterior import CausalMode, Gap, GapFiller, Particles
+from sunfish.sampling.prompts import check_text
+from sunfish.sampling.smc import effective_sample_size
+from sunfish.sampling.speculative import speculative_decoding
+from sunfish.sampling.text_generator import TextGenerator
 from sunfish.utils import UsageError
 
-GAP = re.compile(r"\[MASK(?::([^\]\n]*))?\]")
-LENGTH = re.compile(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?")
-# What was meant as a gap and is none; [MASKS] is a word.
-UNFINISHED = re.compile(r"\[MASK(?![\]\w]).{0,20}")
-DEFAULT_LENGTHS = range(1, 7)  # tokens; the lengths that are tried for a gap without a number
+CUT_CHARACTER = "\ufffd"  # what bytes that are no character decode to
+# The causal mode's own posterior; guidance has less to add where the text is given on both sides.
+DEFAULT_CONFIG = GenerationConfig(guidance_scale=1.0)
 
 
-class Gaps(NamedTuple):
-    """The given pieces of a text, and between them the lengths in tokens that each gap may have."""
+class Infilled(NamedTuple):
+    """A text with its gaps filled. ``log_likelihood``: of all of it, given the prompt, in nats, exact.
 
-    pieces: list[str]
-    lengths: list[range]
-
-
-def parse(text: str) -> Gaps:
-    """Cut ``text`` at its gaps.
-
-    Raises:
-        UsageError: There is no gap, or one with a length that is no length.
+    ``effective_sample_size``: how many independent draws from the posterior would be as sure as what was compared, at
+    most the number of particles; None for a fill of the canvas, which is none of the posterior.
     """
-    parts = GAP.split(text)  # piece, length, piece, ..., piece
-    lengths = [DEFAULT_LENGTHS if number is None else _span(number) for number in parts[1::2]]
-    pieces = parts[0::2]
-    for match in filter(None, map(UNFINISHED.search, pieces)):
-        raise UsageError(f"the gap {match[0]!r} is incomplete; write [MASK], [MASK:5] or [MASK:2-12]")
-    if not lengths:
-        raise UsageError(
-            f"the text {shown(text)} has no [MASK] to fill; mark each gap with [MASK] or [MASK:5]"
-        )
-    return Gaps(pieces, lengths)
 
-
-def _span(number: str) -> range:
-    """The lengths of a gap ``[MASK:number]``; the digits of any script count."""
-    match = LENGTH.fullmatch(number)
-    low, high = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-    if not 1 <= low <= high:
-        raise UsageError(
-            f"the gap [MASK:{shown(number, 20)[1:-1]}] has no length; write [MASK], [MASK:5] or [MASK:2-12]"
-        )
-    return range(low, high + 1)
+    text: str
+    prompt: str
+    fills: list[str]
+    tokens: int
+    ids: list[int]
+    log_likelihood: float
+    effective_sample_size: float | None = None
 
 
 @torch.no_grad()
 def infill(
-    pipeline: Pipeline,
+    pipeline: TextGenerator,
     text: str,
     config: GenerationConfig | None = None,
     *,
     prompt: str = "",
     seed: int = 0,
     num_samples: int = 1,
-) -> list[Generated]:
+    num_particles: int = NUM_PARTICLES,
+    max_tokens: int | Sequence[int] | None = None,
+) -> list[Infilled]:
     """Fill each gap of ``text``; all that is given comes back byte for byte.
 
-    Where a length is open, one gap after the other is drafted at each of its lengths, and the draft whose text is the
-    likeliest, by its exact log-likelihood as a whole, is kept.
+    With the sampler ``verified``, the fills and their lengths are drawn from the posterior of the causal mode, all gaps
+    jointly: p(fills given the rest and the prompt), see :mod:`sunfish.sampling.posterior`. Fills are drawn with guidance,
+    temperature and nucleus; what is given is weighed by its plain likelihood. Any other sampler denoises the whole text
+    as one canvas.
 
     Args:
         pipeline: The model.
         text: With gaps.
-        config: How tokens are drawn; None: the process's default sampler. The whole text is one block, so
-            ``block_length`` has no part in it.
+        config: How tokens are drawn; None: ``verified`` without guidance. ``block_length`` has no part in it.
         prompt: What the text is about.
-        seed: The same seed gives the same fillings.
-        num_samples: How many fillings.
+        seed: The same seed gives the same fills.
+        num_samples: How many texts.
+        num_particles: How many fills are compared; more are nearer to the posterior, and slower.
+        max_tokens: Of every gap, or one number for each, as upper bounds of lengths that the text leaves open.
 
     Returns:
         ``num_samples`` texts.
 
     Raises:
-        UsageError: The text has no gap or is longer than the context, or the sampler is ``verified``.
+        UsageError: The text has no gap, is longer than the context, or nothing fits a gap; an argument is wrong.
         ValueError: The network returned NaN.
     """
-    config = config or GenerationConfig(sampler=pipeline.process.default_sampler)
-    if config.is_verified:
-        raise UsageError(
-            f"sampler is {config.sampler!r}, which writes from left to right and cannot fill a gap; use leftmost or "
-            "another"
-        )
-    check_text("text", text)
-    limit = pipeline.model.config.context_length
-    if len(text) > limit * MAX_CHARACTERS:
-        raise UsageError(
-            f"the text has {len(text):,} characters, but this model has a context of {limit} tokens; shorten it"
-        )
-    gaps, seed = parse(text), whole_number("seed", seed, 0)
-    _check_room(pipeline, gaps)
-    results = []
-    for number in range(whole_number("num_samples", num_samples, 1, MAX_TEXTS)):
-        chosen = [span[(len(span) - 1) // 2] for span in gaps.lengths]
-        best: _Filled | None = None
-        for place, span in enumerate(gaps.lengths):
-            for length in span:
-                lengths = [*chosen[:place], length, *chosen[place + 1 :]]
-                if best is not None and lengths == chosen:
-                    continue  # drafted when the gap before this one was settled
-                filled = _fill(
-                    pipeline, gaps.pieces, lengths, config, prompt, RowGenerators.for_rows(seed, number, 1)
-                )
-                if best is None or filled.log_likelihood > best.log_likelihood:
-                    best, chosen = filled, lengths
-        assert best is not None
-        results.append(best.text)
-    return results
+    config = config or DEFAULT_CONFIG
+    gaps = with_max_tokens(parse(text), max_tokens)
+    encoded = encode_gaps(pipeline.tokenizer, gaps, pipeline.model.config.context_length)
+    check_text("prompt", prompt)
+    seed = whole_number("seed", seed, 0)
+    num_samples = whole_number("num_samples", num_samples, 1, MAX_TEXTS)
+    num_particles = whole_number("num_particles", num_particles, 1, MAX_PARTICLES)
+    if not (prompt or config.negative_prompt or config.composed_prompts):
+        config = replace(config, guidance_scale=0.0)
+    if not config.is_verified:
+        return [
+            finish(pipeline, encoded, fill_on_canvas(pipeline, encoded, config, prompt, seed, number), prompt)
+            for number in range(num_samples)
+        ]
+    texts = []
+    for number in range(num_samples):
+        rng = RowGenerators.for_rows(seed, number, 1)
+        particles = draw_particles(pipeline, encoded, config, prompt, rng, num_particles)
+        fills = particles.fills[particles.draw(float(rng.uniform(1)))]
+        if encoded.has_open_end:
+            fills = [*fills[:-1], write_end(pipeline, encoded, fills, config, prompt, rng)]
+        texts.append(finish(pipeline, encoded, fills, prompt, sample_size(particles, num_particles)))
+    return texts
 
 
-class _Filled(NamedTuple):
-    """One draft with gaps of certain lengths."""
+def with_max_tokens(gaps: Gaps, max_tokens: int | Sequence[int] | None) -> Gaps:
+    """The gaps with upper bounds of their lengths.
 
-    log_likelihood: float
-    text: Generated
-
-
-class _Row(NamedTuple):
-    """A text with its gaps as ids."""
-
-    ids: list[int]
-    free: list[bool]
-    spans: list[slice]  # of each gap
-
-
-def _encode(pipeline: Pipeline, pieces: list[str], lengths: list[int]) -> _Row:
-    end = pipeline.tokenizer.end
-    row = _Row([end], [False], [])
-    for i, known in enumerate(_encode_pieces(pipeline, pieces)):
-        row.ids.extend(known)
-        row.free.extend([False] * len(known))
-        if i < len(lengths):
-            row.spans.append(slice(len(row.ids), len(row.ids) + lengths[i]))
-            row.ids.extend([end] * lengths[i])
-            row.free.extend([True] * lengths[i])
-    row.ids.append(end)
-    row.free.append(False)
-    return row
+    Raises:
+        UsageError: A bound is no number, below the least length of its gap, or there is one too many or too few.
+    """
+    if max_tokens is None:
+        return gaps
+    count = len(gaps.lengths)
+    if isinstance(max_tokens, Sequence) and not isinstance(max_tokens, str):
+        if len(max_tokens) != count:
+            raise UsageError(
+                f"max_tokens has {len(max_tokens)} numbers, but the text has {count} gaps; give one for each"
+            )
+        bounds = list(max_tokens)
+    else:
+        bounds = [max_tokens] * count
+    lengths = []
+    for span, bound in zip(gaps.lengths, bounds, strict=True):
+        most = whole_number("max_tokens", bound, 1)
+        if most < span[0]:
+            raise UsageError(f"max_tokens is {most}, but a gap has at least {span[0]} tokens; give more")
+        lengths.append(range(span[0], most + 1 if span is DEFAULT_LENGTHS else min(most, span[-1]) + 1))
+    return replace(gaps, lengths=lengths)
 
 
-def _encode_pieces(pipeline: Pipeline, pieces: list[str]) -> list[list[int]]:
-    """The ids of each piece. A token carries its leading space: that before a gap belongs to the gap's first token."""
-    before_gaps = [piece.removesuffix(" ") for piece in pieces[:-1]]
-    encode = pipeline.tokenizer.encode
-    return [encode_text(encode, piece, "the text") for piece in [*before_gaps, pieces[-1]]]
-
-
-def _check_room(pipeline: Pipeline, gaps: Gaps) -> None:
-    """Refuse, before anything is drafted, a text that is too long with its gaps at their longest."""
-    known = sum(map(len, _encode_pieces(pipeline, gaps.pieces)))
-    length = known + sum(span[-1] for span in gaps.lengths) + 2
-    limit = pipeline.model.config.context_length
-    if length > limit:
-        raise UsageError(
-            f"the text with its gaps has {length} tokens, end marks included, but this model has a context of "
-            f"{limit}; shorten it"
-        )
-
-
-def _fill(
-    pipeline: Pipeline,
-    pieces: list[str],
-    lengths: list[int],
+def draw_particles(
+    pipeline: TextGenerator,
+    encoded: EncodedGaps,
     config: GenerationConfig,
     prompt: str,
     rng: RowGenerators,
-) -> _Filled:
-    tokenizer, row = pipeline.tokenizer, _encode(pipeline, pieces, lengths)
-    if not (prompt or config.negative_prompt or config.composed_prompts):
-        config = replace(config, guidance_scale=0.0)
-    # No text ends in a gap.
-    guided, condition = pipeline.guided([prompt], config, banned_ids=[tokenizer.end])
-    ids, free = (torch.tensor([part], device=pipeline.device) for part in (row.ids, row.free))
-    whole = replace(config, block_length=0)
-    states = block_diffusion(guided, pipeline.process, condition, ids, free, rng, whole)
-    done = next(state.x for state in states if state.done)
-    likelihood = pipeline.log_likelihood(done, pipeline.encode([prompt]))
-    text = pieces[0]
-    for span, piece in zip(row.spans, pieces[1:], strict=True):
-        fill = tokenizer.decode(done[0, span].tolist())
-        text += (fill.lstrip(" ") if text.endswith(" ") else fill) + piece
-    generated = Generated(text, prompt, True, len(row.ids) - 2, done[0, 1:-1].tolist())
-    return _Filled(float(likelihood), generated)
+    num_particles: int,
+) -> Particles:
+    """Different fills of the gaps, weighted."""
+    tokenizer = pipeline.tokenizer
+    guided, condition = pipeline.guided([prompt], config)
+    filler = GapFiller(
+        CausalMode(guided, pipeline.process, condition, config), tokenizer.end, rng, num_particles
+    )
+    first, *others = encoded.pieces
+    gaps = [
+        Gap(lengths, tokenizer.spaced_ids if spaced else (), right)
+        for lengths, spaced, right in zip(encoded.lengths, encoded.spaced, others, strict=True)
+    ]
+    if encoded.has_open_end:  # with nothing on its right, the posterior is to write on
+        gaps[-1] = gaps[-1]._replace(lengths=range(1, 2))
+    else:
+        gaps[-1] = gaps[-1]._replace(right=[*others[-1], tokenizer.end])
+    particles = filler.fill([tokenizer.end, *first], gaps)
+    whole = [all(CUT_CHARACTER not in tokenizer.decode(fill) for fill in fills) for fills in particles.fills]
+    return particles.only(whole) if any(whole) else particles
+
+
+def write_end(
+    pipeline: TextGenerator,
+    encoded: EncodedGaps,
+    fills: Sequence[Sequence[int]],
+    config: GenerationConfig,
+    prompt: str,
+    rng: RowGenerators,
+) -> tuple[int, ...]:
+    """The ids of an open last gap: from the first of them, in ``fills``, to where the model ends the text."""
+    tokenizer = pipeline.tokenizer
+    before = encoded.join_ids(fills)
+    prefix = torch.tensor([[tokenizer.end, *before]], device=pipeline.device)
+    guided, condition = pipeline.guided([prompt], config)
+    length = pipeline.model.config.context_length - 1  # the end mark needs room, too
+    states = speculative_decoding(
+        guided, pipeline.process, condition, prefix, length, rng, config, tokenizer.end
+    )
+    ids = torch.cat([prefix[:, :0], *(state.x for state in states if state.done)], dim=1)[0].tolist()
+    written = ids[: ids.index(tokenizer.end)] if tokenizer.end in ids else ids
+    return (*fills[-1], *written)
+
+
+def sample_size(particles: Particles, num_particles: int) -> float:
+    """The effective sample size of particles."""
+    return effective_sample_size(particles.log_weights, particles.log_kept, num_particles)
+
+
+def finish(
+    pipeline: TextGenerator,
+    encoded: EncodedGaps,
+    fills: Sequence[Sequence[int]],
+    prompt: str,
+    size: float | None = None,
+) -> Infilled:
+    """The text with these fills."""
+    tokenizer = pipeline.tokenizer
+    ids = encoded.join_ids(fills)
+    row = torch.tensor([[tokenizer.end, *ids, tokenizer.end]], device=pipeline.device)
+    likelihood = float(pipeline.log_likelihood(row, pipeline.encode([prompt])))
+    texts = [tokenizer.decode(fill) for fill in fills]
+    return Infilled(encoded.join(texts), prompt, texts, len(ids), ids, likelihood, size)

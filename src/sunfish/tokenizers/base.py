@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -139,6 +140,21 @@ class TextTokenizer:
             return guarded(lambda: self.engine.decode(kept, skip_special_tokens=False))
         except NativeError as error:
             raise ValueError(f"{len(kept)} ids cannot be decoded: {error}") from error
+
+    @cached_property
+    def spaced_ids(self) -> list[int]:
+        """The ids whose text begins with a space that more follows: none where a space is a token by itself.
+
+        Some vocabularies write the space only between two tokens, so each id is decoded after itself.
+        """
+        ids = [number for number in range(self.size) if number != self.end]
+        alone = guarded(lambda: self.engine.decode_batch([[i] for i in ids], skip_special_tokens=False))
+        twice = guarded(lambda: self.engine.decode_batch([[i, i] for i in ids], skip_special_tokens=False))
+        return [
+            number
+            for number, one, two in zip(ids, alone, twice, strict=True)
+            if one.strip(" ") and (one.startswith(" ") or two == f"{one} {one}")
+        ]
 
     def save(self, path: str | Path) -> None:
         """Write the tokenizer to ``path``, a ``tokenizer.json``."""

@@ -1,0 +1,410 @@
+"""Posterior infilling: what stands in a gap is drawn from p(fill, length | left, right, prompt) of the causal mode.
+
+Sequential Monte Carlo over the prefixes of a fill. A prefix may end (a cut, whose weight is the likelihood of what
+stands on the right) or continue with any token. All prefixes are different; the best are certain to be kept, and the
+others are kept without bias (:func:`sunfish.sampling.smc.optimal_resampling`), so the weights add up to an unbiased
+estimate of the likelihood of the given text. Several gaps are filled jointly: the particles that one gap leaves, each
+with its own fill, enter the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sunfish.config import GenerationConfig
+from sunfish.model.denoiser import DenoiserWrapper
+from sunfish.model.kv_cache import KVCache
+from sunfish.rng import RowGenerators, refuse_nan, sample_categorical, softmax
+from sunfish.sampling.logits import warp_logits
+from sunfish.sampling.smc import Kept, optimal_resampling
+from sunfish.types import Condition, Process
+from sunfish.utils import UsageError
+
+NUM_CHILDREN = 32  # best next ids of a prefix that are looked at one by one; of the others one is drawn
+LEAST_TEMPERATURE = 0.05  # of the likelihood of what is given
+CANVAS_LENGTHS = (1, 2, 3, 5, 8, 12)  # of the gap, at which the canvas is asked what stands in it
+CANVAS_RIGHT = 16  # ids on the right that it sees
+SURPRISE = 6.0  # nats that the right side may lose at a good cut
+FALL = -0.7  # nats by which the worth of going on falls with each token after a good cut
+HOPELESS = 8.0  # below the best first id on the right so far, no cut is looked at any further; in nats
+MAX_LOG_TILT = 8.0  # nats by which the canvas may raise the priority of a prefix
+LOOKAHEAD = 8  # ids on the right, after the first, that compare cuts before all of the right weighs them
+NEGLIGIBLE = 0.03  # share of all priority below which a candidate is kept by chance only
+
+
+class Gap(NamedTuple):
+    """A gap and the text on its right, up to the next gap or the end of the text, its end mark included."""
+
+    lengths: range  # ids that the gap may have
+    first_ids: Sequence[int]  # ids that may begin it; none: any may
+    right: list[int]
+
+
+class Particles(NamedTuple):
+    """K different texts up to some place."""
+
+    fills: list[list[tuple[int, ...]]]  # of each one, the ids in every gap so far
+    log_weights: Tensor  # [K] float64; together they estimate the likelihood of what is given
+    log_kept: Tensor  # [K] logarithm of the probability that resampling kept it
+    cache: KVCache | None  # of all but the newest id
+    known: Tensor  # [K] how many ids the cache has of each
+    newest: Tensor  # [K, 1]
+
+    def only(self, right: Sequence[bool]) -> Particles:
+        """The same particles, those that are not ``right`` without any weight."""
+        wrong = ~torch.tensor(right, device=self.log_weights.device)
+        return self._replace(log_weights=self.log_weights.masked_fill(wrong, -torch.inf))
+
+    def draw(self, uniform: float) -> int:
+        """The index of one of them, drawn by weight."""
+        weights = torch.softmax(self.log_weights, 0)
+        return int(sample_categorical(weights, weights.new_tensor(uniform)))
+
+
+class CausalMode:
+    """The causal mode of a guided network over K rows: what tokens are drawn from, and how likely a given text is.
+
+    What is drawn is guided. Evidence is the plain likelihood given the prompt: no guidance, temperature or nucleus.
+    """
+
+    def __init__(
+        self, guided: DenoiserWrapper, process: Process, condition: Condition, config: GenerationConfig
+    ) -> None:
+        """``process``: that of the canvas. ``condition``: the prompt, one row."""
+        self.guided, self.process, self.config = guided, process, config
+        self.branches = guided.num_branches
+        self.condition = guided.prepare(condition)
+        self.device = condition.mask.device
+
+    def prefill(self, ids: Tensor, cache: KVCache | None, start: Tensor) -> tuple[Tensor, Tensor, KVCache]:
+        """Guided logits and plain ones ``[K, N, V]``, and the cache with ``ids [K, N]`` appended."""
+        condition = self.condition.repeat(len(ids))
+        many, starts = (torch.cat([part] * self.branches) for part in (ids, start))
+        logits, cache = self.guided.denoiser.prefill(many, condition, cache, _same(starts, cache))
+        return self.guided.finish(logits), logits[: len(ids)], cache
+
+    def evidence(self, ids: Tensor, cache: KVCache | None, start: Tensor) -> Tensor:
+        """log p ``[K, N - 1]`` of ``ids [K, N]`` but the first, each given all before it."""
+        condition = self.condition.first(1).repeat(len(ids))
+        cache = cache and cache.rows(len(ids))
+        logits, _ = self.guided.denoiser.prefill(ids[:, :-1], condition, cache, _same(start, cache))
+        return log_likelihoods(logits, ids[:, 1:])
+
+    def canvas(self, ids: Tensor, noisy: Tensor, cache: KVCache | None, start: int) -> Tensor:
+        """What the canvas says of each place of ``ids [K, N]`` of which it does not see those in ``noisy``, [K, N, V]."""
+        t = noisy.to(torch.get_default_dtype())
+        x = self.process.corrupt(ids, t, RowGenerators.for_rows(0, 0, 1))
+        condition = self.condition.first(1).repeat(len(ids))
+        cache = cache and cache.rows(1).select(torch.zeros(len(ids), dtype=torch.long, device=self.device), 1)
+        return softmax(self.guided.denoiser.denoise(x, t, condition, cache, start))
+
+
+def _same(start: Tensor, cache: KVCache | None) -> int | Tensor:
+    """One number where all rows of ``start [K]`` begin after all of the cache: such a pass needs no mask for each."""
+    length = 0 if cache is None else cache.length
+    return length if bool((start == length).all()) else start
+
+
+def log_likelihoods(logits: Tensor, ids: Tensor) -> Tensor:
+    """log p ``[...]`` of ``ids [...]`` under ``logits [..., V]``, float64."""
+    chosen = logits.gather(-1, ids[..., None]).squeeze(-1)
+    return chosen.double() - logits.float().logsumexp(-1).double()
+
+
+class _Cut(NamedTuple):
+    """A prefix that ends its gap."""
+
+    parent: int  # the particle that it belongs to
+    ids: tuple[int, ...]
+    log_weight: float
+    log_kept: float
+    log_priority: float  # the weight, times the likelihood of the first ids on the right
+    log_potential: float  # that likelihood, were all of these ids as likely as those of the second half
+
+    def divided_by(self, log_probability: float) -> _Cut:
+        """The same cut, after resampling has kept it with this probability."""
+        return self._replace(
+            log_weight=self.log_weight - log_probability,
+            log_kept=self.log_kept + log_probability,
+            log_priority=self.log_priority - log_probability,
+        )
+
+
+class _Prefixes(NamedTuple):
+    """A different prefixes of the fill, all of one length."""
+
+    parents: list[int]
+    ids: list[tuple[int, ...]]
+    log_weights: Tensor  # [A]
+    log_kept: Tensor  # [A]
+    log_tilt: Tensor  # [A] by how much the canvas raises their priority
+
+    def extend(
+        self, rows: Tensor, ids: Tensor, log_weights: Tensor, log_kept: Tensor, log_tilt: Tensor
+    ) -> _Prefixes:
+        """The prefixes of ``rows [K]`` with one id more each."""
+        pairs = list(zip(rows.tolist(), ids.tolist(), strict=True))
+        longer = [(*self.ids[row], new) for row, new in pairs]
+        parents = [self.parents[row] for row, _ in pairs]
+        return _Prefixes(parents, longer, log_weights, self.log_kept[rows] + log_kept, log_tilt)
+
+
+class GapFiller:
+    """Fills the gaps of one text."""
+
+    def __init__(self, mode: CausalMode, end: int, rng: RowGenerators, num_particles: int) -> None:
+        """Prepare.
+
+        Args:
+            mode: The network.
+            end: The end mark.
+            rng: One generator.
+            num_particles: How many texts are kept from gap to gap, and how many prefixes within one.
+        """
+        self.mode, self.end, self.rng, self.num_particles = mode, end, rng, num_particles
+        self._seen = -torch.inf  # the best likelihood of the first id on the right so far, of this gap
+        # A temperature sharpens the whole posterior, the likelihood of what is given as well as what is drawn.
+        self.sharpness = 1 / max(mode.config.temperature, LEAST_TEMPERATURE)
+
+    @torch.inference_mode()
+    def fill(self, left: list[int], gaps: Sequence[Gap]) -> Particles:
+        """Fill ``gaps`` after ``left``, which begins with the start mark.
+
+        Returns:
+            Weighted texts: drawn by weight, one has the posterior distribution as the number of particles grows. The
+            weights add up to an unbiased estimate of the likelihood of all that is given after ``left``.
+
+        Raises:
+            UsageError: Nothing that can be drawn has the length of a gap.
+            ValueError: The network returned NaN.
+        """
+        ids = torch.tensor([left], device=self.mode.device)
+        zero = torch.zeros(1, dtype=torch.float64, device=self.mode.device)
+        known = torch.full((1,), len(left) - 1, device=self.mode.device)
+        cache = None
+        if len(left) > 1:
+            cache = self.mode.prefill(ids[:, :-1], None, torch.zeros_like(known))[2]
+        particles = Particles([[]], zero, zero, cache, known, ids[:, -1:])
+        for number, gap in enumerate(gaps, start=1):
+            cuts = self.write(particles, gap)
+            if not cuts:
+                raise UsageError(
+                    f"nothing that the model would write fits gap {number}, of {_shown(gap.lengths)} tokens; give it "
+                    "other lengths, a higher temperature or a higher top_p"
+                )
+            particles = self.weigh(particles, cuts, gap, last=number == len(gaps))
+        return particles
+
+    def write(self, particles: Particles, gap: Gap) -> list[_Cut]:
+        """Continue each particle into its gap; return at most ``num_particles`` texts that may stand there."""
+        count = len(particles.fills)
+        zero = torch.zeros_like(particles.log_weights)
+        alive = _Prefixes(list(range(count)), [()] * count, particles.log_weights, particles.log_kept, zero)
+        hints = self._ask_canvas(particles, gap)
+        cache, known, newest = particles.cache, particles.known, particles.newest
+        total = float(alive.log_weights.logsumexp(0))
+        cuts: list[_Cut] = []
+        self._seen = -torch.inf
+        for length in range(gap.lengths[-1] + 1):
+            guided, plain, cache = self.mode.prefill(newest, cache, known)
+            cache = cache.accept(known, torch.ones_like(known), 1)
+            guided, plain, known = guided[:, 0], plain[:, 0], known + 1
+            if length in gap.lengths:
+                found = float(_priorities(cuts).logsumexp(0)) if cuts else -torch.inf
+                cuts += self._cut(alive, plain, cache, known, gap, found)
+            if length == gap.lengths[-1]:
+                break
+            log_p, log_first = self._next(guided, plain, () if length else gap.first_ids)
+            ids, gain, tilt = self._children(log_p, hints[length] if length < len(hints) else None)
+            log_weights = ((alive.log_weights + log_first)[:, None] + gain).flatten()
+            log_tilt = (alive.log_tilt[:, None] + tilt).clamp(max=MAX_LOG_TILT).flatten()
+            worth = log_weights + log_tilt + _log_worth(cuts, length, total)
+            cuts, kept = self._resample(cuts, worth)
+            if not len(kept.places):
+                break
+            rows, newest = kept.places // ids.shape[1], ids.flatten()[kept.places][:, None]
+            alive = alive.extend(
+                rows,
+                newest[:, 0],
+                log_weights[kept.places] - kept.log_probability,
+                kept.log_probability,
+                log_tilt[kept.places],
+            )
+            known, cache = known[rows], cache.select(rows, self.mode.branches)
+        best = self._keep(_priorities(cuts), self.num_particles, NEGLIGIBLE)
+        return _kept_cuts(cuts, best)
+
+    def _cut(
+        self, alive: _Prefixes, plain: Tensor, cache: KVCache, known: Tensor, gap: Gap, found: float
+    ) -> list[_Cut]:
+        """The prefixes that may end here, compared by the first ids on the right.
+
+        Args:
+            alive: The prefixes.
+            plain: [A, V] next-token logits.
+            cache: Of the prefixes, all of them known.
+            known: [A].
+            gap: The gap.
+            found: Logarithm of the priorities of all cuts so far. No priority is above the likelihood of the first id
+                on the right, so that much is spared the look at the ids after it.
+        """
+        right = torch.tensor(gap.right[: 1 + LOOKAHEAD], dtype=torch.long, device=self.mode.device)
+        ahead = torch.zeros_like(alive.log_weights)
+        if len(right):
+            ahead = self.sharpness * log_likelihoods(plain, right[:1].expand(len(plain)))
+        scores = alive.log_weights + ahead
+        self._seen = max(self._seen, float(scores.max()))
+        kept = self._keep(scores, self.num_particles, NEGLIGIBLE, max(found, self._seen - HOPELESS))
+        rows = kept.places
+        ahead = potential = ahead[rows]
+        if len(right) > 1 and len(rows):
+            after = cache.rows(len(plain)).select(rows, 1)
+            likelihoods = self.mode.evidence(right.expand(len(rows), -1), after, known[rows])
+            ahead = ahead + self.sharpness * likelihoods.sum(1)
+            later = likelihoods[:, (len(right) - 1) // 2 :].mean(1)
+            potential = torch.maximum(ahead, self.sharpness * len(right) * later)
+        weights, kept_so_far = alive.log_weights[rows], alive.log_kept[rows]
+        columns = (rows, weights, kept_so_far, ahead, potential, kept.log_probability)
+        return [
+            _Cut(alive.parents[row], alive.ids[row], weight, chance, weight + likely, most).divided_by(lost)
+            for row, weight, chance, likely, most, lost in zip(*map(Tensor.tolist, columns), strict=True)
+        ]
+
+    def _next(self, guided: Tensor, plain: Tensor, first_ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """What the next ids are drawn from, log-probabilities ``[A, V]``, and the evidence ``[A]`` of ``first_ids``.
+
+        Where only some ids may begin a gap, the likelihood that one of them comes is evidence: the space before the gap
+        is part of the given text, but it is spelled by the token after it.
+        """
+        refuse_nan(guided.amax(-1, keepdim=True))
+        log_first = plain.new_zeros(len(plain), dtype=torch.float64)
+        if first_ids:
+            allowed = torch.zeros(plain.shape[-1], dtype=torch.bool, device=plain.device)
+            allowed[torch.tensor(first_ids, device=plain.device)] = True
+            log_first = self.sharpness * torch.log_softmax(plain.double(), -1)[:, allowed].logsumexp(-1)
+            guided = guided.masked_fill(~allowed, -torch.inf)
+        warped = warp_logits(guided, self.mode.config.temperature, self.mode.config.top_p)
+        log_p = torch.log_softmax(warped.float(), -1)
+        log_p[:, self.end] = -torch.inf  # a text may end there, but then it has no right side
+        return log_p, log_first
+
+    def _ask_canvas(self, particles: Particles, gap: Gap) -> Tensor:
+        """What the canvas, which sees both sides, says of the first places of the gap: probabilities ``[M, V]``.
+
+        They are means over some of the lengths that the gap may have, after the text of the likeliest particle. They
+        decide what is looked at, not with which weight.
+        """
+        lengths = [length for length in CANVAS_LENGTHS if length in gap.lengths] or [gap.lengths[0]]
+        best = int(particles.log_weights.argmax())
+        newest, known = int(particles.newest[best]), int(particles.known[best])
+        right = gap.right[:CANVAS_RIGHT]
+        width = 1 + lengths[-1] + len(right)
+        rows = [[newest, *[self.end] * length, *right] for length in lengths]
+        ids = torch.tensor([row + [self.end] * (width - len(row)) for row in rows], device=self.mode.device)
+        noisy = torch.ones_like(ids, dtype=torch.bool)
+        noisy[:, 0] = False
+        for row, length in enumerate(lengths):
+            noisy[row, 1 + length : 1 + length + len(right)] = False
+        cache = particles.cache
+        if cache is not None:
+            chosen = torch.tensor([best], device=self.mode.device)
+            cache = cache.select(chosen, self.mode.branches).trim(known)
+        said = self.mode.canvas(ids, noisy, cache, known)[:, 1 : 1 + lengths[-1]]
+        places = torch.arange(1, lengths[-1] + 1, device=self.mode.device)
+        inside = places <= torch.tensor(lengths, device=self.mode.device)[:, None]
+        return (said * inside[..., None]).sum(0) / inside.sum(0)[:, None]
+
+    def _children(self, log_p: Tensor, hint: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The best ids of each row of ``log_p [A, V]``, and one drawn among all others, with the weight of all.
+
+        Args:
+            log_p: What they are drawn from.
+            hint: [V] what the canvas says of this place; None: nothing.
+
+        Returns:
+            Ids, log-weights, and logarithms of how much the canvas raises their priority, ``[A, C]``.
+        """
+        p = log_p.exp()
+        raised = p if hint is None else torch.where(p > 0, torch.maximum(p, hint / 2), 0.0)
+        _, ids = raised.topk(min(NUM_CHILDREN, log_p.shape[1] - 1), dim=-1)
+        rest = p.scatter(-1, ids, 0.0)
+        mass = rest.sum(-1, keepdim=True)
+        uniform = self.rng.uniform(1, len(log_p), device=log_p.device)[0]
+        drawn = sample_categorical(torch.where(mass > 0, rest, 1.0), uniform)[:, None]
+        tilt = (raised / p).log().gather(-1, ids).nan_to_num(0.0)
+        tilt = torch.cat([tilt, torch.zeros_like(mass)], 1).double()
+        return torch.cat([ids, drawn], 1), torch.cat([log_p.gather(-1, ids), mass.log()], 1).double(), tilt
+
+    def _resample(self, cuts: list[_Cut], children: Tensor) -> tuple[list[_Cut], Kept]:
+        """Thin out cuts, and by their log-priorities children, which are negligible if all cuts make them so."""
+        priorities = _priorities(cuts)
+        total = float(torch.cat([priorities.to(children.device), children]).logsumexp(0))
+        kept = self._keep(children, self.num_particles, NEGLIGIBLE, total)
+        return _kept_cuts(cuts, self._keep(priorities, self.num_particles)), kept
+
+    def _keep(
+        self, log_priority: Tensor, count: int, negligible: float = 0.0, total: float = -torch.inf
+    ) -> Kept:
+        return optimal_resampling(log_priority, count, float(self.rng.uniform(1)), negligible, total)
+
+    def weigh(self, particles: Particles, cuts: list[_Cut], gap: Gap, last: bool) -> Particles:
+        """The texts of ``cuts`` with what stands on their right, all of which weighs them."""
+        device = self.mode.device
+        parent = torch.tensor([cut.parent for cut in cuts], device=device)
+        known = particles.known[parent]
+        cache = particles.cache and particles.cache.select(parent, self.mode.branches)
+        rows = [[int(particles.newest[cut.parent]), *cut.ids, *gap.right] for cut in cuts]
+        width = max(map(len, rows))
+        ids = torch.tensor([row + [self.end] * (width - len(row)) for row in rows], device=device)
+        if last:
+            logs = self.mode.evidence(ids, cache, known)
+        else:
+            _, plain, cache = self.mode.prefill(ids[:, :-1], cache, known)
+            logs = log_likelihoods(plain, ids[:, 1:])
+        lengths = torch.tensor([len(cut.ids) for cut in cuts], device=device)
+        counts, place = lengths + len(gap.right), torch.arange(width - 1, device=device)
+        on_right = (place >= lengths[:, None]) & (place < counts[:, None])
+        before = torch.tensor([cut.log_weight for cut in cuts], dtype=torch.float64, device=device)
+        return Particles(
+            fills=[[*particles.fills[cut.parent], cut.ids] for cut in cuts],
+            log_weights=before + self.sharpness * logs.masked_fill(~on_right, 0.0).sum(1),
+            log_kept=torch.tensor([cut.log_kept for cut in cuts], dtype=torch.float64, device=device),
+            cache=cache.accept(known, counts, width - 1) if cache and not last else None,
+            known=known + counts,
+            newest=ids.gather(1, counts[:, None]),
+        )
+
+
+def _priorities(cuts: Sequence[_Cut]) -> Tensor:
+    return torch.tensor([cut.log_priority for cut in cuts], dtype=torch.float64)
+
+
+def _kept_cuts(cuts: Sequence[_Cut], kept: Kept) -> list[_Cut]:
+    pairs = zip(kept.places.tolist(), kept.log_probability.tolist(), strict=True)
+    return [cuts[index].divided_by(log_probability) for index, log_probability in pairs]
+
+
+def _log_worth(cuts: Sequence[_Cut], length: int, total: float) -> float:
+    """What a prefix is expected to find on the right, for each unit of weight.
+
+    As long as the best cut leaves the beginning of the right side a surprise, while what follows is none, a better one
+    is to be expected. After that it is the evidence that cuts have found so far, and falls with every token after the
+    best one. This decides what is kept and how soon writing ends, not the distribution.
+    """
+    if not cuts:
+        return 0.0
+    best = max(cuts, key=lambda cut: cut.log_priority)
+    evidence = best.log_priority - best.log_weight
+    potential = max(cut.log_potential for cut in cuts)
+    found = float(_priorities(cuts).logsumexp(0)) - total
+    if evidence < potential - SURPRISE:
+        return max(found, potential - SURPRISE)
+    return found + (length - len(best.ids)) * FALL
+
+
+def _shown(lengths: range) -> str:
+    return str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
