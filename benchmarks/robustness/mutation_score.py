@@ -6,8 +6,8 @@
 mutmut makes every mutant of src/sunfish but the story texts (a changed operator, number, argument, string or
 branch) in a clone of the last commit. Of these a seeded sample is tried, each with the fast tests that reach its
 function. ``killed``: a test fails, or runs five times as long as it should. Survivors are printed; the clone
-stays, and there ``mutmut show NAME`` shows the edit. With ``--only``, the sample is of mutants of these names.
-The second run of a commit takes up where the first one ended.
+stays, and there ``mutmut show NAME`` shows the edit. With ``--only``, the sample is of mutants of these names;
+with ``--survivors``, only those are tried again that were not killed before, by the tests as they are now.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.frame import Benchmark, Run
-from benchmarks.results import ROOT, current_commit
+from benchmarks.results import ROOT
 from benchmarks.smoke import smoke_folder
 from sunfish.utils import UsageError
 
@@ -68,15 +68,12 @@ def write_smoke_project(folder: Path) -> None:
 
 
 def clone(folder: Path) -> None:
-    """The last commit in ``folder``, where nothing but mutmut writes; nothing is done if that is what is there.
-
-    Raises:
-        UsageError: The folder holds another commit.
-    """
+    """The last commit in ``folder``; an older clone is brought up to date, and mutmut notices what has changed."""
     if not folder.exists():
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-    if current_commit(folder) != current_commit().removesuffix("-dirty"):
-        raise UsageError(f"{folder} is a clone of another commit; delete it, or give another --folder")
+        return
+    subprocess.run(["git", "fetch", "--quiet", str(ROOT), "HEAD"], cwd=folder, check=True)
+    subprocess.run(["git", "reset", "--quiet", "--hard", "FETCH_HEAD"], cwd=folder, check=True)
 
 
 def mutmut(folder: Path, names: Sequence[str], processes: int) -> None:
@@ -93,11 +90,11 @@ def mutmut(folder: Path, names: Sequence[str], processes: int) -> None:
         raise ValueError(f"mutmut ended with exit code {done.returncode} in {folder}; it says why above")
 
 
-def learn_tests(folder: Path) -> None:
-    """Make all mutants, and learn which tests reach which."""
+def try_again(folder: Path, names: Sequence[str], processes: int) -> None:
+    """Try these mutants. Where tests are new, mutmut runs pytest twice in one process, which finds no test then."""
     with contextlib.suppress(ValueError):
-        mutmut(folder, [CHEAP], 1)  # its second run of pytest in one process finds no module of the tests
-    mutmut(folder, [CHEAP], 1)
+        mutmut(folder, [CHEAP], 1)
+    mutmut(folder, names, processes)
 
 
 def read_mutants(folder: Path) -> list[Mutant]:
@@ -132,9 +129,12 @@ def measure(run: Run) -> None:
     else:
         clone(folder)
     if not read_mutants(folder):
-        learn_tests(folder)
+        try_again(folder, [CHEAP], 1)
     chosen = sample(read_mutants(folder), run.arguments.only, count, run.seed)
-    mutmut(folder, chosen, run.threads)
+    spared = {mutant.name for mutant in read_mutants(folder) if mutant.verdict in KILLED}
+    again = [name for name in chosen if not (run.arguments.survivors and name in spared)]
+    if again:
+        try_again(folder, again, run.threads)
     tried = [mutant for mutant in read_mutants(folder) if mutant.name in set(chosen)]
     run.header(torch.float32, mutants=len(tried), of=len(read_mutants(folder)))
     for mutant in tried:
@@ -157,6 +157,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", default="*", metavar="PATTERN", help="of mutants of these names (%(default)s)"
     )
+    parser.add_argument("--survivors", action="store_true", help="try only those that were not killed before")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="the clone (build/mutation)")
 
 
