@@ -30,10 +30,10 @@ CANVAS_LENGTHS = (1, 2, 3, 5, 8, 12)  # of the gap, at which the canvas is asked
 CANVAS_RIGHT = 16  # ids on the right that it sees
 SURPRISE = 6.0  # nats that the right side may lose at a good cut
 FALL = -0.7  # nats by which the worth of going on falls with each token after a good cut
+NEGLIGIBLE = 0.03  # at the most
 HOPELESS = 8.0  # below the best first id on the right so far, no cut is looked at any further; in nats
 MAX_LOG_TILT = 8.0  # nats by which the canvas may raise the priority of a prefix
 LOOKAHEAD = 8  # ids on the right, after the first, that compare cuts before all of the right weighs them
-NEGLIGIBLE = 0.03  # share of all priority below which a candidate is kept by chance only
 
 
 class Gap(NamedTuple):
@@ -167,6 +167,8 @@ class GapFiller:
         """
         self.mode, self.end, self.rng, self.num_particles = mode, end, rng, num_particles
         self._seen = -torch.inf  # the best likelihood of the first id on the right so far, of this gap
+        # The share of all priority below which a candidate is kept by chance only: more particles look further.
+        self.negligible = min(NEGLIGIBLE, 1 / num_particles)
         # A temperature sharpens the whole posterior, the likelihood of what is given as well as what is drawn.
         self.sharpness = 1 / max(mode.config.temperature, LEAST_TEMPERATURE)
 
@@ -235,7 +237,7 @@ class GapFiller:
                 log_tilt[kept.places],
             )
             known, cache = known[rows], cache.select(rows, self.mode.branches)
-        best = self._keep(_priorities(cuts), self.num_particles, NEGLIGIBLE)
+        best = self._keep(_priorities(cuts), self.num_particles, self.negligible)
         return _kept_cuts(cuts, best)
 
     def _cut(
@@ -258,7 +260,7 @@ class GapFiller:
             ahead = self.sharpness * log_likelihoods(plain, right[:1].expand(len(plain)))
         scores = alive.log_weights + ahead
         self._seen = max(self._seen, float(scores.max()))
-        kept = self._keep(scores, self.num_particles, NEGLIGIBLE, max(found, self._seen - HOPELESS))
+        kept = self._keep(scores, self.num_particles, self.negligible, max(found, self._seen - HOPELESS))
         rows = kept.places
         ahead = potential = ahead[rows]
         if len(right) > 1 and len(rows):
@@ -343,7 +345,7 @@ class GapFiller:
         """Thin out cuts, and by their log-priorities children, which are negligible if all cuts make them so."""
         priorities = _priorities(cuts)
         total = float(torch.cat([priorities.to(children.device), children]).logsumexp(0))
-        kept = self._keep(children, self.num_particles, NEGLIGIBLE, total)
+        kept = self._keep(children, self.num_particles, self.negligible, total)
         return _kept_cuts(cuts, self._keep(priorities, self.num_particles)), kept
 
     def _keep(
