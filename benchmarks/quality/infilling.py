@@ -95,7 +95,7 @@ def left_only(pipeline: Pipeline, task: Task, lengths: str, seed: int) -> Filled
         fill = torch.cat([state.x for state in states if state.done], dim=1)[0, -length:].tolist()
         fills.append(tokenizer.decode(fill))
         ids += [*fill, *piece]
-    return Filled(task, encoded.gaps.join(fills), fills)
+    return Filled(task, encoded.join(fills), fills)
 
 
 ARMS: dict[str, Arm] = {"posterior": posterior, "canvas": canvas, "left": left_only}

@@ -37,6 +37,7 @@ CHEAP = (
     "sunfish.utils.*"  # the first run makes all mutants and learns which tests reach which; it must try some
 )
 ALL = "all"
+STDERR = 2  # file descriptor: what mutmut says is no result
 KILLED = ("killed", "timeout", "segfault")
 
 
@@ -85,7 +86,7 @@ def mutmut(folder: Path, names: Sequence[str], processes: int) -> None:
     words = [sys.executable, "-m", "mutmut", "run", "--max-children", str(processes), *names]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     environment.pop("PYTHONPATH", None)  # what is imported must be the mutants
-    done = subprocess.run(words, cwd=folder, env=environment, stdout=sys.stderr)
+    done = subprocess.run(words, cwd=folder, env=environment, stdout=STDERR)
     if done.returncode:
         raise ValueError(f"mutmut ended with exit code {done.returncode} in {folder}; it says why above")
 
