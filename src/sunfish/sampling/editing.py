@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -13,7 +12,14 @@ from sunfish.config.generation import MAX_PARTICLES, NUM_PARTICLES
 from sunfish.config.rules import shown, whole_number
 from sunfish.rng import RowGenerators
 from sunfish.sampling.gaps import Gaps, encode_gaps
-from sunfish.sampling.infilling import DEFAULT_CONFIG, Infilled, draw_particles, finish, sample_size
+from sunfish.sampling.infilling import (
+    DEFAULT_CONFIG,
+    Infilled,
+    draw_particles,
+    finish,
+    for_prompt,
+    sample_size,
+)
 from sunfish.sampling.prompts import check_text, encode_text
 from sunfish.sampling.text_generator import TextGenerator
 from sunfish.utils import UsageError
@@ -104,8 +110,7 @@ def rewrite(
     n = whole_number("n", n, 1, MOST_ALTERNATIVES)
     num_particles = max(n, whole_number("num_particles", num_particles, 1, MAX_PARTICLES))
     seed = whole_number("seed", seed, 0)
-    if not (prompt or config.negative_prompt or config.composed_prompts):
-        config = replace(config, guidance_scale=0.0)
+    config = for_prompt(config, prompt)
     gaps = gaps_at(pipeline, text, check_spans(text, spans))
     encoded = encode_gaps(pipeline.tokenizer, gaps, pipeline.model.config.context_length)
     found: dict[str, Infilled] = {}
@@ -118,8 +123,10 @@ def rewrite(
         order = (particles.log_weights.cpu() - (-uniform.log()).log()).argsort(descending=True)
         for index in order.tolist():
             new = finish(pipeline, encoded, particles.fills[index], prompt, size)
-            if new.text != text and len(found) < n:
+            if new.text != text:
                 found.setdefault(new.text, new)
+            if len(found) == n:  # each further text would cost a pass for its likelihood
+                break
         if len(found) == n:
             break
     return sorted(found.values(), key=lambda new: -new.log_likelihood)

@@ -85,8 +85,7 @@ def infill(
     seed = whole_number("seed", seed, 0)
     num_samples = whole_number("num_samples", num_samples, 1, MAX_TEXTS)
     num_particles = whole_number("num_particles", num_particles, 1, MAX_PARTICLES)
-    if not (prompt or config.negative_prompt or config.composed_prompts):
-        config = replace(config, guidance_scale=0.0)
+    config = for_prompt(config, prompt)
     if not config.is_verified:
         return [
             finish(pipeline, encoded, fill_on_canvas(pipeline, encoded, config, prompt, seed, number), prompt)
@@ -101,6 +100,13 @@ def infill(
             fills = [*fills[:-1], write_end(pipeline, encoded, fills, config, prompt, rng)]
         texts.append(finish(pipeline, encoded, fills, prompt, sample_size(particles, num_particles)))
     return texts
+
+
+def for_prompt(config: GenerationConfig, prompt: str) -> GenerationConfig:
+    """The settings where ``prompt`` may be empty: with nothing to guide by, both sides of guidance are the same."""
+    if prompt or config.negative_prompt or config.composed_prompts:
+        return config
+    return replace(config, guidance_scale=0.0)
 
 
 def with_max_tokens(gaps: Gaps, max_tokens: int | Sequence[int] | None) -> Gaps:

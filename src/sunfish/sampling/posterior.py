@@ -30,7 +30,7 @@ CANVAS_LENGTHS = (1, 2, 3, 5, 8, 12)  # of the gap, at which the canvas is asked
 CANVAS_RIGHT = 16  # ids on the right that it sees
 SURPRISE = 6.0  # nats that the right side may lose at a good cut
 FALL = -0.7  # nats by which the worth of going on falls with each token after a good cut
-NEGLIGIBLE = 0.03  # at the most
+NEGLIGIBLE = 0.03  # share of all priority below which chance decides, at the most; see GapFiller.negligible
 HOPELESS = 8.0  # below the best first id on the right so far, no cut is looked at any further; in nats
 MAX_LOG_TILT = 8.0  # nats by which the canvas may raise the priority of a prefix
 LOOKAHEAD = 8  # ids on the right, after the first, that compare cuts before all of the right weighs them
@@ -178,7 +178,8 @@ class GapFiller:
 
         Returns:
             Weighted texts: drawn by weight, one has the posterior distribution as the number of particles grows. The
-            weights add up to an unbiased estimate of the likelihood of all that is given after ``left``.
+            weights add up to an unbiased estimate of the likelihood of all that is given after ``left``, sharpened as
+            the temperature says; at 1 it is the likelihood itself.
 
         Raises:
             UsageError: Nothing that can be drawn has the length of a gap.
