@@ -17,8 +17,9 @@ from sunfish.model.transformer import Transformer
 from sunfish.processes import build_process
 from sunfish.rng import RowGenerators
 from sunfish.sampling import posterior
+from sunfish.sampling.causal_mode import CausalMode
 from sunfish.sampling.guidance import ClassifierFreeGuidance
-from sunfish.sampling.posterior import CausalMode, Gap, GapFiller, Particles
+from sunfish.sampling.posterior import Gap, GapFiller, Particles
 from sunfish.types import Condition
 from sunfish.utils import UsageError
 from tests.helpers import CONFIG, END, model
@@ -168,7 +169,7 @@ def test_what_decides_where_to_look_has_no_part_in_the_weights(
     monkeypatch.setattr(posterior, "FALL", -1.5)
     hint = torch.zeros(TINY.vocab_size, dtype=torch.float64)
     hint[[5, 2]] = 0.5
-    monkeypatch.setattr(GapFiller, "_ask_canvas", lambda *_: hint.expand(2, -1))
+    monkeypatch.setattr(GapFiller, "_hints", lambda *_: hint.expand(2, -1))
     check_unbiased(network, condition, CASES[name], 3, 100)
 
 

@@ -169,7 +169,7 @@ def test_samples_differ_and_a_seed_fills_alike(pipeline: Pipeline) -> None:
 
 
 def test_without_settings_the_posterior_fills_without_guidance(pipeline: Pipeline) -> None:
-    default = GenerationConfig(sampler="verified", guidance_scale=1.0)
+    default = GenerationConfig(sampler="verified", guidance_scale=1.0, temperature=0.7)
     assert default == DEFAULT_CONFIG
     filled = infill(pipeline, "a [MASK:3] b", prompt="dogs", seed=3)
     assert filled == infill(pipeline, "a [MASK:3] b", default, prompt="dogs", seed=3)

@@ -105,7 +105,7 @@ INFILL: dict[str, tuple[list[str], Record]] = {
     "num_samples": (["--num-samples", "2"], {"num_samples": 2}),
     "seed": (["--seed", "5"], {"seed": 5}),
     "also": (["--also", "b", "2"], {"config": {"composed_prompts": (("b", 2.0),)}}),
-    "scheduler": (["--scheduler", "ddpm"], {"config": {"sampler": "ddpm"}}),
+    "scheduler": (["--scheduler", "ddpm"], {"config": {"sampler": "ddpm", "temperature": 0.5}}),
     "device": (["--device", "cuda"], {"device": "cuda"}),
     "cpu": (["--cpu"], {"device": "cpu"}),
     "precision": (["--precision", "bfloat16"], {"precision": "bfloat16"}),
@@ -131,7 +131,7 @@ def test_no_flag_of_infill_is_left_out() -> None:
 def test_a_flag_of_infill(by: str, name: str, loaded: Record, checkpoint: Path) -> None:
     """And of ``sample --mode infill``, which is the same but for the number of particles."""
     words, changes = INFILL[name]
-    config = replace(GenerationConfig(guidance_scale=1.0), **changes.get("config", {}))
+    config = replace(GenerationConfig(guidance_scale=1.0, temperature=0.7), **changes.get("config", {}))
     work = {"how": "infill", "text": "a [MASK] b", "prompt": "c", "seed": 0, "num_samples": 1}
     work["num_particles"] = NUM_PARTICLES
     load = {"path": checkpoint, "device": "auto", "precision": "float32", "compile": False}
@@ -145,16 +145,16 @@ def test_a_text_with_gaps_from_a_file(loaded: Record, checkpoint: Path, tmp_path
     (tmp_path / "gaps.txt").write_text("x [MASK:2] y\n")
     assert main(["infill", str(checkpoint), "--file", str(tmp_path / "gaps.txt")]) == 0
     assert loaded["text"] == "x [MASK:2] y" and loaded["path"] == checkpoint
-    assert loaded["config"] == GenerationConfig(guidance_scale=0.0)
+    assert loaded["config"] == GenerationConfig(guidance_scale=0.0, temperature=0.7)
 
 
 @pytest.mark.parametrize(
     "words, expected",
     [
-        ([], GenerationConfig(guidance_scale=1.0)),
+        ([], GenerationConfig(guidance_scale=1.0, temperature=0.7)),
         (["--temperature", "0.5"], GenerationConfig(guidance_scale=1.0, temperature=0.5)),
-        (["--guidance-scale", "3"], GenerationConfig(guidance_scale=3.0)),
-        (["--negative-prompt", "d"], GenerationConfig(negative_prompt="d")),
+        (["--guidance-scale", "3"], GenerationConfig(guidance_scale=3.0, temperature=0.7)),
+        (["--negative-prompt", "d"], GenerationConfig(negative_prompt="d", temperature=0.7)),
         (["--num-steps", "4"], GenerationConfig(sampler="leftmost", num_steps=4, guidance_scale=1.0)),
         (["--sampler", "confidence"], GenerationConfig(sampler="confidence", guidance_scale=1.0)),
     ],
@@ -182,7 +182,7 @@ def test_no_flag_of_edit_is_left_out() -> None:
 @pytest.mark.parametrize("name", EDIT)
 def test_a_flag_of_edit(name: str, loaded: Record, checkpoint: Path) -> None:
     words, changes = EDIT[name]
-    config = replace(GenerationConfig(guidance_scale=1.0), **changes.get("config", {}))
+    config = replace(GenerationConfig(guidance_scale=1.0, temperature=0.7), **changes.get("config", {}))
     work = {"how": "edit", "text": "the dog ran", "spans": [(0, 3)], "prompt": "c", "seed": 0, "n": 1}
     load = {"path": checkpoint, "device": "auto", "precision": "float32", "compile": False}
     prompt = [] if name == "prompt" else ["--prompt", "c"]

@@ -12,6 +12,7 @@ from sunfish.commands.flags import add_generation_flags, given_fields, print_con
 from sunfish.commands.parser import Parser
 from sunfish.config import Config, GenerationConfig
 from sunfish.config.effects import refuse_ineffective_generation
+from sunfish.config.generation import FILLING_TEMPERATURE, VERIFIED
 from sunfish.config.rules import shown
 from sunfish.utils import UsageError, log
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from sunfish.sampling.pipeline import Pipeline
 
 CHECKPOINT = "checkpoints/last.ckpt"
-FILLING = GenerationConfig()  # gaps are filled by their posterior, whatever suits a checkpoint's texts
+# Gaps are filled by their posterior, whatever suits a checkpoint's texts.
+FILLING = GenerationConfig(temperature=FILLING_TEMPERATURE)
 GUIDED = {"guidance_scale", "negative_prompt", "plausibility"}  # settings of guidance above 1
 STEPPED = "leftmost"  # stands for the default sampler of the checkpoint's process until that is loaded
 
@@ -125,7 +127,11 @@ def open_pipeline(
         raise UsageError("--also adds to a prompt; give one with --prompt")
     base = read_generation_config(_folder_of(arguments), which)
     if fills:
-        base = FILLING if given.keys() & GUIDED else replace(FILLING, guidance_scale=1.0)
+        on_canvas = given.keys() & {"sampler", "num_steps"} and not str(given.get("sampler", "")).startswith(
+            VERIFIED
+        )
+        base = GenerationConfig() if on_canvas else FILLING
+        base = base if given.keys() & GUIDED else replace(base, guidance_scale=1.0)
     takes_default = base.is_verified and "sampler" not in given and "num_steps" in given
     config = base.changed(**({"sampler": STEPPED} if takes_default else {}), **given)
     config = _without_guidance(config, given) if not prompted else config

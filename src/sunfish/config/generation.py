@@ -14,6 +14,7 @@ VERIFIED = "verified"  # speculative decoding: a loop of its own, not an unmaski
 DEFAULT_PASSES = 2
 MAX_STEPS = 100_000
 MAX_TEXTS = 100_000  # of one prompt, in one call
+FILLING_TEMPERATURE = 0.7  # of gaps, where the text on their right is sharpened as well
 NUM_PARTICLES = 32  # fills of a gap that are compared
 MAX_PARTICLES = 1024
 MIN_WEIGHT = 0.001  # of a further prompt, whose weight is relative to that of the first

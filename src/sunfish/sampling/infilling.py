@@ -9,12 +9,14 @@ from typing import NamedTuple
 import torch
 
 from sunfish.config import GenerationConfig
-from sunfish.config.generation import MAX_PARTICLES, MAX_TEXTS, NUM_PARTICLES
+from sunfish.config.generation import FILLING_TEMPERATURE, MAX_PARTICLES, MAX_TEXTS, NUM_PARTICLES
 from sunfish.config.rules import whole_number
 from sunfish.rng import RowGenerators
+from sunfish.sampling.canvas_hints import doubt
 from sunfish.sampling.canvas_infilling import fill_on_canvas
+from sunfish.sampling.causal_mode import CausalMode
 from sunfish.sampling.gaps import DEFAULT_LENGTHS, EncodedGaps, Gaps, encode_gaps, parse
-from sunfish.sampling.posterior import CausalMode, Gap, GapFiller, Particles
+from sunfish.sampling.posterior import Gap, GapFiller, Particles
 from sunfish.sampling.prompts import check_text
 from sunfish.sampling.smc import effective_sample_size
 from sunfish.sampling.speculative import speculative_decoding
@@ -23,7 +25,9 @@ from sunfish.utils import UsageError
 
 CUT_CHARACTER = "\ufffd"  # what bytes that are no character decode to
 # The causal mode's own posterior; guidance has less to add where the text is given on both sides.
-DEFAULT_CONFIG = GenerationConfig(guidance_scale=1.0)
+DEFAULT_CONFIG = GenerationConfig(guidance_scale=1.0, temperature=FILLING_TEMPERATURE)
+DOUBTFUL = 4.0  # nats; see :func:`sunfish.sampling.canvas_hints.doubt`
+MORE = 4  # times as many fills are compared where the likeliest one is doubtful
 
 
 class Infilled(NamedTuple):
@@ -68,7 +72,8 @@ def infill(
         prompt: What the text is about.
         seed: The same seed gives the same fills.
         num_samples: How many texts.
-        num_particles: How many fills are compared; more are nearer to the posterior, and slower.
+        num_particles: How many fills are compared, four times as many where the canvas doubts the likeliest of them;
+            more are nearer to the posterior, and slower.
         max_tokens: Of every gap, or one number for each, as upper bounds of lengths that the text leaves open.
 
     Returns:
@@ -143,12 +148,14 @@ def draw_particles(
     rng: RowGenerators,
     num_particles: int,
 ) -> Particles:
-    """Different fills of the gaps, weighted."""
+    """Different fills of the gaps, weighted.
+
+    Where the canvas finds what is given likelier than the best fill makes it, a better one has been missed. Then all is
+    done anew, with more particles.
+    """
     tokenizer = pipeline.tokenizer
     guided, condition = pipeline.guided([prompt], config)
-    filler = GapFiller(
-        CausalMode(guided, pipeline.process, condition, config), tokenizer.end, rng, num_particles
-    )
+    mode = CausalMode(guided, pipeline.process, condition, config)
     first, *others = encoded.pieces
     gaps = [
         Gap(lengths, tokenizer.spaced_ids if spaced else (), right)
@@ -158,7 +165,13 @@ def draw_particles(
         gaps[-1] = gaps[-1]._replace(lengths=range(1, 2))
     else:
         gaps[-1] = gaps[-1]._replace(right=[*others[-1], tokenizer.end])
-    particles = filler.fill([tokenizer.end, *first], gaps)
+    left = [tokenizer.end, *first]
+    particles = GapFiller(mode, tokenizer.end, rng, num_particles).fill(left, gaps)
+    given = particles.log_likelihoods[int(particles.log_weights.argmax())]
+    spans, rights = [gap.lengths for gap in gaps], [gap.right for gap in gaps]
+    if doubt(mode, left, spans, rights, given) > DOUBTFUL:
+        more = min(MORE * num_particles, MAX_PARTICLES)
+        particles = GapFiller(mode, tokenizer.end, rng, more).fill(left, gaps)
     whole = [all(CUT_CHARACTER not in tokenizer.decode(fill) for fill in fills) for fills in particles.fills]
     return particles.only(whole) if any(whole) else particles
 

@@ -15,25 +15,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sunfish.config import GenerationConfig
-from sunfish.model.denoiser import DenoiserWrapper
 from sunfish.model.kv_cache import KVCache
-from sunfish.rng import RowGenerators, refuse_nan, sample_categorical, softmax
+from sunfish.rng import RowGenerators, refuse_nan, sample_categorical
+from sunfish.sampling.canvas_hints import hints_of
+from sunfish.sampling.causal_mode import CausalMode, log_likelihoods
 from sunfish.sampling.logits import warp_logits
 from sunfish.sampling.smc import Kept, optimal_resampling
-from sunfish.types import Condition, Process
 from sunfish.utils import UsageError
 
 NUM_CHILDREN = 32  # best next ids of a prefix that are looked at one by one; of the others one is drawn
 LEAST_TEMPERATURE = 0.05  # of the likelihood of what is given
-CANVAS_LENGTHS = (1, 2, 3, 5, 8, 12)  # of the gap, at which the canvas is asked what stands in it
-CANVAS_RIGHT = 16  # ids on the right that it sees
 SURPRISE = 6.0  # nats that the right side may lose at a good cut
-FALL = -0.7  # nats by which the worth of going on falls with each token after a good cut
+FALL = -1.0  # nats by which the worth of going on falls with each token after a good cut
 NEGLIGIBLE = 0.03  # share of all priority below which chance decides, at the most; see GapFiller.negligible
 HOPELESS = 8.0  # below the best first id on the right so far, no cut is looked at any further; in nats
 MAX_LOG_TILT = 8.0  # nats by which the canvas may raise the priority of a prefix
-LOOKAHEAD = 8  # ids on the right, after the first, that compare cuts before all of the right weighs them
+LOOKAHEAD = 5  # ids on the right, after the first, that compare cuts before all of the right weighs them
 
 
 class Gap(NamedTuple):
@@ -50,6 +47,7 @@ class Particles(NamedTuple):
     fills: list[list[tuple[int, ...]]]  # of each one, the ids in every gap so far
     log_weights: Tensor  # [K] float64; together they estimate the likelihood of what is given
     log_kept: Tensor  # [K] logarithm of the probability that resampling kept it
+    log_likelihoods: list[list[list[float]]]  # of each one, of all ids on the right of every gap so far
     cache: KVCache | None  # of all but the newest id
     known: Tensor  # [K] how many ids the cache has of each
     newest: Tensor  # [K, 1]
@@ -63,56 +61,6 @@ class Particles(NamedTuple):
         """The index of one of them, drawn by weight."""
         weights = torch.softmax(self.log_weights, 0)
         return int(sample_categorical(weights, weights.new_tensor(uniform)))
-
-
-class CausalMode:
-    """The causal mode of a guided network over K rows: what tokens are drawn from, and how likely a given text is.
-
-    What is drawn is guided. Evidence is the plain likelihood given the prompt: no guidance, temperature or nucleus.
-    """
-
-    def __init__(
-        self, guided: DenoiserWrapper, process: Process, condition: Condition, config: GenerationConfig
-    ) -> None:
-        """``process``: that of the canvas. ``condition``: the prompt, one row."""
-        self.guided, self.process, self.config = guided, process, config
-        self.branches = guided.num_branches
-        self.condition = guided.prepare(condition)
-        self.device = condition.mask.device
-
-    def prefill(self, ids: Tensor, cache: KVCache | None, start: Tensor) -> tuple[Tensor, Tensor, KVCache]:
-        """Guided logits and plain ones ``[K, N, V]``, and the cache with ``ids [K, N]`` appended."""
-        condition = self.condition.repeat(len(ids))
-        many, starts = (torch.cat([part] * self.branches) for part in (ids, start))
-        logits, cache = self.guided.denoiser.prefill(many, condition, cache, _same(starts, cache))
-        return self.guided.finish(logits), logits[: len(ids)], cache
-
-    def evidence(self, ids: Tensor, cache: KVCache | None, start: Tensor) -> Tensor:
-        """log p ``[K, N - 1]`` of ``ids [K, N]`` but the first, each given all before it."""
-        condition = self.condition.first(1).repeat(len(ids))
-        cache = cache and cache.rows(len(ids))
-        logits, _ = self.guided.denoiser.prefill(ids[:, :-1], condition, cache, _same(start, cache))
-        return log_likelihoods(logits, ids[:, 1:])
-
-    def canvas(self, ids: Tensor, noisy: Tensor, cache: KVCache | None, start: int) -> Tensor:
-        """What the canvas says of each place of ``ids [K, N]`` of which it does not see those in ``noisy``, [K, N, V]."""
-        t = noisy.to(torch.get_default_dtype())
-        x = self.process.corrupt(ids, t, RowGenerators.for_rows(0, 0, 1))
-        condition = self.condition.first(1).repeat(len(ids))
-        cache = cache and cache.rows(1).select(torch.zeros(len(ids), dtype=torch.long, device=self.device), 1)
-        return softmax(self.guided.denoiser.denoise(x, t, condition, cache, start))
-
-
-def _same(start: Tensor, cache: KVCache | None) -> int | Tensor:
-    """One number where all rows of ``start [K]`` begin after all of the cache: such a pass needs no mask for each."""
-    length = 0 if cache is None else cache.length
-    return length if bool((start == length).all()) else start
-
-
-def log_likelihoods(logits: Tensor, ids: Tensor) -> Tensor:
-    """log p ``[...]`` of ``ids [...]`` under ``logits [..., V]``, float64."""
-    chosen = logits.gather(-1, ids[..., None]).squeeze(-1)
-    return chosen.double() - logits.float().logsumexp(-1).double()
 
 
 class _Cut(NamedTuple):
@@ -191,7 +139,7 @@ class GapFiller:
         cache = None
         if len(left) > 1:
             cache = self.mode.prefill(ids[:, :-1], None, torch.zeros_like(known))[2]
-        particles = Particles([[]], zero, zero, cache, known, ids[:, -1:])
+        particles = Particles([[]], zero, zero, [[]], cache, known, ids[:, -1:])
         for number, gap in enumerate(gaps, start=1):
             cuts = self.write(particles, gap)
             if not cuts:
@@ -207,7 +155,7 @@ class GapFiller:
         count = len(particles.fills)
         zero = torch.zeros_like(particles.log_weights)
         alive = _Prefixes(list(range(count)), [()] * count, particles.log_weights, particles.log_kept, zero)
-        hints = self._ask_canvas(particles, gap)
+        hints = self._hints(particles, gap)
         cache, known, newest = particles.cache, particles.known, particles.newest
         total = float(alive.log_weights.logsumexp(0))
         cuts: list[_Cut] = []
@@ -295,31 +243,13 @@ class GapFiller:
         log_p[:, self.end] = -torch.inf  # a text may end there, but then it has no right side
         return log_p, log_first
 
-    def _ask_canvas(self, particles: Particles, gap: Gap) -> Tensor:
-        """What the canvas, which sees both sides, says of the first places of the gap: probabilities ``[M, V]``.
-
-        They are means over some of the lengths that the gap may have, after the text of the likeliest particle. They
-        decide what is looked at, not with which weight.
-        """
-        lengths = [length for length in CANVAS_LENGTHS if length in gap.lengths] or [gap.lengths[0]]
-        best = int(particles.log_weights.argmax())
-        newest, known = int(particles.newest[best]), int(particles.known[best])
-        right = gap.right[:CANVAS_RIGHT]
-        width = 1 + lengths[-1] + len(right)
-        rows = [[newest, *[self.end] * length, *right] for length in lengths]
-        ids = torch.tensor([row + [self.end] * (width - len(row)) for row in rows], device=self.mode.device)
-        noisy = torch.ones_like(ids, dtype=torch.bool)
-        noisy[:, 0] = False
-        for row, length in enumerate(lengths):
-            noisy[row, 1 + length : 1 + length + len(right)] = False
-        cache = particles.cache
+    def _hints(self, particles: Particles, gap: Gap) -> Tensor:
+        """What the canvas says after the text of the likeliest particle: what is looked at, not with which weight."""
+        best = particles.log_weights.argmax()
+        known, cache = int(particles.known[best]), particles.cache
         if cache is not None:
-            chosen = torch.tensor([best], device=self.mode.device)
-            cache = cache.select(chosen, self.mode.branches).trim(known)
-        said = self.mode.canvas(ids, noisy, cache, known)[:, 1 : 1 + lengths[-1]]
-        places = torch.arange(1, lengths[-1] + 1, device=self.mode.device)
-        inside = places <= torch.tensor(lengths, device=self.mode.device)[:, None]
-        return (said * inside[..., None]).sum(0) / inside.sum(0)[:, None]
+            cache = cache.select(best[None], self.mode.branches).trim(known)
+        return hints_of(self.mode, int(particles.newest[best]), cache, known, gap.lengths, gap.right)
 
     def _children(self, log_p: Tensor, hint: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The best ids of each row of ``log_p [A, V]``, and one drawn among all others, with the weight of all.
@@ -372,10 +302,16 @@ class GapFiller:
         counts, place = lengths + len(gap.right), torch.arange(width - 1, device=device)
         on_right = (place >= lengths[:, None]) & (place < counts[:, None])
         before = torch.tensor([cut.log_weight for cut in cuts], dtype=torch.float64, device=device)
+        spans = [slice(len(cut.ids), len(cut.ids) + len(gap.right)) for cut in cuts]
+        given = [row[span] for row, span in zip(logs.tolist(), spans, strict=True)]
         return Particles(
             fills=[[*particles.fills[cut.parent], cut.ids] for cut in cuts],
             log_weights=before + self.sharpness * logs.masked_fill(~on_right, 0.0).sum(1),
             log_kept=torch.tensor([cut.log_kept for cut in cuts], dtype=torch.float64, device=device),
+            log_likelihoods=[
+                [*particles.log_likelihoods[cut.parent], values]
+                for cut, values in zip(cuts, given, strict=True)
+            ],
             cache=cache.accept(known, counts, width - 1) if cache and not last else None,
             known=known + counts,
             newest=ids.gather(1, counts[:, None]),

@@ -1,0 +1,93 @@
+"""Doubts of the canvas about a fill, with a canvas whose probabilities are known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from sunfish.sampling import infilling
+from sunfish.sampling.canvas_hints import doubt
+from sunfish.sampling.infilling import DEFAULT_CONFIG, infill
+from sunfish.sampling.pipeline import Pipeline
+
+V = 8
+
+
+class Canvas:
+    """Says id 5 with 0.5, more often by 0.01 for each place that it is told nothing of."""
+
+    device = torch.device("cpu")
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[list[int], list[bool]]] = []
+
+    def canvas(self, ids: Tensor, noisy: Tensor, cache: object, start: int) -> Tensor:
+        assert cache is None and start == 0
+        self.asked += list(zip(ids.tolist(), noisy.tolist(), strict=True))
+        p = torch.full((*ids.shape, V), 0.01)
+        p[..., 5] = 0.5 + 0.01 * noisy.sum(1, keepdim=True)
+        return p
+
+
+def test_a_likely_text_is_not_asked_about() -> None:
+    canvas = Canvas()
+    assert doubt(canvas, [0], [range(1, 9)], [[5, 6]], [[-4.9, -0.1]]) == 0.0  # type: ignore[arg-type]
+    assert not canvas.asked
+
+
+def test_a_doubt_is_what_the_canvas_finds_likelier_than_the_fill_makes_it() -> None:
+    """The greatest over ids and over lengths of the gap; no copy of an id that is asked about is shown."""
+    canvas = Canvas()
+    found = doubt(canvas, [0, 1], [range(1, 4)], [[5, 6, 5, 0]], [[-9.0, -7.0, -1.0, -0.2]])  # type: ignore[arg-type]
+    width = 2 + 3 + 4  # the shorter rows are filled up with noise
+    assert len(canvas.asked) == 3 and canvas.asked[0][1][2:7] == [True, True, True, True, False]
+    assert all(len(noisy) == width and not noisy[0] and not noisy[1] for _, noisy in canvas.asked)
+    row, noisy = canvas.asked[-1]
+    assert row[5:] == [5, 6, 5, 0] and noisy == [False] * 2 + [True] * 6 + [False]
+    most = max(sum(noisy) for _, noisy in canvas.asked)
+    assert found == pytest.approx(math.log(0.5 + 0.01 * most) + 9.0, abs=1e-6)
+
+
+def test_only_a_doubtful_fill_is_followed_by_more_particles(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+
+    class Counted(infilling.GapFiller):
+        def __init__(self, mode, end, rng, num_particles):  # type: ignore[no-untyped-def]
+            counts.append(num_particles)
+            super().__init__(mode, end, rng, num_particles)
+
+    monkeypatch.setattr(infilling, "GapFiller", Counted)
+    for value, expected in [(3.9, [6]), (4.1, [6, 24])]:
+        counts.clear()
+        monkeypatch.setattr(infilling, "doubt", lambda *_, value=value: value)
+        infill(pipeline, "a [MASK:2] b", DEFAULT_CONFIG, prompt="dogs", num_particles=6)
+        assert counts == expected
+
+
+def test_what_is_doubted_is_the_likelihood_of_the_given_text(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every id on the right of both gaps, as a pass over the whole text has it."""
+    seen: list[tuple[list[int], list[list[int]], list[list[float]]]] = []
+
+    def record(mode, left, lengths, rights, values):  # type: ignore[no-untyped-def]
+        seen.append((left, rights, values))
+        return 0.0
+
+    monkeypatch.setattr(infilling, "doubt", record)
+    filled = infill(pipeline, "a [MASK:1] b [MASK:1] dog", DEFAULT_CONFIG, num_particles=1)[0]
+    ((left, rights, values),) = seen
+    row = torch.tensor([[*left[:1], *filled.ids, left[0]]])
+    with torch.no_grad():
+        logits = pipeline.model.prefill(row[:, :-1], pipeline.encode([""]))[0]
+    logits = logits[..., : pipeline.tokenizer.size]
+    each = logits.log_softmax(-1).gather(-1, row[:, 1:, None])[0, :, 0].tolist()
+    second = len(left) + len(rights[0]) + 1
+    expected = [each[len(left) : len(left) + len(rights[0])], each[second : second + len(rights[1])]]
+    for found, truth in zip(values, expected, strict=True):
+        assert found == pytest.approx(truth, abs=1e-4)
