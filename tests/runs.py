@@ -13,8 +13,8 @@ SHAPE = dict(
     n_head=1,
     n_embd=16,
     vocab_size=320,
-    context_length=256,
-    stories=120,
+    context_length=64,
+    stories=200,
     batch_size=4,
     threads=1,
     precision="float32",
@@ -22,12 +22,17 @@ SHAPE = dict(
     log_every=1,
     eval_every=1000,
     eval_texts=8,
+    trackers=(),
 )
-SHORT = dict(context_length=64, stories=200)  # texts that are validated and sampled in no time
 
 
 def config(folder: Path, **values: object) -> Config:
-    folders = {"checkpoints": str(folder / "ck"), "data_folder": str(folder / "data")}
+    """A run in ``folder``, the temporary folder of a test.
+
+    The built-in stories are prepared beside it, once for all tests of a process; other texts are prepared in it.
+    """
+    data = folder / "data" if "data" in values else folder.parent / "prepared-stories"
+    folders = {"checkpoints": str(folder / "ck"), "data_folder": str(data)}
     return preset("nano", **SHAPE).with_fields(**{**folders, **values})
 
 

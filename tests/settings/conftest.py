@@ -42,7 +42,6 @@ def tiny(path: Path) -> dict[str, object]:
         validation_fraction=0.2,
         context_length=32,
         prompt_length=12,
-        trackers=(),
         max_steps=100,
         warmup_steps=0,
     )

@@ -1,13 +1,13 @@
-"""A corpus of stories that is prepared once for all runs that are watched."""
+"""What the tests of training share: runs that show samples without writing any."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
+from sunfish.training.trainer import Trainer
 
-@pytest.fixture(scope="session")
-def prepared_stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the prepared data."""
-    return tmp_path_factory.mktemp("prepared-stories")
+
+@pytest.fixture
+def quick_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples that are given: to write them takes most of a tiny run, and few tests ask for them."""
+    monkeypatch.setattr(Trainer, "sample", lambda _: [("a prompt", "a text")])

@@ -17,7 +17,9 @@ from sunfish.signals import STOPPING, Interrupted
 from sunfish.training.logger import Logger
 from sunfish.training.trainer import Trainer, TrainingInterrupted, train
 from sunfish.utils import stderr
-from tests.runs import SHORT, config, losses
+from tests.runs import config, losses
+
+pytestmark = pytest.mark.usefixtures("quick_samples")
 
 
 def notes(folder: Path) -> list[str]:
@@ -25,16 +27,10 @@ def notes(folder: Path) -> list[str]:
     return [record["note"] for record in records if "note" in record]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus that is prepared once."""
-    return tmp_path_factory.mktemp("data")
-
-
 @pytest.fixture
-def trainer(tmp_path: Path, data: Path) -> Trainer:
-    fields = {**SHORT, "max_steps": 6, "eval_every": 2, "eval_texts": 2, "trackers": ()}
-    return Trainer(config(tmp_path, name="run", data_folder=str(data), **fields))
+def trainer(tmp_path: Path) -> Trainer:
+    fields = {"max_steps": 6, "eval_every": 2, "eval_texts": 2}
+    return Trainer(config(tmp_path, name="run", **fields))
 
 
 def send_at(trainer: Trainer, moment: str, *signals: int) -> None:

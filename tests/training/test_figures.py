@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -21,11 +20,10 @@ STEPS, LOG_EVERY, EVAL_EVERY, BATCH, DECAY = 6, 2, 4, 4, 0.2  # a decay that the
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory, prepared_stories: Path) -> Iterator[Watched]:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """A run of six steps with validations after the fourth and the last; not to be changed by a test."""
     run = settings(
         tmp_path_factory.mktemp("figures"),
-        prepared_stories,
         max_steps=STEPS,
         log_every=LOG_EVERY,
         eval_every=EVAL_EVERY,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +15,12 @@ from sunfish.checkpoint.links import LAST, update_link
 from sunfish.config import Config
 from sunfish.disk import writing as disk
 from sunfish.training.logger import Logger
-from sunfish.training.trainer import train
+from sunfish.training.trainer import Trainer, train
 from tests.limits import largest_file
-from tests.runs import SHORT, config, losses
+from tests.runs import config, losses
 
 STEPS = 4
+pytestmark = pytest.mark.usefixtures("quick_samples")
 
 
 class FailingDisk:
@@ -50,10 +50,9 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> FailingDisk:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
-    """A folder with ``data`` and the checkpoints of a run that nothing stopped, and how often that one wrote."""
+    """A folder with the checkpoints of a run that nothing stopped, and how often that one wrote."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    train(settings(folder))
-    shutil.rmtree(folder / "ck")
+    Trainer(settings(folder))  # prepares the stories
     with pytest.MonkeyPatch.context() as patch:
         counted = FailingDisk(patch)
         train(settings(folder))
@@ -62,13 +61,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
 
 @pytest.fixture
 def folder(tmp_path: Path, undisturbed: tuple[Path, int]) -> Path:
-    """A folder with the prepared data and no run yet."""
-    shutil.copytree(undisturbed[0] / "data", tmp_path / "data")
+    """A folder without a run; its data is prepared."""
     return tmp_path
 
 
 def settings(folder: Path) -> Config:
-    values = dict(name="run", max_steps=STEPS, eval_every=2, eval_texts=4, trackers=(), **SHORT)
+    values = dict(name="run", max_steps=STEPS, eval_every=2, eval_texts=4)
     return config(folder, **values)
 
 

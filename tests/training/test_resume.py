@@ -18,8 +18,9 @@ from sunfish.tokenizers import build_tokenizer
 from sunfish.training.resume import compare_corpus, compare_environment, environment
 from sunfish.training.trainer import Trainer, train
 from sunfish.utils import UsageError
-from tests.runs import SHORT, config, losses
+from tests.runs import config, losses
 
+pytestmark = pytest.mark.usefixtures("quick_samples")
 TALES = [f"The fox number {i} ran over hill {i % 7} and slept." for i in range(60)]
 STRANGE = [f"Zyx wvut {i} qqq jjj, zyx wvut {i % 5}!" for i in range(60)]
 
@@ -32,8 +33,7 @@ def write(path: Path, texts: list[str]) -> Path:
 
 def settings(folder: Path, **values: object) -> Config:
     values = {"data": str(write(folder / "tales.txt", TALES)), "name": "run", "max_steps": 6, **values}
-    shape = {"context_length": SHORT["context_length"], "eval_texts": 2}
-    return config(folder, **shape, **values)
+    return config(folder, **values)
 
 
 def steps(trainer: Trainer, count: int) -> list[float]:

@@ -21,25 +21,20 @@ from sunfish.training.run_state import RunState
 from sunfish.training.step import NonFiniteLoss
 from sunfish.training.trainer import Trainer, train
 from sunfish.utils import UsageError
-from tests.runs import SHORT, config, losses
+from tests.runs import config, losses
+
+pytestmark = pytest.mark.usefixtures("quick_samples")
 
 
 def settings(folder: Path, **values: object) -> Config:
     fields = {
-        "trackers": (),
         "max_steps": 10,
         "eval_every": 3,
         "eval_texts": 2,
         "on_nan": "rollback",
         **values,
     }
-    return config(folder, **{**SHORT, **fields})
-
-
-@pytest.fixture(autouse=True)
-def without_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They take most of the time and are no part of this."""
-    monkeypatch.setattr(Trainer, "sample", lambda _: [])
+    return config(folder, **fields)
 
 
 @pytest.fixture
@@ -103,26 +98,27 @@ def test_what_was_skipped_leaves_no_trace(tmp_path: Path, poison: Callable[..., 
     assert all(torch.equal(value, left[name]) for name, value in other.average.state_dict().items())
 
 
-@pytest.mark.parametrize("cut", [3, 4, 5, 7])
 def test_killed_and_resumed_around_a_rollback_it_is_the_same_run(
-    tmp_path: Path, poison: Callable[..., None], monkeypatch: pytest.MonkeyPatch, cut: int
+    tmp_path: Path, poison: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poison([4, 7])
     train(settings(tmp_path, name="whole"))
-    broken = settings(tmp_path, name="broken")
     whole_step = Trainer.train_step
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+    for cut in (3, 4, 5, 7):
+        broken = settings(tmp_path, name=f"broken{cut}")
+        with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
 
-        def step(self: Trainer) -> object:
-            if self.step == cut:
-                raise RuntimeError("power cut")
-            return whole_step(self)
+            def step(self: Trainer, cut: int = cut) -> object:
+                if self.step == cut:
+                    raise RuntimeError("power cut")
+                return whole_step(self)
 
-        patch.setattr(Trainer, "train_step", step)
-        train(broken)
-    train(broken, tmp_path / "ck/broken" / LAST)
-    assert losses(tmp_path / "ck/broken") == losses(tmp_path / "ck/whole")
-    assert set(rollbacks(tmp_path / "ck/broken")) == {(4, 3), (7, 6)}
+            patch.setattr(Trainer, "train_step", step)
+            train(broken)
+        folder = broken.training.folder
+        train(broken, folder / LAST)
+        assert losses(folder) == losses(tmp_path / "ck/whole"), cut
+        assert set(rollbacks(folder)) == {(4, 3), (7, 6)}, cut
 
 
 def test_too_many_rollbacks_in_a_row_end_the_run(

@@ -9,6 +9,8 @@ import pytest
 from sunfish.training.trainer import train
 from tests.runs import config
 
+pytestmark = pytest.mark.usefixtures("quick_samples")
+
 
 def test_a_second_run_never_overwrites_the_first(tmp_path: Path) -> None:
     settings = config(tmp_path, name="twice", max_steps=3)

@@ -23,8 +23,8 @@ SHOWN = 5.0  # a bound that is no record
 
 
 @pytest.fixture
-def run(tmp_path: Path, prepared_stories: Path) -> Config:
-    return settings(tmp_path, prepared_stories, batch_size=2)
+def run(tmp_path: Path) -> Config:
+    return settings(tmp_path, batch_size=2)
 
 
 def rates(watched: Watched) -> list[tuple[float, ...]]:

@@ -23,7 +23,7 @@ from sunfish.training.shown_prompts import decode_prompt
 from sunfish.training.step import NonFiniteLoss
 from sunfish.training.trainer import Trainer, train
 from sunfish.types import Batch
-from tests.runs import SHORT, config, losses
+from tests.runs import config, losses
 
 
 def run_script(settings: Config, resume: bool) -> subprocess.Popen[bytes]:
@@ -41,7 +41,7 @@ def run_script(settings: Config, resume: bool) -> subprocess.Popen[bytes]:
 def test_resuming_after_kills_is_bit_for_bit(tmp_path: Path) -> None:
     """The same losses as the run that nobody disturbed, after SIGKILLs and a SIGTERM at random moments."""
     steps = 60
-    whole = config(tmp_path, name="whole", max_steps=steps, eval_every=3, **SHORT)
+    whole = config(tmp_path, name="whole", max_steps=steps, eval_every=3)
     train(whole)
     expected = losses(tmp_path / "ck" / "whole")
     assert sorted(expected) == list(range(1, steps + 1))
@@ -100,6 +100,7 @@ def run_slowly(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return saved
 
 
+@pytest.mark.usefixtures("quick_samples")
 @pytest.mark.parametrize(
     ("minutes", "expected"), [(0.0, [4]), (60.0, [4]), (2.5, [3, 4]), (1e-9, [1, 2, 3, 4])]
 )
@@ -107,23 +108,25 @@ def test_slow_steps_are_saved_and_shown_by_the_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: float, expected: list[int]
 ) -> None:
     """With a step a minute and no validation due, ``save_minutes`` says when; the end comes in any case."""
-    trainer = Trainer(config(tmp_path, name="clock", save_minutes=minutes, max_steps=4, **SHORT))
+    trainer = Trainer(config(tmp_path, name="clock", save_minutes=minutes, max_steps=4))
     saved = run_slowly(trainer, monkeypatch)
     samples = (tmp_path / "ck/clock/samples.md").read_text().splitlines()
     shown = [int(line.removeprefix("## step ")) for line in samples if line.startswith("## ")]
     assert saved == shown == expected
 
 
+@pytest.mark.usefixtures("quick_samples")
 def test_a_validation_restarts_the_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = Trainer(config(tmp_path, name="clocks", save_minutes=2.5, eval_every=2, max_steps=6, **SHORT))
+    trainer = Trainer(config(tmp_path, name="clocks", save_minutes=2.5, eval_every=2, max_steps=6))
     saved = run_slowly(trainer, monkeypatch)
     assert saved == [2, 4, 6]
 
 
+@pytest.mark.usefixtures("quick_samples")
 def test_a_power_cut_loses_no_more_than_the_clock_allows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = Trainer(config(tmp_path, name="cut", save_minutes=1e-9, max_steps=4, **SHORT))
+    trainer = Trainer(config(tmp_path, name="cut", save_minutes=1e-9, max_steps=4))
     whole = trainer.train_step
 
     def cut() -> tuple[Losses, Batch]:
@@ -180,6 +183,7 @@ def test_average_follows_the_weights() -> None:
     torch.testing.assert_close(average.weight, 0.9 * before + 0.1 * model.weight)
 
 
+@pytest.mark.usefixtures("quick_samples")
 def test_trackers_get_every_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tracker that is asked for by name gets what metrics.jsonl gets; one that is missing is an error."""
     seen: list[tuple[int, dict[str, float]]] = []

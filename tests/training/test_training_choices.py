@@ -10,11 +10,12 @@ import torch
 
 from sunfish.config.presets import preset
 from sunfish.training.trainer import Trainer, train
-from tests.runs import SHORT, config, losses
+from tests.runs import config, losses
 
 
+@pytest.mark.usefixtures("quick_samples")
 def test_pure_autoregression_reports_no_canvas(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train(config(tmp_path, next_token_weight=1.0, max_steps=2, name="causal", **SHORT))
+    train(config(tmp_path, next_token_weight=1.0, max_steps=2, name="causal"))
     assert "step 1  next_token " in capsys.readouterr().err
     lines = (tmp_path / "ck" / "causal" / "metrics.jsonl").read_text().splitlines()
     steps = [record for record in map(json.loads, lines) if "loss" in record]
@@ -27,6 +28,7 @@ def test_texts_that_are_denoised_twice_are_learned(tmp_path: Path) -> None:
     assert sum(seen[-8:]) < 0.9 * sum(seen[:8])
 
 
+@pytest.mark.usefixtures("quick_samples")
 def test_dropout_is_resumed_bit_for_bit_and_leaves_the_average_alone(tmp_path: Path) -> None:
     whole = config(tmp_path, name="whole", max_steps=6, dropout=0.3)
     train(whole)

@@ -18,10 +18,10 @@ from sunfish.training.evaluation import Validation
 from sunfish.training.loss import Losses
 from sunfish.training.trainer import Trainer
 from sunfish.types import Batch
-from tests.runs import SHORT, config
+from tests.runs import config
 
 STEP_SECONDS, VALIDATION_SECONDS = 10.0, 70.0
-SETTINGS: dict[str, Any] = dict(name="run", trackers=(), eval_texts=6, **SHORT)
+SETTINGS: dict[str, Any] = dict(name="run", eval_texts=6)
 
 
 class Step(NamedTuple):
@@ -93,9 +93,9 @@ class Watched:
         return {name: value.detach().clone() for name, value in state.items()}
 
 
-def settings(folder: Path, data: Path, **values: object) -> Config:
-    """A run that is prepared once in ``data``."""
-    return config(folder, **{**SETTINGS, "data_folder": str(data), **values})
+def settings(folder: Path, **values: object) -> Config:
+    """A run in ``folder``."""
+    return config(folder, **{**SETTINGS, **values})
 
 
 def averages(watched: Watched, decay: float) -> dict[str, Tensor]:
