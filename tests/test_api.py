@@ -7,15 +7,22 @@ import pytest
 import sunfish
 from tests.conftest import python
 
+WITHOUT_TORCH = (
+    "import sys, sunfish\nassert 'torch' not in sys.modules\nassert 'Pipeline' in dir(sunfish)\n"
+    "from sunfish import Config\nassert 'torch' not in sys.modules\nprint(Config.__name__)"
+)
+WITH_TORCH = (
+    "import sys\nfrom sunfish import Pipeline\nassert 'torch' in sys.modules\nprint(Pipeline.__name__)"
+)
 
-def test_import_loads_no_torch_and_the_first_use_does() -> None:
-    code = (
-        "import sys, sunfish\nassert 'torch' not in sys.modules\nassert 'Pipeline' in dir(sunfish)\n"
-        "from sunfish import Config\nassert 'torch' not in sys.modules\n"
-        "from sunfish import Pipeline\nassert 'torch' in sys.modules\nprint(Pipeline.__name__)"
-    )
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [(WITHOUT_TORCH, "Config"), pytest.param(WITH_TORCH, "Pipeline", marks=pytest.mark.slow)],
+)
+def test_import_loads_no_torch_and_the_first_use_does(code: str, name: str) -> None:
     result = python("-c", code)
-    assert result.returncode == 0 and result.stdout == "Pipeline\n", result.stderr
+    assert result.returncode == 0 and result.stdout == f"{name}\n", result.stderr
 
 
 @pytest.mark.parametrize("name", sunfish.__all__)

@@ -83,7 +83,14 @@ def test_it_installs_once(project: Path) -> None:
     assert not (project / ".venv.lock").exists()
 
 
-@pytest.mark.parametrize("broken", ["pip", "bin/python", "dangling", "unfinished", "empty"])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "pip",
+        "unfinished",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("bin/python", "dangling", "empty")),
+    ],
+)
 def test_a_half_made_environment_is_made_anew(project: Path, broken: str) -> None:
     runs(project)
     environment = project / ".venv"
@@ -104,6 +111,7 @@ def test_a_half_made_environment_is_made_anew(project: Path, broken: str) -> Non
     assert made(project) == ["venv", "install"] * 2
 
 
+@pytest.mark.slow
 def test_an_installation_that_was_killed_is_made_anew(project: Path) -> None:
     process = start(project, SLOW="60")
     while not (project / "made").exists() or "install" not in made(project):
@@ -115,6 +123,7 @@ def test_an_installation_that_was_killed_is_made_anew(project: Path) -> None:
     assert made(project) == ["venv", "install"] * 2
 
 
+@pytest.mark.slow
 def test_two_at_once_install_once(project: Path) -> None:
     results = [finish(process) for process in [start(project, SLOW="1") for _ in range(3)]]
     assert [code for code, _, _ in results] == [0] * 3
@@ -151,6 +160,7 @@ def test_without_a_new_python_that_is_said(project: Path) -> None:
     assert "no Python 3.11 or newer" in err and "python3: Python 3.9.2" in err and "SUNFISH_PYTHON=" in err
 
 
+@pytest.mark.slow
 def test_links_lead_to_the_project(project: Path) -> None:
     runs(project)
     folder = project.parents[1]

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -15,7 +20,7 @@ from sunfish.config.effects import refuse_ineffective_generation
 from sunfish.config.presets import PRESETS, preset
 from sunfish.model.transformer import Transformer
 from sunfish.utils import UsageError
-from tests.conftest import ROOT, python
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -23,8 +28,26 @@ def test_a_file_is_its_preset(name: str) -> None:
     assert get_config(name) == preset(name)
 
 
+@contextmanager
+def forgotten_modules(package: str) -> Iterator[None]:
+    """Within, ``package`` is imported anew; afterwards its modules are the old ones."""
+
+    def forget() -> dict[str, ModuleType]:
+        names = [name for name in sys.modules if name.partition(".")[0] == package]
+        return {name: sys.modules.pop(name) for name in names}
+
+    old = forget()
+    try:
+        yield
+    finally:
+        forget()
+        sys.modules.update(old)
+
+
 @pytest.mark.parametrize("name", ["nano", "full"])
-def test_an_edit_takes_effect(name: str, tmp_path: Path) -> None:
+def test_an_edit_takes_effect(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(ROOT / "config", tmp_path / "config", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "train.py", tmp_path)
     file = tmp_path / "config" / f"{FILES.get(name, name + '_config')}.py"
@@ -38,9 +61,12 @@ def test_an_edit_takes_effect(name: str, tmp_path: Path) -> None:
         assert text.count(f"\n{field} = {before}") == 1
         text = text.replace(f"\n{field} = {before}", f"\n{field} = {after}")
     file.write_text(text)
-    result = python("train.py", "--config", name, "--n_layer", "7", "--print-config", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    config = json.loads(result.stdout)
+    monkeypatch.syspath_prepend(tmp_path)  # as Python itself does for a script
+    monkeypatch.setattr(sys, "argv", ["train.py", "--config", name, "--n_layer", "7", "--print-config"])
+    with forgotten_modules("config"), pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(tmp_path / "train.py"), run_name="__main__")
+    assert ended.value.code == 0
+    config = json.loads(capsys.readouterr().out)
     assert config["training"]["batch_size"] == 3 and config["model"]["n_embd"] == 128
     assert config["model"]["n_layer"] == 7  # a flag overrides the file
 

@@ -120,6 +120,7 @@ print((libc.mallinfo2().uordblks - before) / 2**20)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs a GNU C library of 2021 or later"
 )

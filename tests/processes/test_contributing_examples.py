@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from sunfish import processes
+from sunfish.processes import process_builders
+from sunfish.sampling import unmasking
+from sunfish.sampling.unmasking import policy_families
 from tests.conftest import ROOT
 from tests.packages import run_in_copy
 
@@ -63,17 +70,35 @@ def test_the_examples_of_the_page_work(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "message"),
+    ("package", "find", "name", "content", "message"),
     [
-        ({"processes/empty.py": '"""Nothing."""\n'}, "has no PROCESSES"),
-        ({"processes/twin.py": 'PROCESSES = {"masked": None}\n'}, "names the process 'masked', which exists"),
-        ({"sampling/unmasking/empty.py": '"""Nothing."""\n'}, "has no POLICY"),
+        (processes, process_builders, "nothing", "", "has no PROCESSES; see docs/contributing.md"),
+        (
+            processes,
+            process_builders,
+            "twin",
+            'PROCESSES = {"masked": None}\n',
+            "names the process 'masked', which exists; choose another name",
+        ),
+        (unmasking, policy_families, "nothing", "", "has no POLICY; see docs/contributing.md"),
     ],
 )
-def test_a_file_that_registers_nothing_is_named(tmp_path: Path, files: dict[str, str], message: str) -> None:
-    program = (
-        "from sunfish.processes import process_builders\nfrom sunfish.sampling.unmasking import policy_families\n"
-        "try:\n    process_builders(), policy_families()\nexcept ImportError as error:\n    print(error)\n"
-    )
-    output = run_in_copy(tmp_path, files, program)
-    assert (message in output and "docs/contributing.md" in output) or "choose another name" in output
+def test_a_file_that_registers_nothing_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    package: ModuleType,
+    find: Callable[[], object],
+    name: str,
+    content: str,
+    message: str,
+) -> None:
+    file = tmp_path / f"{name}.py"
+    file.write_text(content)
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path)])
+    find.cache_clear()
+    try:
+        with pytest.raises(ImportError) as error:
+            find()
+    finally:
+        del sys.modules[f"{package.__name__}.{name}"]
+    assert str(error.value) == f"{file} {message}"
