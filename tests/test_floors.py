@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -30,6 +31,7 @@ SIBLINGS_APART = (
 )  # one file each kind, and none knows the others
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Dotted name below the package -> file."""
     found = {}
@@ -39,7 +41,8 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imports(path: Path, known: dict[str, Path]) -> set[str]:
+@functools.cache
+def imports(path: Path) -> set[str]:
     """The modules of the package that a file imports, wherever in the file."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -49,7 +52,9 @@ def imports(path: Path, known: dict[str, Path]) -> set[str]:
             assert node.level == 0, f"{path}: relative imports hide the floor; write sunfish.… instead"
             base = node.module or ""
             inner = {
-                f"{base}.{a.name}" for a in node.names if f"{base}.{a.name}".removeprefix("sunfish.") in known
+                f"{base}.{a.name}"
+                for a in node.names
+                if f"{base}.{a.name}".removeprefix("sunfish.") in modules()
             }
             names |= inner or {base}
     return {name.removeprefix("sunfish.") for name in names if name.startswith("sunfish.")}
@@ -61,11 +66,10 @@ def test_every_module_has_a_floor() -> None:
 
 
 def test_imports_go_down_only() -> None:
-    known = modules()
     wrong = []
-    for name, path in known.items():
+    for name, path in modules().items():
         here = name.split(".")[0]
-        for target in imports(path, known):
+        for target in imports(path):
             there = target.split(".")[0]
             if name and there != here and FLOOR[there] >= FLOOR[here]:
                 wrong.append(f"{name} (floor {FLOOR[here]}) imports {target} (floor {FLOOR[there]})")
@@ -73,17 +77,15 @@ def test_imports_go_down_only() -> None:
 
 
 def test_no_cycles_inside_a_folder() -> None:
-    known = modules()
-    graph = {name: imports(path, known) - {name} for name, path in known.items()}
+    graph = {name: imports(path) - {name} for name, path in modules().items()}
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
 
 
 def test_kinds_do_not_know_each_other() -> None:
-    known = modules()
     wrong = [
         f"{name} imports {target}"
-        for name, path in known.items()
-        for target in imports(path, known)
+        for name, path in modules().items()
+        for target in imports(path)
         if "." in name and name.split(".")[0] in SIBLINGS_APART
         and target.split(".")[0] == name.split(".")[0] and target.split(".")[-1] not in ("base", "native", "schedules")
     ]  # fmt: skip
