@@ -116,12 +116,12 @@ def test_the_bound_is_the_entropy_for_the_oracle_and_more_for_a_worse_one(blur: 
     possible, total = states(share), 0.0
     every_pair = (len(DATA.texts), *possible.shape)  # of a text and a state
     x0, x_t = DATA.texts[:, None].expand(every_pair), possible.expand(every_pair)
-    for time in ((torch.arange(200) + 0.5) / 200).tolist():
+    for time in ((torch.arange(100) + 0.5) / 100).tolist():
         t = torch.full(every_pair, time, dtype=torch.float64)
         logits = MixedOracle(share).denoise(possible, t[0], NO_PROMPT) * blur
         chance = kernel(1 - time, share)[x0, x_t].prod(-1)  # q(x_t | x_0)
         losses = process(share).loss(logits.expand(*every_pair, V), x0, x_t, t).sum(-1)
-        total += float((DATA.probabilities[:, None] * chance * losses).sum()) / 200
+        total += float((DATA.probabilities[:, None] * chance * losses).sum()) / 100
     if blur == 1:
         assert total == pytest.approx(DATA.entropy, abs=0.01)
     else:

@@ -153,12 +153,20 @@ def check_unbiased(
     assert seen[0] and float(deviation[seen].max()) < 4
 
 
-@pytest.mark.parametrize("name", ["beginning", "end", "adjacent", "first ids twice", "cold", "guided"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("adjacent", "first ids twice", "guided"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("beginning", "end", "cold")),
+    ],
+)
 def test_weights_are_unbiased(network: Transformer, condition: Condition, name: str) -> None:
     check_unbiased(network, condition, CASES[name], 4, 80)
 
 
-@pytest.mark.parametrize("name", ["middle", "two", "first ids"])
+@pytest.mark.parametrize(
+    "name", ["first ids", *(pytest.param(name, marks=pytest.mark.slow) for name in ("middle", "two"))]
+)
 def test_what_decides_where_to_look_has_no_part_in_the_weights(
     network: Transformer, condition: Condition, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -184,7 +192,7 @@ def test_enough_particles_are_an_enumeration(network: Transformer, condition: Co
         assert weights[fills] == pytest.approx(weight, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["warm", "adjacent"])
+@pytest.mark.parametrize("name", ["warm", pytest.param("adjacent", marks=pytest.mark.slow)])
 def test_draws_have_the_posterior_distribution(network: Transformer, condition: Condition, name: str) -> None:
     exact = enumerate_fills(network, condition, CASES[name])
     seeds, counts = 100, Counter[Fills]()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -61,19 +63,29 @@ CHANGES: list[tuple[GenerationConfig, str, Any]] = [
 ]
 
 
-def texts(pipeline: Pipeline, config: GenerationConfig, seed: int = 1) -> list[str]:
-    return [text.text for text in pipeline.generate(PROMPTS, config, seq_len=40, seed=seed)]
+def texts(pipeline: Pipeline, config: GenerationConfig) -> list[str]:
+    return [text.text for text in pipeline.generate(PROMPTS, config, seq_len=24, seed=1)]
+
+
+@pytest.fixture(scope="module")
+def written(pipeline: Pipeline) -> Callable[[GenerationConfig], list[str]]:
+    """The texts of a configuration, which are written once."""
+    return functools.cache(functools.partial(texts, pipeline))
 
 
 @pytest.mark.parametrize("config,field,value", CHANGES, ids=lambda value: str(value)[:24])
 def test_every_setting_shows_in_the_text(
-    pipeline: Pipeline, config: GenerationConfig, field: str, value: Any
+    pipeline: Pipeline,
+    written: Callable[[GenerationConfig], list[str]],
+    config: GenerationConfig,
+    field: str,
+    value: Any,
 ) -> None:
     """In a call as in a batch."""
     changed = replace(config, **{field: value})
-    assert texts(pipeline, changed) != texts(pipeline, config)
-    single = pipeline.generate([PROMPT], changed, seq_len=40, seed=1)[0].text
-    assert pipeline(PROMPT, seq_len=40, seed=1, **vars(config) | {field: value}) == single
+    assert written(changed) != written(config)
+    single = pipeline.generate([PROMPT], changed, seq_len=24, seed=1)[0].text
+    assert pipeline(PROMPT, seq_len=24, seed=1, **vars(config) | {field: value}) == single
 
 
 def test_no_setting_is_left_out_of_the_table() -> None:

@@ -59,6 +59,7 @@ def write(
     return finished(done)
 
 
+@functools.cache
 @torch.no_grad()
 def windows_anew(row: int, kept: int) -> list[int]:
     """The greedy text of one row: a full window is followed by one that begins with the last ``kept`` tokens."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 from collections import defaultdict
 from collections.abc import Callable
@@ -31,6 +32,7 @@ def covers(owner: Callable[..., Any], *names: str) -> Callable[[Test], Test]:
     return lambda test: test
 
 
+@functools.cache
 def rows(folder: Path) -> dict[str, set[str]]:
     """The names that ``covers`` marks in the tests of ``folder``, by their owner as it is written there."""
     covered: dict[str, set[str]] = defaultdict(set)

@@ -241,9 +241,9 @@ def test_arguments_of_infilling(pipeline: Pipeline, monkeypatch: Patch) -> None:
 def test_arguments_of_the_posterior(pipeline: Pipeline) -> None:
     base: dict[str, Any] = dict(text="ab[MASK]d[MASK:2-4]", prompt="cab", seed=1, num_samples=6)
     texts = infill(pipeline, **base)
-    assert [text.text for text in infill(pipeline, **base, num_particles=3)] != [text.text for text in texts]
-    assert max(text.effective_sample_size or 0 for text in texts) > 3
     few = infill(pipeline, **base, num_particles=3)
+    assert [text.text for text in few] != [text.text for text in texts]
+    assert max(text.effective_sample_size or 0 for text in texts) > 3
     assert all((text.effective_sample_size or 9) <= 3 for text in few)
     for bound, most in ((2, (2, 2)), ([3, 4], (3, 4))):
         short = infill(pipeline, **base, max_tokens=bound)
