@@ -41,7 +41,7 @@ from sunfish.data.stories.lexicon import NAMES
 from sunfish.data.stories.oracle import grammatical
 from sunfish.rng import RowGenerators
 from sunfish.sampling.gaps import encode_gaps, parse
-from sunfish.sampling.infilling import infill
+from sunfish.sampling.infilling import DEFAULT_CONFIG, infill
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.speculative import speculative_decoding
 
@@ -65,9 +65,8 @@ Arm = Callable[[Pipeline, Task, str, int], Filled]  # the last two: lengths that
 
 def posterior(pipeline: Pipeline, task: Task, lengths: str, seed: int) -> Filled:
     """The default way of infilling."""
-    config = GenerationConfig(guidance_scale=GUIDANCE)
     text = task.masked([lengths] * len(task.spans))
-    done = infill(pipeline, text, config, prompt=task.prompt, seed=seed)[0]
+    done = infill(pipeline, text, prompt=task.prompt, seed=seed)[0]
     return Filled(task, done.text, done.fills, done.effective_sample_size)
 
 
@@ -153,13 +152,13 @@ def measure(run: Run) -> None:
     """Each kind of gap in turn, then how much fills of one sentence differ."""
     checkpoint = checkpoint_path(run)
     need_stories(checkpoint)
-    pipeline, config = open_pipeline(run), GenerationConfig(guidance_scale=GUIDANCE)
+    pipeline = open_pipeline(run)
     run.header(
         weights_dtype(pipeline),
         model=run_name(checkpoint),
         texts=num_texts(run),
         particles=NUM_PARTICLES,
-        temperature=config.temperature,
+        temperature=DEFAULT_CONFIG.temperature,
         guidance=GUIDANCE,
     )
     for kind in run.arguments.kinds:
