@@ -237,6 +237,6 @@ def test_guidance_and_temperature_change_the_posterior(network: Transformer, con
 
 def test_a_gap_that_nothing_fits_is_named(network: Transformer, condition: Condition) -> None:
     """Two gaps, the second of which can begin with the end mark alone."""
-    gaps = [Gap(SHORT, (), [2]), Gap(range(3, 5), (END,), [4, END])]
-    with pytest.raises(UsageError, match="fits gap 2, of 3 to 4 tokens; give it other lengths"):
+    gaps = [Gap(SHORT, (), [2]), Gap(range(3, 6), (END,), [4, END])]
+    with pytest.raises(UsageError, match="fits gap 2, of 3 to 5 tokens; give it other lengths"):
         run(network, condition, Case(gaps), 0, 4)

@@ -89,3 +89,12 @@ def test_a_text_that_is_too_long_is_named_with_its_length(
 def test_a_letter_that_the_vocabulary_lacks_is_named(letters: TextTokenizer) -> None:
     with pytest.raises(UsageError, match=r"the text .* cannot be encoded: character 'z'"):
         encode_gaps(letters, parse("a[MASK]z"), 96)
+
+
+@pytest.mark.parametrize("number", ["0", "5-2", "1-", "many", "0-0"])
+def test_a_gap_without_a_length_is_shown(number: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(f"the [MASK:{number}] sat")
+    assert str(caught.value) == (
+        f"the gap [MASK:{number}] has no length; write [MASK], [MASK:5] or [MASK:2-12]"
+    )

@@ -223,3 +223,25 @@ def test_where_each_letter_is_a_token_the_text_is_that_of_its_ids(kind: str, tex
             assert filled.text == "".join(parts)
         assert filled.text.startswith(pieces[0]) and filled.text.endswith(pieces[-1])
         assert filled.tokens == len(filled.ids)
+
+
+def test_an_open_end_is_written_until_the_text_ends(drawn_pipeline: Pipeline) -> None:
+    """Greedily, it is what the causal mode finds likeliest, token by token; warm, it depends on the seed."""
+    greedy = replace(DEFAULT_CONFIG, temperature=0.0)
+    filled = infill(drawn_pipeline, "the dog [MASK]", greedy, prompt="dogs")[0]
+    tokenizer, ids = drawn_pipeline.tokenizer, [drawn_pipeline.tokenizer.end]
+    ids += tokenizer.encode("the dog ")
+    condition, start = drawn_pipeline.encode(["dogs"]), len(ids)
+    with torch.no_grad():
+        while len(ids) < drawn_pipeline.model.config.context_length - 1:
+            logits = drawn_pipeline.model.prefill(torch.tensor([ids]), condition)[0][0, -1, : tokenizer.size]
+            if len(ids) == start:
+                logits[tokenizer.end] = -torch.inf  # a gap has one token at the least
+            ids.append(int(logits.argmax()))
+            if ids[-1] == tokenizer.end:
+                ids.pop()
+                break
+    assert filled.ids == ids[1:] and filled.text == "the dog " + filled.fills[0]
+    warm = replace(DEFAULT_CONFIG, temperature=2.0)
+    texts = {infill(drawn_pipeline, "the dog [MASK]", warm, seed=seed)[0].text for seed in range(4)}
+    assert len(texts) > 1
