@@ -17,10 +17,8 @@ from sunfish.model.layout import joint_tiles
 from sunfish.processes import process_builders
 from sunfish.rng import RowGenerators, make_generator
 from sunfish.sampling.block_diffusion import block_diffusion
-from sunfish.sampling.causal_mode import CausalMode
 from sunfish.sampling.guidance import ClassifierFreeGuidance
 from sunfish.sampling.pipeline import Generated, Pipeline
-from sunfish.sampling.posterior import Gap, GapFiller
 from sunfish.sampling.sliding_window import sliding_window
 from sunfish.sampling.speculative import speculative_decoding
 from sunfish.sampling.unmasking import policies_for
@@ -158,18 +156,3 @@ def test_the_tiles_of_a_joint_pass(monkeypatch: pytest.MonkeyPatch) -> None:
         return joint_tiles(256, 1, 128, torch.device("cpu")).to_dense()
 
     same(dense, monkeypatch)
-
-
-def test_fills_of_gaps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two gaps, the first of which some ids may begin; no particle is dropped at the end but one."""
-    network, b = model(), batch()
-    condition = network.encode(b.prompt[:1], b.prompt_mask[:1])
-    config = GenerationConfig(guidance_scale=2.0)
-    gaps = [Gap(range(1, 3), (3, 4, 5), [6, 7]), Gap(range(1, 2), (), [8, END])]
-
-    def weights() -> Tensor:
-        mode = CausalMode(ClassifierFreeGuidance(network, 2.0), process_of(), condition, config)
-        particles = GapFiller(mode, END, row_generators("fills", rows=1), 4).fill([END, 5], gaps)
-        return particles.only([False] + [True] * (len(particles.fills) - 1)).log_weights
-
-    same(weights, monkeypatch)
