@@ -36,16 +36,16 @@ from benchmarks.metrics import percent
 from benchmarks.quality.gaps import LENGTHS, Task, draw_tasks, gap_lengths
 from benchmarks.timing import Timed, interleave, ratio
 from sunfish.config import GenerationConfig
-from sunfish.config.generation import NUM_PARTICLES
+from sunfish.config.generation import FILLING, NUM_PARTICLES
 from sunfish.data.stories.lexicon import NAMES
 from sunfish.data.stories.oracle import grammatical
 from sunfish.rng import RowGenerators
 from sunfish.sampling.gaps import encode_gaps, parse
-from sunfish.sampling.infilling import DEFAULT_CONFIG, infill
+from sunfish.sampling.infilling import infill
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.speculative import speculative_decoding
 
-GUIDANCE = 1.0
+GUIDANCE = FILLING.guidance_scale
 NAME = re.compile(r"[A-Z][a-z]+")
 INTRODUCED = re.compile(r"\b(?:named|friend) ([A-Z][a-z]+)")
 STORY, DRAWS, DRAW_STORIES = "story", 8, 10
@@ -158,7 +158,7 @@ def measure(run: Run) -> None:
         model=run_name(checkpoint),
         texts=num_texts(run),
         particles=NUM_PARTICLES,
-        temperature=DEFAULT_CONFIG.temperature,
+        temperature=FILLING.temperature,
         guidance=GUIDANCE,
     )
     for kind in run.arguments.kinds:

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from sunfish.config.generation import FILLING
 from sunfish.sampling import infilling
 from sunfish.sampling.canvas_hints import doubt
-from sunfish.sampling.infilling import DEFAULT_CONFIG, infill
+from sunfish.sampling.infilling import infill
 from sunfish.sampling.pipeline import Pipeline
 
 V = 8
@@ -65,7 +66,7 @@ def test_only_a_doubtful_fill_is_followed_by_more_particles(
     for value, expected in [(3.9, [6]), (4.1, [6, 24])]:
         counts.clear()
         monkeypatch.setattr(infilling, "doubt", lambda *_, value=value: value)
-        infill(pipeline, "a [MASK:2] b", DEFAULT_CONFIG, prompt="dogs", num_particles=6)
+        infill(pipeline, "a [MASK:2] b", FILLING, prompt="dogs", num_particles=6)
         assert counts == expected
 
 
@@ -80,7 +81,7 @@ def test_what_is_doubted_is_the_likelihood_of_the_given_text(
         return 0.0
 
     monkeypatch.setattr(infilling, "doubt", record)
-    filled = infill(pipeline, "a [MASK:1] b [MASK:1] dog", DEFAULT_CONFIG, num_particles=1)[0]
+    filled = infill(pipeline, "a [MASK:1] b [MASK:1] dog", FILLING, num_particles=1)[0]
     ((left, rights, values),) = seen
     row = torch.tensor([[*left[:1], *filled.ids, left[0]]])
     with torch.no_grad():

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sunfish.config import GenerationConfig, ProcessConfig
+from sunfish.config.generation import FILLING
 from sunfish.processes import build_process
 from sunfish.sampling.gaps import Gaps, parse
-from sunfish.sampling.infilling import DEFAULT_CONFIG, infill
+from sunfish.sampling.infilling import infill
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.tokenizers import build_tokenizer
 from sunfish.utils import UsageError
@@ -124,7 +125,7 @@ def test_whatever_stands_outside_gaps_is_kept(pieces: list[str], sizes: list[tup
         *("\u0301[MASK:1]\u0301", "a\u2028[MASK:1]\x00b", "<|endoftext|> [MASK:1] [MASKS] <pad>"),
     ],
 )
-@pytest.mark.parametrize("config", [replace(WARM, num_steps=1), DEFAULT_CONFIG], ids=["canvas", "posterior"])
+@pytest.mark.parametrize("config", [replace(WARM, num_steps=1), FILLING], ids=["canvas", "posterior"])
 def test_the_given_text_comes_back_byte_for_byte(
     pipeline: Pipeline, text: str, config: GenerationConfig
 ) -> None:
@@ -170,7 +171,7 @@ def test_samples_differ_and_a_seed_fills_alike(pipeline: Pipeline) -> None:
 
 def test_without_settings_the_posterior_fills_without_guidance(pipeline: Pipeline) -> None:
     default = GenerationConfig(sampler="verified", guidance_scale=1.0, temperature=0.7)
-    assert default == DEFAULT_CONFIG
+    assert default == FILLING
     filled = infill(pipeline, "a [MASK:3] b", prompt="dogs", seed=3)
     assert filled == infill(pipeline, "a [MASK:3] b", default, prompt="dogs", seed=3)
     assert filled[0].effective_sample_size is not None
@@ -202,7 +203,7 @@ def test_settings_of_other_loops_have_no_part_in_it(pipeline: Pipeline) -> None:
     """The whole text is one block; ``lenience`` is for drafts, of which gaps have none."""
     text = "The dog [MASK:6] home."
     assert infill(pipeline, text, replace(WARM, block_length=4)) == infill(pipeline, text, WARM)
-    others = replace(DEFAULT_CONFIG, block_length=4, lenience=0.5)
+    others = replace(FILLING, block_length=4, lenience=0.5)
     assert infill(pipeline, text, others) == infill(pipeline, text)
     unnamed = {field.name for field in fields(GenerationConfig)} - set(CHANGES)
     assert unnamed == {"block_length", "lenience"}
@@ -227,7 +228,7 @@ def test_where_each_letter_is_a_token_the_text_is_that_of_its_ids(kind: str, tex
 
 def test_an_open_end_is_written_until_the_text_ends(drawn_pipeline: Pipeline) -> None:
     """Greedily, it is what the causal mode finds likeliest, token by token; warm, it depends on the seed."""
-    greedy = replace(DEFAULT_CONFIG, temperature=0.0)
+    greedy = replace(FILLING, temperature=0.0)
     filled = infill(drawn_pipeline, "the dog [MASK]", greedy, prompt="dogs")[0]
     tokenizer, ids = drawn_pipeline.tokenizer, [drawn_pipeline.tokenizer.end]
     ids += tokenizer.encode("the dog ")
@@ -242,6 +243,6 @@ def test_an_open_end_is_written_until_the_text_ends(drawn_pipeline: Pipeline) ->
                 ids.pop()
                 break
     assert filled.ids == ids[1:] and filled.text == "the dog " + filled.fills[0]
-    warm = replace(DEFAULT_CONFIG, temperature=2.0)
+    warm = replace(FILLING, temperature=2.0)
     texts = {infill(drawn_pipeline, "the dog [MASK]", warm, seed=seed)[0].text for seed in range(4)}
     assert len(texts) > 1

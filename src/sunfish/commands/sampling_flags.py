@@ -12,7 +12,7 @@ from sunfish.commands.flags import add_generation_flags, given_fields, print_con
 from sunfish.commands.parser import Parser
 from sunfish.config import Config, GenerationConfig
 from sunfish.config.effects import refuse_ineffective_generation
-from sunfish.config.generation import FILLING_TEMPERATURE, VERIFIED
+from sunfish.config.generation import FILLING
 from sunfish.config.rules import shown
 from sunfish.utils import UsageError, log
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from sunfish.sampling.pipeline import Pipeline
 
 CHECKPOINT = "checkpoints/last.ckpt"
-# Gaps are filled by their posterior, whatever suits a checkpoint's texts.
-FILLING = GenerationConfig(temperature=FILLING_TEMPERATURE)
 GUIDED = {"guidance_scale", "negative_prompt", "plausibility"}  # settings of guidance above 1
 STEPPED = "leftmost"  # stands for the default sampler of the checkpoint's process until that is loaded
 
@@ -127,13 +125,15 @@ def open_pipeline(
         raise UsageError("--also adds to a prompt; give one with --prompt")
     base = read_generation_config(_folder_of(arguments), which)
     if fills:
-        on_canvas = given.keys() & {"sampler", "num_steps"} and not str(given.get("sampler", "")).startswith(
-            VERIFIED
-        )
-        base = GenerationConfig() if on_canvas else FILLING
-        base = base if given.keys() & GUIDED else replace(base, guidance_scale=1.0)
+        base = FILLING
+        if given.keys() & GUIDED:
+            base = replace(base, guidance_scale=GenerationConfig.guidance_scale)
     takes_default = base.is_verified and "sampler" not in given and "num_steps" in given
     config = base.changed(**({"sampler": STEPPED} if takes_default else {}), **given)
+    if fills and not config.is_verified and "temperature" not in given:
+        config = replace(
+            config, temperature=GenerationConfig.temperature
+        )  # it sharpens the drawn tokens alone
     config = _without_guidance(config, given) if not prompted else config
     refuse_ineffective_generation(config, given)
     if not config.is_verified:

@@ -14,7 +14,6 @@ VERIFIED = "verified"  # speculative decoding: a loop of its own, not an unmaski
 DEFAULT_PASSES = 2
 MAX_STEPS = 100_000
 MAX_TEXTS = 100_000  # of one prompt, in one call
-FILLING_TEMPERATURE = 0.7  # of gaps, where the text on their right is sharpened as well
 NUM_PARTICLES = 32  # fills of a gap that are compared
 MAX_PARTICLES = 1024
 MIN_WEIGHT = 0.001  # of a further prompt, whose weight is relative to that of the first
@@ -121,3 +120,8 @@ class GenerationConfig:
         kind = str(given.get("sampler", self.sampler)).partition(":")[0]
         kept = {} if kind == VERIFIED else {"lenience": 1.0}
         return replace(self, **{**kept, **given})
+
+
+# Of gaps, whatever suits a checkpoint's texts: their own posterior. Guidance has less to add where the text is given on
+# both sides, and the temperature sharpens the text on the right as well.
+FILLING = GenerationConfig(guidance_scale=1.0, temperature=0.7)

@@ -8,12 +8,11 @@ from itertools import pairwise
 import torch
 
 from sunfish.config import GenerationConfig
-from sunfish.config.generation import MAX_PARTICLES, NUM_PARTICLES
+from sunfish.config.generation import FILLING, MAX_PARTICLES, NUM_PARTICLES
 from sunfish.config.rules import shown, whole_number
 from sunfish.rng import RowGenerators
 from sunfish.sampling.gaps import Gaps, encode_gaps
 from sunfish.sampling.infilling import (
-    DEFAULT_CONFIG,
     Infilled,
     draw_particles,
     finish,
@@ -102,7 +101,7 @@ def rewrite(
         UsageError: A range is wrong, the text does not fit into the context, or the sampler has no posterior.
         ValueError: The network returned NaN.
     """
-    config = config or DEFAULT_CONFIG
+    config = config or FILLING
     if not config.is_verified:
         raise UsageError(f"sampler is {config.sampler}, but texts are rewritten by verified; leave it out")
     check_text("text", text)

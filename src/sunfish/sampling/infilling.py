@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from sunfish.config import GenerationConfig
-from sunfish.config.generation import FILLING_TEMPERATURE, MAX_PARTICLES, MAX_TEXTS, NUM_PARTICLES
+from sunfish.config.generation import FILLING, MAX_PARTICLES, MAX_TEXTS, NUM_PARTICLES
 from sunfish.config.rules import whole_number
 from sunfish.rng import RowGenerators
 from sunfish.sampling.canvas_hints import doubt
@@ -24,8 +24,6 @@ from sunfish.sampling.text_generator import TextGenerator
 from sunfish.utils import UsageError
 
 CUT_CHARACTER = "\ufffd"  # what bytes that are no character decode to
-# The causal mode's own posterior; guidance has less to add where the text is given on both sides.
-DEFAULT_CONFIG = GenerationConfig(guidance_scale=1.0, temperature=FILLING_TEMPERATURE)
 DOUBTFUL = 4.0  # nats; see :func:`sunfish.sampling.canvas_hints.doubt`
 MORE = 4  # times as many fills are compared where the likeliest one is doubtful
 
@@ -83,7 +81,7 @@ def infill(
         UsageError: The text has no gap, is longer than the context, or nothing fits a gap; an argument is wrong.
         ValueError: The network returned NaN.
     """
-    config = config or DEFAULT_CONFIG
+    config = config or FILLING
     gaps = with_max_tokens(parse(text), max_tokens)
     encoded = encode_gaps(pipeline.tokenizer, gaps, pipeline.model.config.context_length)
     check_text("prompt", prompt)

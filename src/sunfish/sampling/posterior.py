@@ -302,15 +302,13 @@ class GapFiller:
         counts, place = lengths + len(gap.right), torch.arange(width - 1, device=device)
         on_right = (place >= lengths[:, None]) & (place < counts[:, None])
         before = torch.tensor([cut.log_weight for cut in cuts], dtype=torch.float64, device=device)
-        spans = [slice(len(cut.ids), len(cut.ids) + len(gap.right)) for cut in cuts]
-        given = [row[span] for row, span in zip(logs.tolist(), spans, strict=True)]
         return Particles(
             fills=[[*particles.fills[cut.parent], cut.ids] for cut in cuts],
             log_weights=before + self.sharpness * logs.masked_fill(~on_right, 0.0).sum(1),
             log_kept=torch.tensor([cut.log_kept for cut in cuts], dtype=torch.float64, device=device),
             log_likelihoods=[
-                [*particles.log_likelihoods[cut.parent], values]
-                for cut, values in zip(cuts, given, strict=True)
+                [*particles.log_likelihoods[cut.parent], row[len(cut.ids) :][: len(gap.right)]]
+                for cut, row in zip(cuts, logs.tolist(), strict=True)
             ],
             cache=cache.accept(known, counts, width - 1) if cache and not last else None,
             known=known + counts,
