@@ -1,7 +1,8 @@
-"""A checkpoint of a tiny model, new for each test."""
+"""A checkpoint of a tiny model, a new copy for each test."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,13 @@ import pytest
 from tests.tiny_checkpoint import write_checkpoint
 
 
+@pytest.fixture(scope="session")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The one that is copied."""
+    return write_checkpoint(tmp_path_factory.mktemp("untouched") / "step-0000000")
+
+
 @pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
+def checkpoint(tmp_path: Path, untouched: Path) -> Path:
     """A whole checkpoint in the folder of a run."""
-    return write_checkpoint(tmp_path / "run" / "step-0000000")
+    return Path(shutil.copytree(untouched, tmp_path / "run" / untouched.name))

@@ -54,7 +54,9 @@ def test_the_bytes_of_a_file_name_come_back(monkeypatch: pytest.MonkeyPatch) -> 
 
 @given(
     value=st.recursive(
-        st.text(st.characters()), lambda parts: st.lists(parts) | st.dictionaries(st.text(), parts)
+        st.text(st.characters()),
+        lambda parts: st.lists(parts) | st.dictionaries(st.text(), parts),
+        max_leaves=10,
     )
 )
 def test_json_is_valid_in_any_encoding(value: object) -> None:
