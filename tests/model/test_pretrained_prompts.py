@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from sunfish.sampling.pipeline import Pipeline
 from sunfish.tokenizers import build_tokenizer
 from sunfish.training.trainer import train
 
-transformers = pytest.importorskip("transformers", reason="the hf extra is not installed")
+pytestmark = pytest.mark.skipif(find_spec("transformers") is None, reason="the hf extra is not installed")
 
 
 def hub_model(folder: Path) -> Path:
     """A GPT-2 of a few thousand weights in the hub's format."""
+    import transformers
+
     texts = ["Write a story about a robot", "Write about dogs"]
     tokenizer = build_tokenizer("bpe", 300, texts)
     fast = transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer.engine, eos_token="<|endoftext|>")
