@@ -102,9 +102,7 @@ def run(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", command], env=settings, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize(
-    "words", ["--version", "train --help-all", pytest.param("train --print-config", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("words", ["--version", "train --help-all", "data --print-config"])
 def test_a_full_disk_behind_stdout_is_one_line(words: str) -> None:
     done = run(f"$P {words} >/dev/full")
     assert done.returncode == 1
@@ -123,13 +121,13 @@ def test_a_reader_that_leaves_is_no_failure_and_a_closed_stdout_is() -> None:
 @pytest.mark.parametrize(
     "environment",
     [
+        {"PYTHONIOENCODING": "ascii"},
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        pytest.param({"PYTHONIOENCODING": "ascii"}, marks=pytest.mark.slow),
-        pytest.param({"LC_ALL": "POSIX"}, marks=pytest.mark.slow),
+        {"LC_ALL": "POSIX"},
     ],
 )
 def test_the_program_in_a_narrow_locale(environment: dict[str, str]) -> None:
-    done = run("$P train --data 'Erzählung 日本' --print-config", **environment)
+    done = run("$P data --data 'Erzählung 日本' --print-config", **environment)
     assert done.returncode == 0, done.stderr
     assert (
         json.loads(done.stdout)["corpus"]["data"].encode("utf-8", "surrogateescape")
