@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import struct
 from pathlib import Path
 
@@ -11,6 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sunfish.checkpoint.folder import load_checkpoint
+from sunfish.checkpoint.weights import Stored, check_sizes
+from sunfish.model.transformer import build_model
+from sunfish.processes import build_process
 from tests.tiny_checkpoint import CONFIG, edit_metadata, record_hash, write_checkpoint
 
 
@@ -52,6 +57,21 @@ def test_a_network_beyond_its_weights_is_never_built(
     with pytest.raises(ValueError, match=r"model.safetensors do not fit its config.json") as error:
         load_checkpoint(checkpoint)
     assert "\n" not in str(error.value)
+
+
+def test_the_check_of_sizes_knows_how_many_weights_the_layers_have() -> None:
+    """By the matrices of a network that is built: those of attention and of the feed-forward layers."""
+    network = build_model(CONFIG, build_process(CONFIG.process, CONFIG.model.vocab_size))
+    shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    layers = r"\.(self_attention|feed_forward)\..*_proj\.weight$"
+    weights = sum(math.prod(shapes[name]) for name in shapes if re.search(layers, name))
+    # Only the rows and the layers are looked at by name, so all other weights can be left out of the header.
+    empty = {name: Stored((*shape[:1], 0), "F32") for name, shape in shapes.items()}
+    check_sizes(Path("file"), {**empty, "all others": Stored((weights,), "F32")}, CONFIG)
+    with pytest.raises(
+        ValueError, match=f"its layers have {weights:,} weights, but they are {weights - 1:,}"
+    ):
+        check_sizes(Path("file"), {**empty, "all others": Stored((weights - 1,), "F32")}, CONFIG)
 
 
 def write_weights(checkpoint: Path, content: bytes) -> None:
