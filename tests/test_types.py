@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from sunfish.types import Condition
 from tests.helpers import batch, model
 
 
@@ -30,6 +31,15 @@ def test_conditions_of_any_length_keep_their_prompts_and_scales(lengths: tuple[i
         assert torch.equal(joined.values[:, rows, :, : 1 + length], part.values)
         assert torch.equal(joined.mask[rows, : 1 + length], part.mask)
         assert not joined.mask[rows, 1 + length :].any()
+
+
+@torch.no_grad()
+def test_many_conditions_are_stacked_at_once() -> None:
+    network, texts = model(), batch()
+    parts = [network.encode(texts.prompt[:, :n], texts.prompt_mask[:, :n]) for n in (2, 5, 3)]
+    stacked, one_by_one = Condition.stack(parts), parts[0].concat(parts[1]).concat(parts[2])
+    assert torch.equal(stacked.keys, one_by_one.keys) and torch.equal(stacked.values, one_by_one.values)
+    assert torch.equal(stacked.mask, one_by_one.mask) and stacked.scale is None
 
 
 @torch.no_grad()

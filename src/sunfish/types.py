@@ -25,7 +25,7 @@ Glossary:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -89,11 +89,16 @@ class Condition(NamedTuple):
         return self.concat(self.without_prompts())
 
     def concat(self, other: Condition) -> Condition:
-        """The rows of this condition, then those of ``other``; the shorter one gets hidden prompt positions."""
-        longest = max(self.mask.shape[1], other.mask.shape[1])
-        parts = (self._padded(longest), other._padded(longest))
+        """The rows of this condition, then those of ``other``."""
+        return Condition.stack((self, other))
+
+    @staticmethod
+    def stack(conditions: Sequence[Condition]) -> Condition:
+        """The rows of all ``conditions``, one after the other; shorter ones get hidden prompt positions."""
+        longest = max(part.mask.shape[1] for part in conditions)
+        parts = [part._padded(longest) for part in conditions]
         scale = None
-        if self.scale is not None or other.scale is not None:
+        if any(part.scale is not None for part in parts):
             ones = (part.mask.new_ones(len(part.mask), dtype=torch.float32) for part in parts)
             scale = torch.cat([o if p.scale is None else p.scale for o, p in zip(ones, parts, strict=True)])
         return Condition(

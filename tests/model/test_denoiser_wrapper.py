@@ -142,3 +142,20 @@ def test_a_draft_without_a_head_has_no_conditional_logits() -> None:
 def test_a_network_and_a_wrapper_are_denoisers() -> None:
     network = model()
     assert isinstance(network, Denoiser) and isinstance(Contrasting(network), Denoiser)
+
+
+@torch.no_grad()
+def test_a_condition_is_prepared_once_for_all_passes() -> None:
+    network, texts = model(), batch()
+    first, second = (network.encode(texts.prompt[:, :n], texts.prompt_mask[:, :n]) for n in (5, 3))
+    seen: list[Condition] = []
+
+    class Counting(Contrasting):
+        def prepare(self, condition: Condition) -> Condition:
+            seen.append(condition)
+            return super().prepare(condition)
+
+    wrapper = Counting(network)
+    for condition in (first, first, second, first):
+        wrapper.prefill(IDS, condition)
+    assert [condition is first for condition in seen] == [True, False, True]

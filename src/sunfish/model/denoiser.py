@@ -83,6 +83,7 @@ class DenoiserWrapper:
 
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
+        self._latest: tuple[Condition, Condition] | None = None  # one that was prepared, and what came out
 
     def prepare(self, condition: Condition) -> Condition:
         """The condition ``[num_branches * B, ...]`` that the wrapped denoiser gets."""
@@ -97,29 +98,35 @@ class DenoiserWrapper:
     ) -> Tensor:
         """See :meth:`Denoiser.denoise`."""
         x, t, start = self._repeat(x, t, start)
-        return self.finish(self.denoiser.denoise(x, t, self.prepare(condition), cache, start))
+        return self.finish(self.denoiser.denoise(x, t, self._prepared(condition), cache, start))
 
     def prefill(
         self, ids: Tensor, condition: Condition, cache: KVCache | None = None, start: Start | None = None
     ) -> tuple[Tensor, KVCache]:
         """See :meth:`Denoiser.prefill`."""
         ids, start = self._repeat(ids, start)
-        logits, cache = self.denoiser.prefill(ids, self.prepare(condition), cache, start)
+        logits, cache = self.denoiser.prefill(ids, self._prepared(condition), cache, start)
         return self.finish(logits), cache
 
     def draft(self, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start) -> Draft:
         """See :meth:`Denoiser.draft`."""
         x, t, start = self._repeat(x, t, start)
-        return self._finished(self.denoiser.draft(x, t, self.prepare(condition), cache, start))
+        return self._finished(self.denoiser.draft(x, t, self._prepared(condition), cache, start))
 
     def prefill_and_draft(
         self, ids: Tensor, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start
     ) -> tuple[Tensor, KVCache, DraftAt]:
         """See :meth:`Denoiser.prefill_and_draft`."""
         ids, x, t, start = self._repeat(ids, x, t, start)
-        condition = self.prepare(condition)
+        condition = self._prepared(condition)
         logits, cache, draft_at = self.denoiser.prefill_and_draft(ids, x, t, condition, cache, start)
         return self.finish(logits), cache, lambda index: self._finished(draft_at(*self._repeat(index)))
+
+    def _prepared(self, condition: Condition) -> Condition:
+        """:meth:`prepare`, once for all passes with the same condition."""
+        if self._latest is None or self._latest[0] is not condition:
+            self._latest = condition, self.prepare(condition)
+        return self._latest[1]
 
     def _finished(self, draft: Draft) -> Draft:
         return draft.map_logits(self.finish, lambda ids: self._repeat(ids)[0])
