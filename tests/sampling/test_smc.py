@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sunfish.sampling.smc import effective_sample_size, optimal_resampling
+from sunfish.sampling.smc import effective_sample_size, falling_order, optimal_resampling
 
 GRID = 200
 PRIORITIES = {
@@ -123,3 +123,10 @@ def test_what_particles_are_worth() -> None:
     chance = torch.tensor([1.0, 0.5, 0.1]).double()
     by_hand = 1 / (0.3**2 * 0.5 + 0.2**2 * 0.9)
     assert effective_sample_size(weights.log(), chance.log(), 100) == pytest.approx(by_hand)
+
+
+def test_rounding_does_not_order_what_is_equal() -> None:
+    logs = torch.tensor([-1.0, -0.5, -1.0, -math.inf, -0.5, 2.0], dtype=torch.float64)
+    noise = torch.tensor([0, 1e-13, 3e-14, 0, 2e-13, -1e-13], dtype=torch.float64)
+    for rounded in (logs, logs + noise, logs - noise):
+        assert falling_order(rounded).tolist() == [5, 1, 4, 0, 2, 3]

@@ -18,7 +18,7 @@ from sunfish.sampling.causal_mode import CausalMode
 from sunfish.sampling.gaps import DEFAULT_LENGTHS, EncodedGaps, Gaps, encode_gaps, parse
 from sunfish.sampling.posterior import Gap, GapFiller, Particles
 from sunfish.sampling.prompts import check_text
-from sunfish.sampling.smc import effective_sample_size
+from sunfish.sampling.smc import effective_sample_size, falling_order
 from sunfish.sampling.speculative import speculative_decoding
 from sunfish.sampling.text_generator import TextGenerator
 from sunfish.utils import UsageError
@@ -165,7 +165,7 @@ def draw_particles(
         gaps[-1] = gaps[-1]._replace(right=[*others[-1], tokenizer.end])
     left = [tokenizer.end, *first]
     particles = GapFiller(mode, tokenizer.end, rng, num_particles).fill(left, gaps)
-    given = particles.log_likelihoods[int(particles.log_weights.argmax())]
+    given = particles.log_likelihoods[int(falling_order(particles.log_weights)[0])]
     spans, rights = [gap.lengths for gap in gaps], [gap.right for gap in gaps]
     if doubt(mode, left, spans, rights, given) > DOUBTFUL:
         more = min(MORE * num_particles, MAX_PARTICLES)

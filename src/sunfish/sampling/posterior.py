@@ -20,7 +20,7 @@ from sunfish.rng import RowGenerators, refuse_nan, sample_categorical
 from sunfish.sampling.canvas_hints import hints_of
 from sunfish.sampling.causal_mode import CausalMode, log_likelihoods
 from sunfish.sampling.logits import warp_logits
-from sunfish.sampling.smc import Kept, optimal_resampling
+from sunfish.sampling.smc import Kept, falling_order, optimal_resampling
 from sunfish.utils import UsageError
 
 NUM_CHILDREN = 32  # best next ids of a prefix that are looked at one by one; of the others one is drawn
@@ -245,7 +245,7 @@ class GapFiller:
 
     def _hints(self, particles: Particles, gap: Gap) -> Tensor:
         """What the canvas says after the text of the likeliest particle: what is looked at, not with which weight."""
-        best = particles.log_weights.argmax()
+        best = falling_order(particles.log_weights)[0]
         known, cache = int(particles.known[best]), particles.cache
         if cache is not None:
             cache = cache.select(best[None], self.mode.branches).trim(known)

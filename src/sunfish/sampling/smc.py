@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+TIE = 1e-6  # nats: what resampling left equally likely differs by rounding only, which must decide nothing
+
 
 class Kept(NamedTuple):
     """Which of N candidates resampling kept, and with what probability it did."""
@@ -34,7 +36,7 @@ def optimal_resampling(
     Returns:
         What is kept, by falling priority.
     """
-    order = log_priority.double().argsort(descending=True)
+    order = falling_order(log_priority)
     order = order[log_priority[order] > -torch.inf]
     if not len(order):
         return Kept(order, log_priority.new_empty(0, dtype=torch.float64))
@@ -55,6 +57,11 @@ def optimal_resampling(
     drawn = kept + torch.searchsorted(cumulative, strata, right=True)
     log_probability = torch.cat([torch.zeros_like(logs[:kept]), probability[drawn - kept].log()])
     return Kept(torch.cat([order[:kept], order[drawn]]), log_probability)
+
+
+def falling_order(logs: Tensor) -> Tensor:
+    """The indexes of ``logs [N]`` from the largest on; of equal ones the first comes first."""
+    return (logs.double() / TIE).round().argsort(descending=True, stable=True)
 
 
 def effective_sample_size(log_weights: Tensor, log_probability: Tensor, most: int) -> float:
