@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
 from sunfish.model.kernels.autograd import rms_norm
-from sunfish.model.kv_cache import KeyValue
-from sunfish.model.layers import Prompt, attend, merge_heads, split_heads
+from sunfish.model.kv_cache import CachedRows, KeyValue
+from sunfish.model.layers import Prompt, attend_cached, merge_heads, split_heads
 from sunfish.model.layout import Segments, prepend_keys
 
 COPY_INIT = 0.3  # share of what it points at that a position takes over at the start
@@ -47,7 +47,7 @@ class CopyHead(nn.Module):
         tokens: Tensor,
         noise: Tensor,
         prompt: Prompt,
-        cached: Tensor | None = None,
+        cached: Tensor | CachedRows | None = None,
         mask: Tensor | Segments | None = None,
     ) -> tuple[Tensor, KeyValue]:
         """Copy.
@@ -57,7 +57,7 @@ class CopyHead(nn.Module):
             tokens: [B, N, D] normalized token embeddings.
             noise: [B, N] bool, True where there is no token yet, so that nothing is copied from there.
             prompt: Keys, values and mask of the prompt.
-            cached: [2, B, H, C, D/H] keys and values of the text so far.
+            cached: [2, B, H, C, D/H] keys and values of the text so far, or those of each row.
             mask: That of the layout.
 
         Returns:
@@ -67,7 +67,11 @@ class CopyHead(nn.Module):
         tokens = tokens.to(x.dtype)
         new = (tokens + self.key_proj(x), tokens)
         *prompt_kv, prompt_mask = prompt
-        parts = [prompt_kv] if cached is None else [prompt_kv, list(cached.unbind(0))]
+        parts, rows = [prompt_kv], None
+        if isinstance(cached, Tensor):
+            parts.append(list(cached.unbind(0)))
+        else:
+            rows = cached
         keys, values = (
             torch.cat([*(merge_heads(part[i].to(x.dtype)) for part in parts), new[i]], dim=1)[:, None]
             for i in range(2)
@@ -75,6 +79,7 @@ class CopyHead(nn.Module):
         cached_length = keys.shape[2] - prompt_mask.shape[3] - x.shape[1]
         copyable = F.pad(~noise, (cached_length, 0), value=True)
         visible = prepend_keys(mask, prompt_mask, copyable)
-        copied = attend((x * self.query_scale.to(x.dtype))[:, None], keys, values, visible)
+        query = (x * self.query_scale.to(x.dtype))[:, None]
+        copied = attend_cached(query, keys, values, visible, rows)
         key, value = (split_heads(part, self.heads) for part in new)
         return torch.addcmul(x, copied, self.scale.to(x.dtype)), (key, value)

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 KeyValue = tuple[Tensor, Tensor]  # of one block, each [B, H, N, D/H]
+
+
+class CachedRows(Protocol):
+    """Cached keys and values of one block, of rows that have caches of their own."""
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention of the queries ``[B, H, N, E]`` to the cache of their row and to M keys of the pass.
+
+        ``mask [(B, 1,) N, M]`` says which of these are visible. Returns ``[B, N, H E]``.
+        """
+        ...
+
+
+class TextCache(Protocol):
+    """What a pass asks of the text before it."""
+
+    def layers(self) -> Sequence[Tensor | CachedRows]:
+        """What is cached of each block and, last, of the copy head; a tensor is ``[2, B, H, C, D/H]``."""
+        ...
+
+    def last_token(self, start: int | Tensor) -> Tensor:
+        """The normalized embedding ``[B, D]`` of the token before ``start``, 0 where the text begins there."""
+        ...
 
 
 class KVCache(NamedTuple):
@@ -35,6 +58,10 @@ class KVCache(NamedTuple):
     def num_rows(self) -> int:
         """B: how many texts, guidance branches counted."""
         return self.keys_values.shape[2]
+
+    def layers(self) -> Sequence[Tensor]:
+        """``[2, B, H, C, D/H]`` of each block and of the copy head."""
+        return self.keys_values.unbind(0)
 
     def append(self, new: KVCache) -> KVCache:
         """These positions, then those of ``new``."""

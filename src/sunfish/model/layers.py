@@ -12,7 +12,7 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from sunfish.config import ModelConfig
 from sunfish.model.kernels.autograd import qk_norm_rope, rms_norm, segmented_attention, swiglu
-from sunfish.model.kv_cache import KeyValue
+from sunfish.model.kv_cache import CachedRows, KeyValue
 from sunfish.model.layout import AttentionMask, Layout, Segment, Segments
 
 Rotary = tuple[Tensor, Tensor]  # cos and sin, [(B, 1,) N, D/H]
@@ -62,6 +62,19 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: AttentionMask) -> Te
     return merge_heads(F.scaled_dot_product_attention(query, key, value, attn_mask=mask))
 
 
+def attend_cached(
+    query: Tensor, key: Tensor, value: Tensor, mask: AttentionMask, cached: Tensor | CachedRows | None
+) -> Tensor:
+    """:func:`attend` to ``cached`` keys and values, then those of the pass."""
+    if cached is not None and not isinstance(cached, Tensor):
+        assert mask is None or isinstance(mask, Tensor)
+        return cached.attend(query, key, value, mask)
+    if cached is not None:
+        cached_key, cached_value = cached.to(key.dtype).unbind(0)
+        key, value = torch.cat([cached_key, key], dim=2), torch.cat([cached_value, value], dim=2)
+    return attend(query, key, value, mask)
+
+
 def _fused_segments(query: Tensor, key: Tensor, value: Tensor, segments: Segments) -> Tensor:
     """:func:`sunfish.model.kernels.autograd.segmented_attention` by PyTorch's fused kernel."""
     bounds = {end for segment in segments for part in segment.keys for end in (part.start, part.stop)}
@@ -109,7 +122,7 @@ class SelfAttention(nn.Module):
         self,
         x: Tensor,
         rotary: Rotary,
-        cached: Tensor | None = None,
+        cached: Tensor | CachedRows | None = None,
         mask: AttentionMask = None,
         kv_input: Tensor | None = None,
     ) -> tuple[Tensor, KeyValue]:
@@ -118,8 +131,8 @@ class SelfAttention(nn.Module):
         Args:
             x: [B, N, D].
             rotary: cos and sin of the positions.
-            cached: [2, B, H, C, D/H] keys and values of the text so far.
-            mask: Visibility of C + N keys.
+            cached: [2, B, H, C, D/H] keys and values of the text so far, or those of each row.
+            mask: Visibility of C + N keys, of N where each row has its own cache.
             kv_input: [B, N, D] what a position shows to those that attend to it, in addition to ``x``.
 
         Returns:
@@ -130,11 +143,7 @@ class SelfAttention(nn.Module):
             width = x.shape[-1]
             projected = projected + F.pad(F.linear(kv_input, self.qkv_proj.weight[width:]), (width, 0))
         query, key, value = qk_norm_rope(projected, self.scale, rotary)
-        new_kv = (key, value)
-        if cached is not None:
-            cached_key, cached_value = cached.to(key.dtype).unbind(0)
-            key, value = torch.cat([cached_key, key], dim=2), torch.cat([cached_value, value], dim=2)
-        return self.out_proj(attend(query, key, value, mask)), new_kv
+        return self.out_proj(attend_cached(query, key, value, mask, cached)), (key, value)
 
 
 class CrossAttention(nn.Module):
@@ -186,7 +195,7 @@ class Block(nn.Module):
         x: Tensor,
         rotary: Rotary,
         prompt: Prompt | None = None,
-        cached: Tensor | None = None,
+        cached: Tensor | CachedRows | None = None,
         mask: AttentionMask = None,
         kv_input: Tensor | None = None,
     ) -> tuple[Tensor, KeyValue]:

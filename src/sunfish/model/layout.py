@@ -114,6 +114,13 @@ class Layout(NamedTuple):
             block_left=slice(1, None),
         )
 
+    def at_starts(self, start: Tensor) -> Layout:
+        """The layout of a pass at position 0, for rows that begin at ``start [B]`` each."""
+        offset = self.position
+        if isinstance(offset, slice):
+            offset = torch.arange(offset.stop, device=start.device)
+        return self._replace(position=_positions(start, offset), start=start)
+
     def without_self(self, noise: Tensor) -> Layout:
         """The layout in which no position of ``noise [B, N]`` (bool) sees itself.
 

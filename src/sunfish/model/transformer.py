@@ -15,7 +15,7 @@ from sunfish.model.denoiser import Draft, DraftAt
 from sunfish.model.draft_head import DraftHead, DraftState
 from sunfish.model.kernels.autograd import rms_norm
 from sunfish.model.kernels.cross_entropy import linear_cross_entropy
-from sunfish.model.kv_cache import KeyValue, KVCache
+from sunfish.model.kv_cache import KeyValue, KVCache, TextCache
 from sunfish.model.layers import Block, CrossAttention, Rotary, Smear, rotary_cos_sin
 from sunfish.model.layout import Layout
 from sunfish.model.prompt_encoder import NoPromptEncoder, PromptEncoder
@@ -103,7 +103,7 @@ class Transformer(nn.Module):
         t: Tensor | None,
         layout: Layout,
         condition: Condition,
-        cache: KVCache | None = None,
+        cache: TextCache | None = None,
     ) -> tuple[Tensor, list[KeyValue]]:
         """One pass over text and canvas positions.
 
@@ -136,7 +136,7 @@ class Transformer(nn.Module):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         keys, values = condition.keys.unbind(0), condition.values.unbind(0)
         prompt_mask = condition.mask[:, None, None]
-        cached = [None] * (self.config.n_layer + 1) if cache is None else cache.keys_values.unbind(0)
+        cached = [None] * (self.config.n_layer + 1) if cache is None else cache.layers()
         mask = layout.mask if layout.tiles is None else layout.tiles
         recompute = self.activation_checkpointing and torch.is_grad_enabled()
         new_kv = []
@@ -212,6 +212,20 @@ class Transformer(nn.Module):
                 "ask for a shorter text (--seq_len)"
             )
 
+    def check_place(self, length: int, cache: KVCache | None, start: Start | None) -> Start:
+        """Where ``length`` positions after ``cache`` begin; ``start`` None: after all of it.
+
+        Raises:
+            ValueError: One start for all rows is not after the cache, or the text is longer than the context.
+        """
+        cached = 0 if cache is None else cache.length
+        if isinstance(start, Tensor):
+            return start
+        if start not in (None, cached):
+            raise ValueError(f"start is {start}, but the cache holds {cached} tokens")
+        self._check_length(cached + length)
+        return cached
+
     # The passes: hidden states.
 
     def encode(self, prompt: Tensor, mask: Tensor) -> Condition:
@@ -224,9 +238,8 @@ class Transformer(nn.Module):
     ) -> tuple[Tensor, KVCache]:
         """Hidden states ``[B, N, D]`` of clean ``ids [B, N]``, and the cache with them appended."""
         length, cached = ids.shape[1], 0 if cache is None else cache.length
-        if not isinstance(start, Tensor) and start not in (None, cached):
-            raise ValueError(f"start is {start}, but the cache holds {cached} tokens")
-        layout = Layout.causal(length, cached if start is None else start, cached, ids.device)
+        start = self.check_place(length, cache, start)
+        layout = Layout.causal(length, start, cached, ids.device)
         hidden, pairs = self(ids, None, None, layout, condition, cache)
         return hidden, _grow(cache, pairs, length)
 
@@ -234,10 +247,8 @@ class Transformer(nn.Module):
         self, x: State, t: Tensor, condition: Condition, cache: KVCache | None = None, start: Start = 0
     ) -> Tensor:
         """Hidden states ``[B, N, D]`` of one canvas at times ``t [B, N]`` after the cache."""
-        cached = 0 if cache is None else cache.length
-        if not isinstance(start, Tensor) and start != cached:
-            raise ValueError(f"start is {start}, but the cache holds {cached} tokens")
-        layout = Layout.canvas(x.shape[1], start, cached, x.device)
+        start = self.check_place(x.shape[1], cache, start)
+        layout = Layout.canvas(x.shape[1], start, 0 if cache is None else cache.length, x.device)
         hidden: Tensor = self(None, x, t, layout, condition, cache)[0]
         return hidden
 
