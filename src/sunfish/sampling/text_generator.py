@@ -289,7 +289,7 @@ class TextGenerator:
     @torch.no_grad()
     def log_likelihood(self, ids: Tensor, condition: Condition) -> Tensor:
         """log p of each row of ``ids [B, N]`` after its start mark, ``[B]`` nats, exact, as an autoregressive model."""
-        logits, _ = VocabularyMask(self.model, self.tokenizer.size).prefill(ids[:, :-1], condition)
+        logits, _ = VocabularyMask(self.denoiser, self.tokenizer.size).prefill(ids[:, :-1], condition)
         chosen = torch.log_softmax(logits.float(), dim=-1).gather(-1, ids[:, 1:, None])
         refuse_nan(chosen.squeeze(-1))
         return chosen.sum(dim=(1, 2))
