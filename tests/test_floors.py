@@ -20,6 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("checkpoint",),
     ("sampling",),
     ("training",),
+    ("serving",),
     ("commands",),
     ("cli",),
     ("__main__",),

@@ -1,0 +1,1 @@
+"""Serving: many jobs at once on one network."""
