@@ -222,6 +222,8 @@ def test_what_a_preset_sets_or_a_default_says_is_no_wrong_use() -> None:
     [
         (dict(num_steps=20), "num_steps is 20, which .* sampler is verified, which has no denoising steps"),
         (dict(temperature=0.0, top_p=0.9), "top_p is 0.9, which .* temperature is 0"),
+        (dict(temperature=0.0, top_k=9), "top_k is 9, which .* temperature is 0"),
+        (dict(temperature=0.0, min_p=0.2), "min_p is 0.2, which .* temperature is 0"),
         (dict(guidance_scale=1.0, plausibility=0.1), "plausibility is 0.1, which .* guidance_scale is 1;"),
     ],
 )

@@ -12,7 +12,7 @@ from sunfish.config import GenerationConfig
 from sunfish.model.denoiser import Denoiser, Draft, DraftAt
 from sunfish.model.kv_cache import KVCache
 from sunfish.rng import make_generator
-from sunfish.sampling.logits import warp_logits
+from sunfish.sampling.logits import warp
 from sunfish.types import Condition, Start, State
 
 V, N = 3, 5  # the first position is the start mark
@@ -109,7 +109,11 @@ def autoregressive(denoiser: Denoiser, config: GenerationConfig) -> Tensor:
     for text in itertools.product(range(V), repeat=N - 1):
         ids = torch.tensor([[0, *text]])
         logits, _ = denoiser.prefill(ids[:, :-1], PROMPT)
-        warped = warp_logits(logits, config.temperature, config.top_p)
+        for place in range(1, N - 1):  # the start mark is none of the text
+            for token in set(text[:place]):
+                factor = config.repetition_penalty ** (1 if logits[0, place, token] < 0 else -1)
+                logits[0, place, token] *= factor
+        warped = warp(logits, config)
         chosen = torch.log_softmax(warped, -1).gather(-1, ids[:, 1:, None])
         probabilities.append(math.exp(float(chosen.sum())))
     return torch.tensor(probabilities, dtype=torch.float64)

@@ -38,6 +38,7 @@ class Case(NamedTuple):
     left: tuple[int, ...] = (END, 3, 1)
     temperature: float = 1.0
     scale: float = 1.0
+    penalty: float = 1.0
 
 
 CASES = {
@@ -54,6 +55,8 @@ CASES = {
     "warm": Case([Gap(SHORT, (), [2, END])], temperature=1.5),
     "guided": Case([Gap(SHORT, (), [2, END])], scale=2.0),
     "guided first ids": Case([Gap(SHORT, (2, 4), [5, END])], scale=2.0),
+    "penalized": Case([Gap(SHORT, (), [2, 5, END])], penalty=3.0),
+    "penalized twice": Case([Gap(SHORT, (2, 4), [2]), Gap(SHORT, (), [4, END])], penalty=2.0),
     "guided and cold": Case(
         [Gap(range(1, 2), (), [2]), Gap(SHORT, (), [4, END])], temperature=0.8, scale=2.0
     ),
@@ -72,7 +75,9 @@ def condition(network: Transformer) -> Condition:
 
 
 def run(network: Transformer, condition: Condition, case: Case, seed: int, num_particles: int) -> Particles:
-    config = GenerationConfig(temperature=case.temperature, guidance_scale=case.scale)
+    config = GenerationConfig(
+        temperature=case.temperature, guidance_scale=case.scale, repetition_penalty=case.penalty
+    )
     process = build_process(ProcessConfig(process="masked"), TINY.vocab_size)
     mode = CausalMode(ClassifierFreeGuidance(network, case.scale), process, condition, config)
     filler = GapFiller(mode, END, RowGenerators.for_rows(seed, 0, 1), num_particles)
@@ -104,7 +109,10 @@ def enumerate_fills(network: Transformer, condition: Condition, case: Case) -> d
         place, weight = len(case.left) - 1, 1.0
         for gap, fill in zip(case.gaps, choice, strict=True):
             for number, token in enumerate(fill):
-                drawn = torch.softmax(guided[row, place] / case.temperature, -1)
+                logits = guided[row, place].clone()
+                for seen in set(texts[row][1 : place + 1]):
+                    logits[seen] *= case.penalty ** (1 if logits[seen] < 0 else -1)
+                drawn = torch.softmax(logits / case.temperature, -1)
                 if gap.first_ids and not number:
                     allowed = list(gap.first_ids)
                     evidence = float(torch.softmax(plain[row, place], -1)[allowed].sum())
@@ -157,7 +165,10 @@ def check_unbiased(
     "name",
     [
         *("end", "first ids twice", "guided"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("beginning", "adjacent", "cold")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("beginning", "adjacent", "cold", "penalized")
+        ),
     ],
 )
 def test_weights_are_unbiased(network: Transformer, condition: Condition, name: str) -> None:

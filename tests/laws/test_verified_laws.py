@@ -50,13 +50,45 @@ def test_the_distribution_is_the_autoregressive_one(
     temperature: float,
     top_p: float,
 ) -> None:
-    tables = TableDenoiser()
-    guided = ClassifierFreeGuidance(tables, scale, plausibility)
     config = GenerationConfig(
         block_length=block_length, sampler=sampler, temperature=temperature, top_p=top_p
     )
+    check_distribution(config, scale, plausibility, rows)
+
+
+@pytest.mark.parametrize(
+    "sampler,rows,block_length,scale,changed",
+    [
+        ("verified", 25, 4, 1.0, {"repetition_penalty": 2.0}),
+        ("verified", 25, 1, 2.0, {"repetition_penalty": 0.6, "min_p": 0.3}),
+        ("verified:1", 25, 3, 1.0, {"repetition_penalty": 3.0, "temperature": 0.8, "top_k": 2}),
+    ],
+)
+def test_what_is_repeated_or_cut_is_so_token_by_token(
+    sampler: str, rows: int, block_length: int, scale: float, changed: dict[str, float]
+) -> None:
+    """The penalty of a place is for the tokens before it, the drafted ones among them."""
+    settings = {"temperature": 1.0, "block_length": block_length, "sampler": sampler, **changed}
+    check_distribution(GenerationConfig(**settings), scale, 0.0, rows)
+
+
+def test_the_penalty_changes_the_distribution() -> None:
+    """It would hide above if texts of three tokens hardly repeated any."""
+    guided = ClassifierFreeGuidance(TableDenoiser(), 1.0)
+    plain, penalized = (
+        autoregressive(guided, GenerationConfig(temperature=1.0, repetition_penalty=penalty))
+        for penalty in (1.0, 2.0)
+    )
+    assert float((plain - penalized).abs().sum()) / 2 > 0.1
+
+
+def check_distribution(config: GenerationConfig, scale: float, plausibility: float, rows: int) -> None:
+    """1,500 texts, ``rows`` at a time, have the autoregressive distribution."""
+    tables = TableDenoiser()
+    guided = ClassifierFreeGuidance(tables, scale, plausibility)
     expected = autoregressive(guided, config)
     assert expected.sum() == pytest.approx(1, abs=1e-9)
+    block_length = config.block_length
     generators = [make_generator("verified", block_length, str(scale), row) for row in range(rows)]
     runs, rng = 1500, RowGenerators(generators)
     counts = torch.zeros_like(expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,17 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"top_p": 0.0}, r"top_p is 0.0: give a probability above 0, up to 1"),
     ({"top_p": 1.1}, r"top_p is 1.1"),
     ({"top_p": NAN}, r"top_p is nan"),
+    ({"top_k": -1}, r"top_k is -1: give a number of tokens, or 0 for all"),
+    ({"min_p": -0.1}, r"min_p is -0.1: give a share from 0 \(any token\) to 1"),
+    ({"min_p": 1.1}, r"min_p is 1.1"),
+    ({"min_p": NAN}, r"min_p is nan"),
+    ({"repetition_penalty": 0.09}, r"repetition_penalty is 0.09: give 1 \(none\) or more, .* up to 10"),
+    ({"repetition_penalty": 10.1}, r"repetition_penalty is 10.1"),
+    ({"repetition_penalty": NAN}, r"repetition_penalty is nan"),
+    (
+        {"sampler": "leftmost", "repetition_penalty": 1.2},
+        r"repetition_penalty is 1.2, but sampler is leftmost.*give verified, or leave the penalty out",
+    ),
     ({"lenience": 0.0}, r"lenience is 0.0: give 1 \(exact\), or less"),
     ({"lenience": 1.5}, r"lenience is 1.5"),
     ({"lenience": NAN}, r"lenience is nan"),
@@ -51,6 +62,9 @@ ACCEPTED: dict[str, list[Any]] = {
     "block_length": [1, 256],
     "temperature": [0.0, 3.0],
     "top_p": [1e-6, 1.0],
+    "top_k": [0, 1, 10**9],
+    "min_p": [0.0, 1.0],
+    "repetition_penalty": [0.1, 1.0, 10.0],
     "lenience": [1e-3, 1.0],
     "guidance_scale": [0.0, 100.0],
     "plausibility": [0.0, 1.0],
@@ -87,10 +101,10 @@ def test_only_verified_has_passes_a_round(sampler: str, passes: int) -> None:
 
 def test_what_only_verified_has_is_not_carried_over() -> None:
     """The settings of a checkpoint do not stand in the way of the sampler that is asked for."""
-    lenient = GenerationConfig(lenience=0.5, temperature=0.8)
+    lenient = GenerationConfig(lenience=0.5, repetition_penalty=1.5, temperature=0.8)
     assert lenient.changed(sampler="leftmost") == GenerationConfig(sampler="leftmost", temperature=0.8)
     assert lenient.changed(block_length=4).lenience == 0.5
-    assert lenient.changed(sampler="verified:1").lenience == 0.5
+    assert lenient.changed(sampler="verified:1") == replace(lenient, sampler="verified:1")
     with pytest.raises(UsageError, match=r"lenience is 0.5, but sampler is leftmost"):
         lenient.changed(sampler="leftmost", lenience=0.5)
     with pytest.raises(TypeError, match="temprature"):

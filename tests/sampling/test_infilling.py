@@ -182,6 +182,9 @@ CHANGES: dict[str, Any] = {
     "num_steps": 1,
     "temperature": 0.5,
     "top_p": 0.1,
+    "top_k": 1,
+    "min_p": 0.9,
+    "repetition_penalty": 5.0,
     "guidance_scale": 0.0,
     "plausibility": 0.9,
     "negative_prompt": "Describe the ocean",
@@ -196,6 +199,8 @@ def test_every_setting_shows_in_the_gap(pipeline: Pipeline, field: str) -> None:
         return [text.text for text in filled]
 
     base = replace(WARM, num_steps=6, plausibility=0.01)
+    if field == "repetition_penalty":  # which the canvas does not have
+        base = replace(FILLING, temperature=1.0)
     assert write(replace(base, **{field: CHANGES[field]})) != write(base)
 
 

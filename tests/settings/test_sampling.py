@@ -27,17 +27,28 @@ Patch = pytest.MonkeyPatch
 LETTERS = "abcdefghijklmnop"
 MASK = CONFIG.vocab_size
 PLAIN = GenerationConfig(temperature=1.0, guidance_scale=2.0, plausibility=0.0, block_length=1)
+UNCUT: dict[str, Any] = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
 CHANGES: dict[str, dict[str, Any]] = {
     "plain": {},
     "temperature": {"temperature": 0.4},
     "top_p": {"top_p": 0.6},
+    "top_k": {"top_k": 5},
+    "min_p": {"min_p": 0.4},
     "unguided": {"guidance_scale": 0.0},
     "conditional": {"guidance_scale": 1.0},
     "guided": {"guidance_scale": 3.5},
     "plausibility": {"plausibility": 0.4},
     "negative": {"negative_prompt": "pad"},
     "composed": {"composed_prompts": (("pal", 2.0), ("dog", 0.5))},
-    "all": dict(temperature=0.7, top_p=0.8, guidance_scale=2.5, plausibility=0.2, negative_prompt="a")
+    "all": dict(
+        temperature=0.7,
+        top_p=0.8,
+        top_k=9,
+        min_p=0.1,
+        guidance_scale=2.5,
+        plausibility=0.2,
+        negative_prompt="a",
+    )
     | {"composed_prompts": (("hen", 3.0),)},
 }
 
@@ -69,8 +80,11 @@ def expected(
     final = torch.softmax(guided / config.temperature, -1)
     for row in final.view(-1, final.shape[-1]):
         order = row.argsort(descending=True)
+        row[order[config.top_k or len(row) :]] = 0
+        row /= row.sum()
         count = int((row[order].cumsum(0) < config.top_p - 1e-12).sum()) + 1
         row[order[count:]] = 0
+        row[row < config.min_p * row.max()] = 0
     return final / final.sum(-1, keepdim=True)
 
 
@@ -78,6 +92,8 @@ def expected(
     GenerationConfig,
     "temperature",
     "top_p",
+    "top_k",
+    "min_p",
     "guidance_scale",
     "plausibility",
     "negative_prompt",
@@ -98,6 +114,32 @@ def test_distribution_of_a_verified_token(monkeypatch: Patch, name: str, block_l
     assert bool(drafts) == (block_length > 1)
 
 
+@covers(GenerationConfig, "repetition_penalty")
+@pytest.mark.parametrize("sampler", ["verified", "verified:1"])
+@torch.no_grad()
+def test_penalty_for_what_the_text_has(monkeypatch: Patch, sampler: str) -> None:
+    """Every place of every round, given the text and the draft before it."""
+    pipeline = pipeline_of()
+    config = replace(PLAIN, guidance_scale=1.0, block_length=4, sampler=sampler, repetition_penalty=1.75)
+    rounds = spy(monkeypatch, speculative_module, "speculative_accept")
+    (written,) = pipeline.generate(["cab"], config, seq_len=14, seed=1)
+    text, repeats = [pipeline.tokenizer.end], 0
+    for call in rounds:
+        draft = call["draft_ids"][0].tolist()
+        for place in range(len(draft) + 1):
+            ids = torch.tensor([[*text, *draft[:place]]])
+            logits = pipeline.model.prefill(ids, pipeline.encode(["cab"]))[0][
+                0, -1, : pipeline.tokenizer.size
+            ]
+            seen = sorted(set(ids[0, 1:].tolist()))
+            repeats += len(seen)
+            logits[seen] = torch.where(logits[seen] < 0, logits[seen] * 1.75, logits[seen] / 1.75)
+            torch.testing.assert_close(call["target"][0, place], torch.softmax(logits, -1))
+        tokens, counts = call["return"]
+        text += tokens[0, : int(counts)].tolist()
+    assert text[1:14][: len(written.ids)] == written.ids and repeats > 10
+
+
 @pytest.mark.parametrize("name", ["plain", "guided", "plausibility", "negative", "composed", "all"])
 @torch.no_grad()
 def test_distribution_of_a_draft(monkeypatch: Patch, name: str) -> None:
@@ -111,9 +153,9 @@ def test_distribution_of_a_draft(monkeypatch: Patch, name: str) -> None:
         return pipeline.model.denoise(canvas, t, condition)
 
     shown = torch.softmax(drafts[0]["draft"].marginal_logits, -1).double()
-    marginal = expected(pipeline, replace(config, temperature=1.0, top_p=1.0), "cab", look)
+    marginal = expected(pipeline, replace(config, **UNCUT), "cab", look)
     torch.testing.assert_close(shown, marginal[:, 1:], atol=1e-6, rtol=1e-4)
-    likeliest, wanted = shown.argmax(-1), replace(config, temperature=1.0, top_p=1.0)
+    likeliest, wanted = shown.argmax(-1), replace(config, **UNCUT)
     for settings in (wanted, config):  # given the likeliest twice, the second time to be drawn from
         previous = torch.cat([canvas[:, :1], likeliest[:, :-1]], dim=1)
 
@@ -154,7 +196,7 @@ def test_distribution_of_a_denoised_token(monkeypatch: Patch, name: str, fills: 
     banned = [end] if fills else []
     drawn = expected(pipeline, config, "cab", look, banned)
     torch.testing.assert_close(torch.softmax(step["logits"], -1).double(), drawn, atol=1e-6, rtol=1e-4)
-    judged = expected(pipeline, replace(config, temperature=1.0, top_p=1.0), "cab", look, banned)
+    judged = expected(pipeline, replace(config, **UNCUT), "cab", look, banned)
     torch.testing.assert_close(torch.softmax(step["model_logits"], -1).double(), judged, atol=1e-6, rtol=1e-4)
 
 

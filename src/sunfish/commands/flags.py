@@ -37,6 +37,7 @@ PUBLISHED = frozenset(
         *("prompt_length", "prompt_encoder", "draft_head", "stories", "validation_fraction", "data_folder"),
         *("dropout", "next_token_weight", "block_lengths", "complementary", "mask_rate_min", "mask_rate_max"),
         *("eval_every", "save_minutes", "on_nan", "lenience", "plausibility"),
+        *("top_k", "min_p", "repetition_penalty"),
     )
 )
 # Neither flags nor --set: sunfish distill-guidance sets the one, --also the other.

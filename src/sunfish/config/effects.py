@@ -63,7 +63,11 @@ TRAINING_RULES: tuple[Rule, ...] = (
 )
 GENERATION_RULES: tuple[Rule, ...] = (
     Rule(("num_steps",), lambda g: g.is_verified, "sampler is {0.sampler}, which has no denoising steps"),
-    Rule(("top_p",), lambda g: g.temperature == 0, "temperature is 0, which takes the likeliest token"),
+    Rule(
+        ("top_p", "top_k", "min_p"),
+        lambda g: g.temperature == 0,
+        "temperature is 0, which takes the likeliest token",
+    ),
     Rule(("plausibility",), lambda g: g.guidance_scale <= 1, "guidance_scale is {0.guidance_scale:g}"),
 )
 

@@ -16,6 +16,7 @@ MAX_STEPS = 100_000
 MAX_TEXTS = 100_000  # of one prompt, in one call
 NUM_PARTICLES = 32  # fills of a gap that are compared
 MAX_PARTICLES = 1024
+MAX_PENALTY = 10.0  # for a repeated token
 MIN_WEIGHT = 0.001  # of a further prompt, whose weight is relative to that of the first
 
 
@@ -47,6 +48,12 @@ class GenerationConfig:
     """Below 1 sharpens each token's distribution; 0 takes the likeliest token."""
     top_p: float = 1.0
     """Draw only among the likeliest tokens that together have this probability; 1: among all."""
+    top_k: int = 0
+    """Draw only among this many likeliest tokens; 0: among all."""
+    min_p: float = 0.0
+    """Draw only tokens with at least this share of the likeliest token's probability; 0: any."""
+    repetition_penalty: float = 1.0
+    """verified: above 1, tokens that the text has already become rarer; 1: none."""
     lenience: float = 1.0
     """verified: 1 is exact; 0.5 accepts drafted tokens up to twice as often as the model would, and is faster."""
     guidance_scale: float = 3.0
@@ -74,14 +81,11 @@ class GenerationConfig:
             raise UsageError(f"temperature is {self.temperature}: give 0 (greedy) or more")
         if not 0 < self.top_p <= 1:
             raise UsageError(f"top_p is {self.top_p}: give a probability above 0, up to 1")
-        if not 0 < self.lenience <= 1:
-            raise UsageError(
-                f"lenience is {self.lenience}: give 1 (exact), or less, such as 0.5, to be faster"
-            )
-        if self.lenience < 1 and not self.is_verified:
-            raise UsageError(
-                f"lenience is {self.lenience}, but sampler is {self.sampler}, which verifies nothing; leave it out"
-            )
+        if self.top_k < 0:
+            raise UsageError(f"top_k is {self.top_k}: give a number of tokens, or 0 for all")
+        if not 0 <= self.min_p <= 1:
+            raise UsageError(f"min_p is {self.min_p}: give a share from 0 (any token) to 1 (the likeliest)")
+        self._check_verified_only()
         check_guidance(self.guidance_scale, self.plausibility)
         if self.negative_prompt and self.guidance_scale <= 1:
             raise UsageError(
@@ -94,6 +98,27 @@ class GenerationConfig:
                     f"the weight of the further prompt {shown(text)} is {weight}: give {MIN_WEIGHT:g} to "
                     f"{1 / MIN_WEIGHT:g}; the first prompt has 1. For what a text should avoid, give a negative prompt"
                 )
+
+    def _check_verified_only(self) -> None:
+        """The rules of the settings that only ``verified`` has."""
+        if not 0 < self.lenience <= 1:
+            raise UsageError(
+                f"lenience is {self.lenience}: give 1 (exact), or less, such as 0.5, to be faster"
+            )
+        if self.lenience < 1 and not self.is_verified:
+            raise UsageError(
+                f"lenience is {self.lenience}, but sampler is {self.sampler}, which verifies nothing; leave it out"
+            )
+        if not 1 / MAX_PENALTY <= self.repetition_penalty <= MAX_PENALTY:
+            raise UsageError(
+                f"repetition_penalty is {self.repetition_penalty}: give 1 (none) or more, such as 1.2, up to "
+                f"{MAX_PENALTY:g}"
+            )
+        if self.repetition_penalty != 1 and not self.is_verified:
+            raise UsageError(
+                f"repetition_penalty is {self.repetition_penalty}, but sampler is {self.sampler}, which writes tokens "
+                f"in no fixed order, so that none is the repeated one; give {VERIFIED}, or leave the penalty out"
+            )
 
     @property
     def is_verified(self) -> bool:
@@ -115,10 +140,10 @@ class GenerationConfig:
     def changed(self, **given: Any) -> GenerationConfig:
         """These settings with ``given`` in their place, for settings that a checkpoint came with.
 
-        ``lenience``, which only ``verified`` has, is not carried over to another sampler.
+        What only ``verified`` has is not carried over to another sampler.
         """
         kind = str(given.get("sampler", self.sampler)).partition(":")[0]
-        kept = {} if kind == VERIFIED else {"lenience": 1.0}
+        kept = {} if kind == VERIFIED else {"lenience": 1.0, "repetition_penalty": 1.0}
         return replace(self, **{**kept, **given})
 
 

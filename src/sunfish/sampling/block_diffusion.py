@@ -14,7 +14,7 @@ from sunfish.model.denoiser import Denoiser
 from sunfish.model.kv_cache import KVCache
 from sunfish.processes.schedules import time_grid
 from sunfish.rng import RowGenerators
-from sunfish.sampling.logits import warp_logits
+from sunfish.sampling.logits import warp
 from sunfish.sampling.unmasking import get_policy
 from sunfish.types import Condition, Process, State, UnmaskingPolicy
 
@@ -110,7 +110,7 @@ def _denoise(
             return
         if logits is None or process.time_conditioned:
             model_logits = denoiser.denoise(x, t * free.float(), condition, cache, block.start)
-            logits = warp_logits(model_logits, config.temperature, config.top_p)
+            logits = warp(model_logits, config)
         stepped = process.step(logits, x, t, s, block.rng, policy, model_logits)
         moved = torch.where(free if x.ndim == 2 else free[..., None], stepped, x)
         if torch.equal(moved, x):

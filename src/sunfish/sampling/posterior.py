@@ -9,6 +9,7 @@ with its own fill, enter the next one.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from sunfish.model.kv_cache import KVCache
 from sunfish.rng import RowGenerators, refuse_nan, sample_categorical
 from sunfish.sampling.canvas_hints import hints_of
 from sunfish.sampling.causal_mode import CausalMode, log_likelihoods
-from sunfish.sampling.logits import warp_logits
+from sunfish.sampling.logits import penalize_repeats, seen_ids, warp
 from sunfish.sampling.smc import Kept, falling_order, optimal_resampling
 from sunfish.utils import UsageError
 
@@ -115,6 +116,7 @@ class GapFiller:
         """
         self.mode, self.end, self.rng, self.num_particles = mode, end, rng, num_particles
         self._seen = -torch.inf  # the best likelihood of the first id on the right so far, of this gap
+        self.penalty = mode.config.repetition_penalty
         # The share of all priority below which a candidate is kept by chance only: more particles look further.
         self.negligible = min(NEGLIGIBLE, 1 / num_particles)
         # A temperature sharpens the whole posterior, the likelihood of what is given as well as what is drawn.
@@ -141,7 +143,8 @@ class GapFiller:
             cache = self.mode.prefill(ids[:, :-1], None, torch.zeros_like(known))[2]
         particles = Particles([[]], zero, zero, [[]], cache, known, ids[:, -1:])
         for number, gap in enumerate(gaps, start=1):
-            cuts = self.write(particles, gap)
+            before = _text_before(left, gaps[: number - 1], particles) if self.penalty != 1 else None
+            cuts = self.write(particles, gap, before)
             if not cuts:
                 raise UsageError(
                     f"nothing that the model would write fits gap {number}, of {_shown(gap.lengths)} tokens; give it "
@@ -150,8 +153,11 @@ class GapFiller:
             particles = self.weigh(particles, cuts, gap, last=number == len(gaps))
         return particles
 
-    def write(self, particles: Particles, gap: Gap) -> list[_Cut]:
-        """Continue each particle into its gap; return at most ``num_particles`` texts that may stand there."""
+    def write(self, particles: Particles, gap: Gap, before: list[list[int]] | None = None) -> list[_Cut]:
+        """Continue each particle into its gap; return at most ``num_particles`` texts that may stand there.
+
+        ``before``: the ids of each particle's text, whose repetition is penalized; None: there is no penalty.
+        """
         count = len(particles.fills)
         zero = torch.zeros_like(particles.log_weights)
         alive = _Prefixes(list(range(count)), [()] * count, particles.log_weights, particles.log_kept, zero)
@@ -169,6 +175,7 @@ class GapFiller:
                 cuts += self._cut(alive, plain, cache, known, gap, found)
             if length == gap.lengths[-1]:
                 break
+            guided = self._penalize(guided, alive, before)
             log_p, log_first = self._next(guided, plain, () if length else gap.first_ids)
             ids, gain, tilt = self._children(log_p, hints[length] if length < len(hints) else None)
             log_weights = ((alive.log_weights + log_first)[:, None] + gain).flatten()
@@ -225,6 +232,16 @@ class GapFiller:
             for row, weight, chance, likely, most, lost in zip(*map(Tensor.tolist, columns), strict=True)
         ]
 
+    def _penalize(self, guided: Tensor, alive: _Prefixes, before: list[list[int]] | None) -> Tensor:
+        """Guided logits ``[A, V]`` after the penalty for ids that stand in the text before each prefix, or in it."""
+        if before is None:
+            return guided
+        texts = [[*before[parent], *ids] for parent, ids in zip(alive.parents, alive.ids, strict=True)]
+        counts = torch.tensor([len(text) for text in texts], device=guided.device)
+        width = int(counts.max())
+        ids = torch.tensor([text + [self.end] * (width - len(text)) for text in texts], device=guided.device)
+        return penalize_repeats(guided, self.penalty, seen_ids(ids, counts, guided.shape[-1]))
+
     def _next(self, guided: Tensor, plain: Tensor, first_ids: Sequence[int]) -> tuple[Tensor, Tensor]:
         """What the next ids are drawn from, log-probabilities ``[A, V]``, and the evidence ``[A]`` of ``first_ids``.
 
@@ -238,8 +255,7 @@ class GapFiller:
             allowed[torch.tensor(first_ids, device=plain.device)] = True
             log_first = self.sharpness * torch.log_softmax(plain.double(), -1)[:, allowed].logsumexp(-1)
             guided = guided.masked_fill(~allowed, -torch.inf)
-        warped = warp_logits(guided, self.mode.config.temperature, self.mode.config.top_p)
-        log_p = torch.log_softmax(warped.float(), -1)
+        log_p = torch.log_softmax(warp(guided, self.mode.config).float(), -1)
         log_p[:, self.end] = -torch.inf  # a text may end there, but then it has no right side
         return log_p, log_first
 
@@ -314,6 +330,15 @@ class GapFiller:
             known=known + counts,
             newest=ids.gather(1, counts[:, None]),
         )
+
+
+def _text_before(left: list[int], gaps: Sequence[Gap], particles: Particles) -> list[list[int]]:
+    """The ids of each particle's text so far, which has filled ``gaps``."""
+    texts = []
+    for fills in particles.fills:
+        parts = ([*fill, *gap.right] for fill, gap in zip(fills, gaps, strict=True))
+        texts.append([*left, *itertools.chain.from_iterable(parts)])
+    return texts
 
 
 def _priorities(cuts: Sequence[_Cut]) -> Tensor:

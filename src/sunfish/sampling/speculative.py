@@ -17,7 +17,7 @@ from sunfish.config import GenerationConfig
 from sunfish.model.denoiser import Denoiser, Draft
 from sunfish.rng import RowGenerators, sample_categorical, softmax
 from sunfish.sampling.block_diffusion import Snapshot
-from sunfish.sampling.logits import warp_logits
+from sunfish.sampling.logits import penalize_repeats, seen_before, seen_ids, warp
 from sunfish.types import Condition, Process, Start, State
 
 # Times that a draft is given its own likeliest tokens (docs/experiments/2026-11-draft-by-jacobi-iteration.md).
@@ -55,7 +55,7 @@ def speculative_decoding(
         prefix: [B, n] clean ids.
         length: How many positions a row has at the most.
         rng: One generator a row.
-        config: Block length, temperature, lenience; ``num_steps`` has no part in it.
+        config: Block length, lenience, and how tokens are drawn; ``num_steps`` has no part in it.
         end: The id that ends a text; None: every row is written to ``length``.
 
     Yields:
@@ -73,7 +73,8 @@ def speculative_decoding(
             noise, t = _fully_noised(process, newest.expand(-1, drafted + 1), rng, known=1)
             draft = denoiser.draft(noise, t, condition, cache, _start(known, drafted + 1, length))
         if draft is not None:
-            draft_ids, draft_probabilities = sample_draft(draft, newest, config, rng)
+            seen = text.seen(draft.marginal_logits, config)
+            draft_ids, draft_probabilities = sample_draft(draft, newest, config, rng, seen=seen)
             if bool((text.written == text.settled).all()):
                 yield Snapshot(text.settled, draft_ids[:, : length - text.settled], False)
         ids = torch.cat([newest, draft_ids], dim=1)
@@ -83,7 +84,8 @@ def speculative_decoding(
             logits, cache, draft_at = denoiser.prefill_and_draft(ids, noise, t, condition, cache, start)
         else:
             logits, cache = denoiser.prefill(ids, condition, cache, _start(known, ids.shape[1], length))
-        target = softmax(warp_logits(logits, config.temperature, config.top_p))
+        seen = seen_before(text.seen(logits, config), draft_ids)
+        target = softmax(warp(penalize_repeats(logits, config.repetition_penalty, seen), config))
         tokens, counts = speculative_accept(draft_ids, draft_probabilities, target, rng, config.lenience)
         if drafted and single_pass:
             draft = draft_at(counts - 1)
@@ -111,6 +113,12 @@ class _Text:
     def newest(self) -> Tensor:
         """The last id of each row, ``[B, 1]``."""
         return self.ids.gather(1, self.written[:, None] - 1)
+
+    def seen(self, logits: Tensor, config: GenerationConfig) -> Tensor | None:
+        """Which of the ids of ``logits [..., V]`` each row has, ``[B, V]`` bool; None where no repeat is penalized."""
+        if config.repetition_penalty == 1:
+            return None
+        return seen_ids(self.ids, self.written, logits.shape[-1])
 
     def write(self, tokens: Tensor, counts: Tensor) -> Tensor:
         """Append the first ``counts [B]`` of ``tokens [B, n]``, up to the end mark or the length; returns how many."""
@@ -149,6 +157,7 @@ def sample_draft(
     config: GenerationConfig,
     rng: RowGenerators,
     iterations: int = JACOBI_ITERATIONS,
+    seen: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw the tokens of a draft, and say what each was drawn from.
 
@@ -160,19 +169,22 @@ def sample_draft(
     Args:
         draft: Logits of n positions.
         newest: [B, 1] the id before them.
-        config: Temperature and nucleus.
+        config: How tokens are drawn.
         rng: One generator a row.
         iterations: How often the likeliest tokens are given to one another.
+        seen: [B, V] bool, the ids that the text has and that a penalty makes rarer; None: there is no penalty.
 
     Returns:
         Ids [B, n], and the probabilities [B, n, V] that they were drawn from.
     """
-    logits = draft.marginal_logits
+    penalty = config.repetition_penalty
+    logits = penalize_repeats(draft.marginal_logits, penalty, None if seen is None else seen[:, None])
     if draft.conditional_logits is not None:
         for _ in range(iterations):
-            likeliest = logits.argmax(dim=-1)
-            logits = draft.conditional_logits(torch.cat([newest, likeliest[:, :-1]], dim=1))
-    probabilities = softmax(warp_logits(logits, config.temperature, config.top_p))
+            likeliest = logits.argmax(dim=-1)[:, :-1]
+            logits = draft.conditional_logits(torch.cat([newest, likeliest], dim=1))
+            logits = penalize_repeats(logits, penalty, seen_before(seen, likeliest))
+    probabilities = softmax(warp(logits, config))
     uniform = rng.uniform(*probabilities.shape[:2], device=newest.device)
     return sample_categorical(probabilities, uniform), probabilities
 
