@@ -24,7 +24,7 @@ FROZEN = {
     "sample": """
         num-samples seed also device precision json print-config set help-all
         sampler num-steps block-length temperature top-p guidance-scale negative-prompt
-        compile prompt prompt-file seq-len best-of fast watch""",
+        compile prompt prompt-file seq-len best-of stop fast watch""",
     "infill": """
         num-samples seed also device precision json print-config set help-all
         sampler num-steps temperature top-p guidance-scale negative-prompt text file prompt particles""",

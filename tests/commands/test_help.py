@@ -49,6 +49,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         prompt_file=None,
         seq_len=None,
         best_of=1,
+        stop=[],
         fast=False,
         watch=False,
         mode="generate",

@@ -49,14 +49,14 @@ def writer(monkeypatch: pytest.MonkeyPatch) -> Writer:
 @pytest.mark.parametrize(
     "words, rows, prompted, options",
     [
-        ([], [""], False, {"best_of": 1, "seq_len": None, "seed": 0}),
+        ([], [""], False, {"best_of": 1, "seq_len": None, "seed": 0, "stop": []}),
         (
             ["--prompt", "a", "--prompt", "b", "--num-samples", "2", "--seed", "7"],
-            *(["a", "a", "b", "b"], True, {"best_of": 1, "seq_len": None, "seed": 7}),
+            *(["a", "a", "b", "b"], True, {"best_of": 1, "seq_len": None, "seed": 7, "stop": []}),
         ),
         (
             ["--best-of", "3", "--seq-len", "12", "--num-samples", "3"],
-            *([""] * 3, False, {"best_of": 3, "seq_len": 12, "seed": 0}),
+            *([""] * 3, False, {"best_of": 3, "seq_len": 12, "seed": 0, "stop": []}),
         ),
     ],
 )
@@ -95,8 +95,8 @@ def test_several_texts_have_heads_and_json_has_all_but_the_ids(capsys: pytest.Ca
     assert capsys.readouterr().out == "--- 1 of 2: p\none\n\n--- 2 of 2\ntwo\n"
     show(texts, as_json=True)
     assert json.loads(capsys.readouterr().out) == [
-        {"text": "one", "prompt": "p", "finished": True, "tokens": 3},
-        {"text": "two", "prompt": "", "finished": False, "tokens": 4},
+        {"text": "one", "prompt": "p", "finished": True, "tokens": 3, "stop": ""},
+        {"text": "two", "prompt": "", "finished": False, "tokens": 4, "stop": ""},
     ]
 
 

@@ -41,7 +41,14 @@ OWNERS: dict[str, Callable[..., Any]] = {
         *(ClassifierFreeGuidance, DistilledGuidance),
         *(block_diffusion, speculative_decoding, speculative_accept, sliding_window),
         *(Pipeline, TextGenerator.from_checkpoint, TextGenerator.guided, TextGenerator.generate),
-        *(TextGenerator.stream, TextGenerator.__call__, TextGenerator.log_likelihood, infill, rewrite),
+        *(
+            TextGenerator.stream,
+            TextGenerator.states,
+            TextGenerator.__call__,
+            TextGenerator.log_likelihood,
+            infill,
+            rewrite,
+        ),
     )
 }
 

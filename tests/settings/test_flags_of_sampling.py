@@ -33,6 +33,7 @@ SAMPLE: dict[str, tuple[list[str], Record]] = {
     "prompt_file": (["--prompt-file", "prompts.txt"], {"rows": ["a", "one", "two"]}),
     "seq_len": (["--seq-len", "9"], {"seq_len": 9}),
     "best_of": (["--best-of", "3"], {"best_of": 3}),
+    "stop": (["--stop", "b", "--stop", "c"], {"stop": ["b", "c"]}),
     "fast": (["--fast"], {"config": GenerationConfig(block_length=12)}),
     "watch": (["--watch"], {"how": "stream"}),
     "json": (["--json"], {}),
@@ -55,6 +56,7 @@ def base_of(checkpoint: Path) -> Record:
         "seed": 0,
         "seq_len": None,
         "best_of": 1,
+        "stop": [],
     }
     return {**work, "path": checkpoint, "device": "auto", "precision": "float32", "compile": False}
 
@@ -75,7 +77,7 @@ def test_a_flag_of_sample(
         del expected["best_of"]
     assert sampled(words, loaded, checkpoint) == expected
     out = capsys.readouterr().out
-    shown = [{"text": "text", "prompt": "", "finished": True, "tokens": 1}]
+    shown = [{"text": "text", "prompt": "", "finished": True, "tokens": 1, "stop": ""}]
     assert json.loads(out) == shown if name == "json" else out == "text\n"
 
 

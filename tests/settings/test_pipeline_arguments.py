@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,37 @@ def test_likelihood_of_each_row(pipeline: Pipeline) -> None:
     assert [pipeline.prompt_pmi(text) for text in texts] == pytest.approx(
         (given - without).tolist(), abs=1e-5
     )
+
+
+@covers(TextGenerator.generate, "stop")
+@covers(TextGenerator.stream, "stop")
+@pytest.mark.parametrize("config", [WARM, STEPPED], ids=["verified", "leftmost"])
+def test_texts_up_to_a_stop_string(pipeline: Pipeline, config: GenerationConfig) -> None:
+    """Each text is the beginning of what it would be without; the last of a stream is the same."""
+    prompts = ["cab", "dog", "cab"]
+    whole = [text.text for text in pipeline.generate(prompts, config, seq_len=20, seed=3)]
+    longest = max(whole, key=len)
+    stop = [longest[4:6], longest[6]]
+    texts = pipeline.generate(prompts, config, seq_len=20, seed=3, stop=stop)
+    assert [text.text for text in texts] == [re.split("|".join(stop), text)[0] for text in whole]
+    assert [len(text.ids) for text in texts] == [len(text.text) for text in texts]  # one letter, one token
+    stopped = texts[whole.index(longest)]
+    assert stopped.stop in stop and stopped.finished and len(stopped.text) <= 6
+    assert list(pipeline.stream("cab", config, seq_len=20, seed=3, stop=stop))[-1] == texts[0]
+
+
+@covers(TextGenerator.states, "prompt", "config", "seq_len", "seed", "number", "stop")
+@pytest.mark.parametrize("config", [WARM, STEPPED], ids=["verified", "leftmost"])
+def test_states_of_each_text_of_a_call(pipeline: Pipeline, config: GenerationConfig) -> None:
+    """What is settled only grows, up to the text that a call writes in this place."""
+    prompts = ["cab", "dog", "cab"]
+    texts = pipeline.generate(prompts, config, seq_len=15, seed=4, stop=["a"])
+    for number, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+        states = list(pipeline.states(prompt, config, seq_len=15, seed=4, number=number, stop=["a"]))
+        settled = [state.ids[: state.settled] for state in states]
+        assert all(after[: len(before)] == before for before, after in pairwise(settled))
+        assert settled[-1] == states[-1].ids and settled[-1][: len(text.ids)] == text.ids
+        assert any(len(state.ids) > state.settled for state in states)
 
 
 @covers(TextGenerator.stream, "prompt", "config", "seq_len", "seed", "mask")

@@ -42,6 +42,13 @@ def add(parser: Parser) -> None:
         help="draft N texts for each one and keep the one that fits its prompt best (%(default)s)",
     )
     parser.add_argument(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="stop writing before this text; repeatable",
+    )
+    parser.add_argument(
         "--fast", action="store_true", help="the best settings under a second that bench found"
     )
     parser.add_argument(
@@ -67,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
         print_checkpoint_config(arguments)
         return 0
     pipeline, config = open_pipeline(arguments, prompted=any(prompts))
-    options = {"seq_len": arguments.seq_len, "seed": arguments.seed}
+    options = {"seq_len": arguments.seq_len, "seed": arguments.seed, "stop": arguments.stop}
     if arguments.watch:
         texts = [watch(pipeline.stream(rows[0], config, **options))]
     else:
@@ -97,8 +104,8 @@ def _infill(arguments: argparse.Namespace) -> int:
         raise UsageError(
             '--mode infill needs --text with a gap, for example --text "The [MASK] fell asleep."'
         )
-    for flag in ("prompt_file", "seq_len", "watch", "fast", "compile"):
-        if getattr(arguments, flag) not in (None, False):
+    for flag in ("prompt_file", "seq_len", "stop", "watch", "fast", "compile"):
+        if getattr(arguments, flag) not in (None, False, []):
             raise UsageError(
                 f"--mode infill fills gaps in passes over the whole text, which do not use --{flag}; leave "
                 "it out"

@@ -29,6 +29,7 @@ from sunfish.sampling.logits import VocabularyMask
 from sunfish.sampling.prompts import check_text, check_weights, checked_prompts, encode_prompt
 from sunfish.sampling.sliding_window import sliding_window
 from sunfish.sampling.speculative import speculative_decoding
+from sunfish.sampling.stop import StopStrings
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.types import Condition, Process
 from sunfish.utils import UsageError
@@ -37,13 +38,24 @@ INT8 = "int8"
 
 
 class Generated(NamedTuple):
-    """One text of ``tokens`` ids, end marks not counted. ``finished``: it reached its end; else it was cut."""
+    """One text of ``tokens`` ids, end marks not counted. ``finished``: it reached its end; else it was cut.
+
+    Where it ended before the stop string ``stop``, the last of its ids may reach into that.
+    """
 
     text: str
     prompt: str
     finished: bool
     tokens: int
     ids: list[int]
+    stop: str = ""
+
+
+class TextState(NamedTuple):
+    """A text while it is written: the ids after its start mark, noise included, of which the first are final."""
+
+    ids: list[int]
+    settled: int  # how many are final
 
 
 class TextGenerator:
@@ -181,6 +193,7 @@ class TextGenerator:
         seed: int = 0,
         batch_size: int = 32,
         best_of: int = 1,
+        stop: Sequence[str] = (),
     ) -> list[Generated]:
         """Write one text for each prompt.
 
@@ -193,6 +206,7 @@ class TextGenerator:
             batch_size: Texts at a time; a text does not depend on the others of its batch.
             best_of: Draft this many for each prompt; of those that reached their end, if any, keep the one that answers
                 its prompt best by :meth:`prompt_pmi`.
+            stop: A text ends before the first of these strings.
 
         Raises:
             UsageError: An argument is of another type or out of range.
@@ -205,23 +219,34 @@ class TextGenerator:
         )
         batch_size = whole_number("batch_size", batch_size, 1)
         best_of = whole_number("best_of", best_of, 1, MAX_TEXTS)
-        length = self._length(seq_len, best_of)
+        length, stops = self._length(seq_len, best_of), StopStrings(stop)
         if best_of > 1:
             if not all(prompts):
                 raise UsageError(
                     f"best_of is {best_of}, but it compares how well texts fit a prompt; give one for each"
                 )
             repeated = [prompt for prompt in prompts for _ in range(best_of)]
-            drafts = self.generate(repeated, config, seq_len=seq_len, seed=seed, batch_size=batch_size)
+            drafts = self.generate(
+                repeated, config, seq_len=seq_len, seed=seed, batch_size=batch_size, stop=stops.stops
+            )
             groups = [drafts[i : i + best_of] for i in range(0, len(drafts), best_of)]
             return [max(group, key=lambda text: (text.finished, self.prompt_pmi(text))) for group in groups]
         texts: list[Generated] = []
         for first in range(0, len(prompts), batch_size):
             batch = prompts[first : first + batch_size]
             states = self._snapshots(batch, length, config, RowGenerators.for_rows(seed, first, len(batch)))
-            ids = torch.cat([state.x for state in states if state.done], dim=1)[:, 1:].tolist()
-            texts += [self.decode(row, prompt) for row, prompt in zip(ids, batch, strict=True)]
+            ids = self._written(states, stops)
+            texts += [self.decode(row, prompt, stops=stops) for row, prompt in zip(ids, batch, strict=True)]
         return texts
+
+    def _written(self, states: Iterable[Snapshot], stops: StopStrings) -> list[list[int]]:
+        """The ids of each row after its start mark; nothing more is written once all have a stop string or an end."""
+        rows: list[list[int]] = []
+        for block in (state.x.tolist() for state in states if state.done):
+            rows = [[*row, *new] for row, new in zip(rows or [[]] * len(block), block, strict=True)]
+            if stops and all(self.decode(row[1:], "", stops=stops).finished for row in rows):
+                break
+        return [row[1:] for row in rows]
 
     def stream(
         self,
@@ -231,24 +256,53 @@ class TextGenerator:
         seq_len: int | None = None,
         seed: int = 0,
         mask: str = "▒",
+        stop: Sequence[str] = (),
     ) -> Iterator[Generated]:
         """One text as it comes into being: what there is after every step, with ``mask`` for each masked position.
 
         The last one is what :meth:`generate` returns for the same arguments.
         """
-        config, rng = self._settings(config), RowGenerators.for_rows(whole_number("seed", seed, 0), 0, 1)
-        states = self._snapshots([prompt], self._length(seq_len), config, rng)
+        stops, shown = StopStrings(stop), None
+        for state in self.states(prompt, config, seq_len=seq_len, seed=seed, stop=stop):
+            text = self.decode(state.ids, prompt, mask, stops)
+            if text != shown:
+                yield text
+            shown = text
+
+    def states(
+        self,
+        prompt: str = "",
+        config: GenerationConfig | None = None,
+        *,
+        seq_len: int | None = None,
+        seed: int = 0,
+        number: int = 0,
+        stop: Sequence[str] = (),
+    ) -> Iterator[TextState]:
+        """The ids of one text after every step, as :meth:`generate` writes it.
+
+        Args:
+            prompt: "" for no prompt.
+            config: How tokens are drawn; None: the checkpoint's own.
+            seq_len: See :meth:`generate`.
+            seed: Likewise.
+            number: Which of the texts of this seed: that of prompt ``number`` in :meth:`generate`.
+            stop: Nothing is written once one of these strings is settled.
+
+        Yields:
+            The states; in the last one all is settled.
+        """
+        config, stops = self._settings(config), StopStrings(stop)
+        rng = RowGenerators.for_rows(whole_number("seed", seed, 0), whole_number("number", number, 0), 1)
         written: list[int] = []
-        shown = None
-        for state in states:
+        for state in self._snapshots([prompt], self._length(seq_len), config, rng):
             x = state.x if state.x.ndim == 2 else self.process.decode(state.x)
             ids = written + x[0].tolist()
             if state.done:
                 written = ids
-            text = self.decode(ids[1:], prompt, mask)
-            if text != shown:
-                yield text
-            shown = text
+            yield TextState(ids[1:], len(written) - 1)
+            if state.done and stops and self.decode(ids[1:], prompt, stops=stops).stop:
+                return
 
     def __call__(
         self,
@@ -275,7 +329,8 @@ class TextGenerator:
     def row(self, text: Generated) -> Tensor:
         """The ids ``[1, N]`` of a text with its start mark, and its end mark if it has one."""
         end = self.tokenizer.end
-        return torch.tensor([[end, *text.ids, *[end] * text.finished]], device=self.device)
+        ending = [end] if text.finished and not text.stop else []
+        return torch.tensor([[end, *text.ids, *ending]], device=self.device)
 
     def prompt_pmi(self, text: Generated) -> float:
         """log p(text | prompt) - log p(text) in nats, both exact: how far the text answers its prompt.
@@ -294,16 +349,27 @@ class TextGenerator:
         refuse_nan(chosen.squeeze(-1))
         return chosen.sum(dim=(1, 2))
 
-    def decode(self, ids: list[int], prompt: str, mask: str = "") -> Generated:
-        """The text before the first end mark, with ``mask`` for every id that is still masked."""
+    def decode(
+        self, ids: list[int], prompt: str, mask: str = "", stops: StopStrings | None = None
+    ) -> Generated:
+        """The text before the first end mark or stop string, with ``mask`` for every id that is still masked."""
         ended = self.tokenizer.end in ids
         kept = ids[: ids.index(self.tokenizer.end)] if ended else ids
-        text, hidden = "", 0
-        for masked, group in groupby(kept, lambda i: i >= self.tokenizer.size):  # noise may be a spare id
-            run = list(group)
-            text += mask * len(run) if masked else self.tokenizer.decode(run)
-            hidden += len(run) * masked
-        return Generated(text, prompt, ended and not hidden, len(kept) - hidden, kept)
+        text, stop = self._text(kept, mask), ""
+        if stops and (found := stops.find(text)):
+            ended, stop, text = True, found[1], text[: found[0]]
+            count = next(n for n in range(len(kept) + 1) if self._text(kept[:n], mask).startswith(text))
+            kept = kept[:count]
+        hidden = sum(map(self._is_masked, kept))
+        return Generated(text, prompt, ended and not hidden, len(kept) - hidden, kept, stop)
+
+    def _text(self, ids: list[int], mask: str) -> str:
+        """What ids say, with ``mask`` for masked ones."""
+        runs = ((masked, list(group)) for masked, group in groupby(ids, self._is_masked))
+        return "".join(mask * len(run) if masked else self.tokenizer.decode(run) for masked, run in runs)
+
+    def _is_masked(self, token: int) -> bool:
+        return token >= self.tokenizer.size  # noise may be a spare id
 
     def _snapshots(
         self, prompts: Sequence[str], length: int, config: GenerationConfig, rng: RowGenerators
