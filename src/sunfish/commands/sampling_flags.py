@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sunfish.commands.flags import add_generation_flags, given_fields, print_config, user_path
 from sunfish.commands.parser import Parser
 from sunfish.config import Config, GenerationConfig
-from sunfish.config.effects import refuse_ineffective_generation
-from sunfish.config.generation import FILLING
 from sunfish.config.rules import shown
 from sunfish.utils import UsageError, log
 
@@ -20,7 +17,6 @@ if TYPE_CHECKING:
     from sunfish.sampling.pipeline import Pipeline
 
 CHECKPOINT = "checkpoints/last.ckpt"
-GUIDED = {"guidance_scale", "negative_prompt", "plausibility"}  # settings of guidance above 1
 STEPPED = "leftmost"  # stands for the default sampler of the checkpoint's process until that is loaded
 
 
@@ -116,37 +112,24 @@ def open_pipeline(
     Raises:
         UsageError: before the model is loaded, for settings that are wrong, or that have no effect.
     """
-    from sunfish.sampling.generation_config import read_generation_config
-    from sunfish.sampling.unmasking import get_policy
+    from sunfish.sampling.generation_config import read_generation_config, settings_for
 
     given = _given_settings(arguments)
     which = "fast" if getattr(arguments, "fast", False) else "best"
     if "composed_prompts" in given and not prompted:
         raise UsageError("--also adds to a prompt; give one with --prompt")
     base = read_generation_config(_folder_of(arguments), which)
-    if fills:
-        base = FILLING
-        if given.keys() & GUIDED:
-            base = replace(base, guidance_scale=GenerationConfig.guidance_scale)
-    takes_default = base.is_verified and "sampler" not in given and "num_steps" in given
-    config = base.changed(**({"sampler": STEPPED} if takes_default else {}), **given)
-    if fills and not config.is_verified and "temperature" not in given:
-        config = replace(
-            config, temperature=GenerationConfig.temperature
-        )  # it sharpens the drawn tokens alone
-    config = _without_guidance(config, given) if not prompted else config
-    refuse_ineffective_generation(config, given)
-    if not config.is_verified:
-        get_policy(config.sampler)
+    if not prompted and given.get("guidance_scale", 0) > 0 and not given.get("negative_prompt"):
+        log("note: guidance needs a prompt (--prompt); without one it changes nothing")
+    config = settings_for(base, given, prompted=prompted, fills=fills, default_sampler=STEPPED)
     if getattr(arguments, "compile", False) and config.block_length == 0:
         raise UsageError(
             "--compile is for passes that continue a text, but block_length is 0, so there are none; "
             "give one of the two"
         )
     pipeline = load_pipeline(arguments)
-    if takes_default:
-        config = replace(config, sampler=pipeline.process.default_sampler)
-    return pipeline, config
+    sampler = pipeline.process.default_sampler
+    return pipeline, settings_for(base, given, prompted=prompted, fills=fills, default_sampler=sampler)
 
 
 def _given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -168,15 +151,6 @@ def _weight(text: str, weight: str) -> float:
         raise UsageError(
             f"--also {shown(text)} has weight {shown(weight)}; give a number such as 0.5"
         ) from why
-
-
-def _without_guidance(config: GenerationConfig, given: dict[str, Any]) -> GenerationConfig:
-    """The settings for texts without a prompt, where both sides of guidance are the same: its scale is 0."""
-    if config.negative_prompt:
-        return config
-    if given.get("guidance_scale", 0) > 0:
-        log("note: guidance needs a prompt (--prompt); without one it changes nothing")
-    return replace(config, guidance_scale=0.0)
 
 
 def read_prompts(path: Path) -> list[str]:
