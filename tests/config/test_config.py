@@ -231,6 +231,7 @@ def test_a_sampling_setting_without_an_effect_is_refused(given: dict[str, object
     with pytest.raises(UsageError, match=message):
         refuse_ineffective_generation(GenerationConfig(**given), given)
     refuse_ineffective_generation(GenerationConfig(**given), ())
+    refuse_ineffective_generation(GenerationConfig(temperature=0.0), ("top_p", "top_k", "min_p"))
 
 
 def test_of_several_settings_without_effect_the_first_one_is_named() -> None:

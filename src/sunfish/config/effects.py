@@ -61,13 +61,10 @@ TRAINING_RULES: tuple[Rule, ...] = (
         "max_steps and max_minutes are 0, a run without an end",
     ),
 )
+CUTS = ("top_p", "top_k", "min_p")  # settings that at their default keep every token
 GENERATION_RULES: tuple[Rule, ...] = (
     Rule(("num_steps",), lambda g: g.is_verified, "sampler is {0.sampler}, which has no denoising steps"),
-    Rule(
-        ("top_p", "top_k", "min_p"),
-        lambda g: g.temperature == 0,
-        "temperature is 0, which takes the likeliest token",
-    ),
+    Rule(CUTS, lambda g: g.temperature == 0, "temperature is 0, which takes the likeliest token"),
     Rule(("plausibility",), lambda g: g.guidance_scale <= 1, "guidance_scale is {0.guidance_scale:g}"),
 )
 
@@ -92,7 +89,9 @@ def refuse_ineffective_generation(config: GenerationConfig, given: Iterable[str]
     Raises:
         UsageError: names the field, its value and the setting that makes it useless.
     """
-    _refuse(GENERATION_RULES, config, {name: getattr(config, name) for name in given})
+    values = {name: getattr(config, name) for name in given}
+    idle = {name for name in CUTS if values.get(name) == getattr(GenerationConfig, name)}
+    _refuse(GENERATION_RULES, config, {name: value for name, value in values.items() if name not in idle})
 
 
 def _refuse(rules: tuple[Rule, ...], config: object, given: dict[str, Any]) -> None:

@@ -47,7 +47,7 @@ class Infilled(NamedTuple):
 @torch.no_grad()
 def infill(
     pipeline: TextGenerator,
-    text: str,
+    text: str | Gaps,
     config: GenerationConfig | None = None,
     *,
     prompt: str = "",
@@ -65,7 +65,7 @@ def infill(
 
     Args:
         pipeline: The model.
-        text: With gaps.
+        text: With gaps; as :class:`Gaps` where it may have ``[MASK]`` as a word.
         config: How tokens are drawn; None: ``verified`` without guidance. ``block_length`` has no part in it.
         prompt: What the text is about.
         seed: The same seed gives the same fills.
@@ -82,7 +82,7 @@ def infill(
         ValueError: The network returned NaN.
     """
     config = config or FILLING
-    gaps = with_max_tokens(parse(text), max_tokens)
+    gaps = with_max_tokens(text if isinstance(text, Gaps) else parse(text), max_tokens)
     encoded = encode_gaps(pipeline.tokenizer, gaps, pipeline.model.config.context_length)
     check_text("prompt", prompt)
     seed = whole_number("seed", seed, 0)

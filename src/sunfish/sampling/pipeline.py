@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sunfish.config import GenerationConfig
 from sunfish.config.generation import NUM_PARTICLES
 from sunfish.sampling.editing import Span, rewrite
+from sunfish.sampling.gaps import Gaps
 from sunfish.sampling.infilling import Infilled, infill
 from sunfish.sampling.text_generator import Generated as Generated
 from sunfish.sampling.text_generator import TextGenerator
@@ -17,7 +18,7 @@ class Pipeline(TextGenerator):
 
     def infill(
         self,
-        text: str,
+        text: str | Gaps,
         config: GenerationConfig | None = None,
         *,
         prompt: str = "",
