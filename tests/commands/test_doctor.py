@@ -146,9 +146,10 @@ def test_python_the_packages_and_the_extras(
         "log": "TensorBoard, wandb and trackio",
         "eval": "plots and classifiers of the benchmarks",
         "parquet": ".parquet files",
+        "serve": "the HTTP server",
     }
     assert others[0].name == "machine"
-    for extra, check in zip(purposes, others[1:5], strict=True):
+    for extra, check in zip(purposes, others[1:6], strict=True):
         name, what = f"extra {extra}", purposes[extra]
         assert check == (
             Check(
@@ -160,7 +161,7 @@ def test_python_the_packages_and_the_extras(
             if extra in lacking
             else Check(name, "ok", f"{what}: present")
         )
-    assert [check.name for check in others[5:]] == [
+    assert [check.name for check in others[6:]] == [
         *(f"folder {tmp_path / 'runs'}", f"folder {tmp_path / 'corpora'}", "checkpoint")
     ]
     assert others[-1].found == f"none at {tmp_path / 'runs' / 'last.ckpt'} yet"

@@ -20,6 +20,7 @@ EXTRAS = {  # extra -> what it is for, and the modules that show that it is ther
     "log": ("TensorBoard, wandb and trackio", ("tensorboard", "wandb", "trackio")),
     "eval": ("plots and classifiers of the benchmarks", ("matplotlib", "sklearn")),
     "parquet": (".parquet files", ("pyarrow",)),
+    "serve": ("the HTTP server", ("fastapi", "uvicorn", "pydantic", "prometheus_client")),
 }
 CORE = ("torch", "numpy", "tokenizers", "safetensors", "rich")
 
