@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import dataclasses
-import functools
-import inspect
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 from sunfish.commands.values import value_of
+from sunfish.config.helps import field_helps
 from sunfish.config.rules import shown
 from sunfish.utils import UsageError
 
@@ -79,22 +76,8 @@ class Setting(NamedTuple):
 
 def settings_of(group: str, values: Any, shows_default: bool = True) -> list[Setting]:
     """The fields of the dataclass instance ``values``, with its values as their defaults."""
-    helps = _helps(values.__class__)
+    helps = field_helps(values.__class__)
     return [
         Setting(group, field.name, getattr(values, field.name), helps[field.name], shows_default)
         for field in dataclasses.fields(values)
     ]
-
-
-@functools.cache  # several commands have the same groups, and parsing source is slow
-def _helps(kind: type) -> dict[str, str]:
-    """The help of each field of a dataclass: the string below it."""
-    helps: dict[str, str] = {}
-    definition = ast.parse(inspect.getsource(kind)).body[0]
-    assert isinstance(definition, ast.ClassDef)
-    for line, after in pairwise(definition.body):
-        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
-            text = getattr(after, "value", None)
-            if isinstance(text, ast.Constant) and isinstance(text.value, str):
-                helps[line.target.id] = " ".join(text.value.split())
-    return helps
