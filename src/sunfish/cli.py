@@ -1,6 +1,6 @@
 """The command line: which subcommands there are, how errors and signals become exit codes. Imports no torch.
 
-    sunfish train | sample | infill | edit | distill-guidance | bench | data | tokenizer | sizes | doctor
+    sunfish train | sample | infill | edit | serve | distill-guidance | bench | data | tokenizer | sizes | doctor
 
 Results go to stdout, logs to stderr. Exit codes: 0 done, 1 a failure, 2 wrong use, 128 + n ended by signal n.
 """
@@ -21,6 +21,7 @@ from sunfish.commands import (
     edit,
     infill,
     sample,
+    serve,
     sizes,
     tokenizer,
     train,
@@ -40,6 +41,7 @@ COMMANDS = {
     "sample": sample,
     "infill": infill,
     "edit": edit,
+    "serve": serve,
     "distill-guidance": distill_guidance,
     "bench": bench,
     "data": data,
@@ -47,7 +49,7 @@ COMMANDS = {
     "sizes": sizes,
     "doctor": doctor,
 }
-TRAINING = ("train", "distill-guidance")  # what they make is on the disk, whoever reads their stdout
+UNREAD = ("train", "distill-guidance", "serve")  # their results are not on stdout
 EXAMPLES = """examples:
   sunfish train --config tiny --max-minutes 20
   sunfish train --resume checkpoints/last.ckpt
@@ -55,6 +57,7 @@ EXAMPLES = """examples:
   sunfish distill-guidance checkpoints/last.ckpt
   sunfish bench sample checkpoints/last.ckpt
   sunfish infill --text "The robot went to the [MASK] and fell asleep."
+  sunfish serve checkpoints/last.ckpt --port 8000
   sunfish doctor
 
 Every flag may be written with - or with _. The flags of a subcommand: sunfish COMMAND --help"""
@@ -124,7 +127,7 @@ def _run(words: Sequence[str], base: BaseConfig) -> int:
 
             print(f"sunfish {version('sunfish')}")
             code = 0
-        elif sys.stdout is None and arguments.command not in TRAINING:
+        elif sys.stdout is None and arguments.command not in UNREAD:
             raise ValueError(
                 f"{arguments.command} prints its result, but stdout is closed; give it a file: > FILE"
             )

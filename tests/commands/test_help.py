@@ -57,6 +57,17 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     ),
     "infill": dict(**SAMPLING, text=None, file=None, prompt="", particles=NUM_PARTICLES),
     "edit": dict(**SAMPLING, text=None, file=None, prompt="", particles=NUM_PARTICLES, replace=[], range=[]),
+    "serve": dict(
+        checkpoint="checkpoints/last.ckpt",
+        host="127.0.0.1",
+        port=8000,
+        token_file=None,
+        max_running=16,
+        max_waiting=64,
+        timeout=300.0,
+        device="auto",
+        precision="float32",
+    ),
     "distill-guidance": dict(teacher_checkpoint="teacher.ckpt", cpu=False, print_config=False, set=[]),
     "bench": dict(
         what="sample",
@@ -79,7 +90,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 every_command = pytest.mark.parametrize("command", COMMANDS)
 with_settings = pytest.mark.parametrize(
-    "command", [name for name in COMMANDS if name not in ("bench", "sizes", "doctor")]
+    "command", [name for name in COMMANDS if name not in ("bench", "serve", "sizes", "doctor")]
 )
 
 

@@ -1,0 +1,29 @@
+"""What one request may ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A request that asks for more is refused, with the name of what it asks for."""
+
+    seconds: float = 300.0
+    """From the arrival of a request to the end of its answer, its time in the queue included."""
+    body_bytes: int = 2**20
+    """Of a request."""
+    body_seconds: float = 30.0
+    """Until a request has arrived."""
+    texts: int = 64
+    """Texts of one request, over all of its prompts; with best_of, drafts."""
+    gaps: int = 16
+    """Gaps or spans of a text."""
+    particles: int = 256
+    """num_particles."""
+    steps: int = 1000
+    """num_steps."""
+    prompts: int = 8
+    """composed_prompts."""
+    stops: int = 8
+    """Stop strings."""

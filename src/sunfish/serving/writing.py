@@ -1,0 +1,221 @@
+"""The work of one text: written, filled or rewritten, and what its reader gets on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sunfish.config import GenerationConfig
+from sunfish.sampling.editing import Span, rewrite
+from sunfish.sampling.gaps import Gaps, encode_gaps, parse
+from sunfish.sampling.infilling import CUT_CHARACTER, Infilled
+from sunfish.sampling.likelihood import TokenLogprob, TokenScorer
+from sunfish.sampling.pipeline import Pipeline
+from sunfish.sampling.stop import StopStrings
+from sunfish.sampling.text_generator import TextGenerator
+
+MASK = "▒"  # a masked position of a denoising state
+
+
+class ScoredToken(NamedTuple):
+    """The text of a token, its exact log-probability, and the likeliest tokens in its place with theirs."""
+
+    text: str
+    logprob: float
+    top: list[tuple[str, float]]
+
+
+class Written(NamedTuple):
+    """How a text has ended. ``steps`` and ``pieces``: of each token, when it took its value, and its text."""
+
+    text: str
+    finished: bool
+    prompt_tokens: int
+    tokens: int
+    steps: list[int]
+    pieces: list[str]
+    prompt_pmi: float | None = None
+
+
+class Chunk(NamedTuple):
+    """What is new of a text: its next settled tokens; of a denoising state, all of it."""
+
+    text: str
+    scored: list[ScoredToken] | None  # None: nobody asks
+    step: int
+    written: Written | None = None  # with the last one
+
+
+@dataclass(frozen=True)
+class TextTask:
+    """One text of a request."""
+
+    prompt: str
+    config: GenerationConfig
+    seq_len: int | None
+    seed: int
+    number: int  # among the texts of this seed
+    stop: tuple[str, ...] = ()
+    num_top: int | None = None  # of log-probabilities; None: none are asked for
+    streams: bool = False
+    diffusing: bool = False
+    is_ranked: bool = False  # against others, by how well it answers its prompt
+
+    def __call__(self, pipeline: Pipeline) -> Iterator[Chunk]:
+        """Write it; the last chunk says how it has ended."""
+        stops, steps = StopStrings(self.stop), StepMap(pipeline.tokenizer.size)
+        scorer = None if self.num_top is None else TokenScorer(pipeline, self.prompt, self.num_top)
+        shown, count = "", 0
+        states = pipeline.states(
+            self.prompt,
+            self.config,
+            seq_len=self.seq_len,
+            seed=self.seed,
+            number=self.number,
+            stop=self.stop,
+        )
+        for state in states:
+            steps.note(state.ids)
+            if not self.streams:
+                continue
+            if self.diffusing:
+                text = pipeline.decode(state.ids, "", MASK, stops).text
+                if text != shown:
+                    yield Chunk(text, None, steps.number)
+                shown = text
+                continue
+            before, count = count, settled_tokens(pipeline, state.ids[: state.settled], stops, count)
+            text = pipeline.tokenizer.decode(state.ids[:count])
+            if text != shown:
+                yield Chunk(
+                    text[len(shown) :], scored(pipeline, scorer, state.ids[before:count]), steps.number
+                )
+                shown = text
+            else:
+                count = before
+        whole = pipeline.decode(state.ids, self.prompt, stops=stops)
+        rest = whole.text if self.diffusing else whole.text[len(shown) :]
+        written = Written(
+            whole.text,
+            whole.finished,
+            len(pipeline.prompt_tokenizer.encode_prompt(self.prompt)),
+            whole.tokens,
+            steps.numbers[: whole.tokens],
+            [pipeline.tokenizer.decode([token]) for token in whole.ids],
+            pipeline.prompt_pmi(whole) if self.is_ranked else None,
+        )
+        yield Chunk(rest, scored(pipeline, scorer, whole.ids[count:]), steps.number, written)
+
+
+class StepMap:
+    """At which step each position took its value; only steps that change a token count.
+
+    Attributes:
+        number: How many steps there were.
+        numbers: Of each position, the step.
+    """
+
+    def __init__(self, size: int) -> None:
+        """``size``: ids from this one on are no tokens."""
+        self.size, self.number, self.numbers = size, 0, list[int]()
+        self._last: list[int] = []
+
+    def note(self, ids: list[int]) -> None:
+        """Look at the next state."""
+        last = self._last + [-1] * (len(ids) - len(self._last))
+        changed = [place for place, token in enumerate(ids) if token < self.size and token != last[place]]
+        self.numbers += [0] * (len(ids) - len(self.numbers))
+        self.number += bool(changed)
+        for place in changed:
+            self.numbers[place] = self.number
+        self._last = list(ids)
+
+
+def settled_tokens(pipeline: TextGenerator, ids: list[int], stops: StopStrings, least: int = 0) -> int:
+    """How many of the first final ``ids`` have a text that nothing after them can change.
+
+    What comes next may complete a character or a stop string that they have begun.
+    """
+    kept = pipeline.decode(ids, "")
+    sure, count = stops.sure(kept.text), least
+    for end in range(least + 1, len(kept.ids) + 1):
+        text = pipeline.tokenizer.decode(kept.ids[:end])
+        if sure.startswith(text) and not text.endswith(CUT_CHARACTER):
+            count = end
+    return count
+
+
+def scored(pipeline: TextGenerator, scorer: TokenScorer | None, ids: list[int]) -> list[ScoredToken] | None:
+    """The next ``ids`` with their log-probabilities; None without a scorer."""
+
+    def named(token: TokenLogprob) -> ScoredToken:
+        top = [(pipeline.tokenizer.decode([other]), logprob) for other, logprob in token.top]
+        return ScoredToken(pipeline.tokenizer.decode([token.token]), token.logprob, top)
+
+    return None if scorer is None else [named(token) for token in scorer.score(ids)]
+
+
+class Filled(NamedTuple):
+    """A text with its gaps filled."""
+
+    infilled: Infilled
+    prompt_tokens: int  # those of the prompt and of all that is given
+    tokens: int  # of the fills
+
+
+@dataclass(frozen=True)
+class FillTask:
+    """All fills of a request."""
+
+    text: str | Gaps
+    prompt: str
+    config: GenerationConfig
+    seed: int
+    count: int
+    num_particles: int
+    max_tokens: int | None
+
+    def __call__(self, pipeline: Pipeline) -> Iterator[Filled]:
+        """Fill the gaps."""
+        gaps = self.text if isinstance(self.text, Gaps) else parse(self.text)
+        texts = pipeline.infill(
+            gaps,
+            self.config,
+            prompt=self.prompt,
+            seed=self.seed,
+            num_samples=self.count,
+            num_particles=self.num_particles,
+            max_tokens=self.max_tokens,
+        )
+        encoded = encode_gaps(pipeline.tokenizer, gaps, pipeline.model.config.context_length)
+        given = sum(map(len, encoded.pieces))
+        asked = given + len(pipeline.prompt_tokenizer.encode_prompt(self.prompt))
+        for text in texts:
+            yield Filled(text, asked, text.tokens - given)
+
+
+@dataclass(frozen=True)
+class RewriteTask:
+    """All alternatives of a request."""
+
+    text: str
+    spans: list[Span]
+    prompt: str
+    config: GenerationConfig
+    seed: int
+    count: int
+    num_particles: int
+
+    def __call__(self, pipeline: Pipeline) -> Iterator[Infilled]:
+        """Write the spans anew; the likeliest text comes first."""
+        yield from rewrite(
+            pipeline,
+            self.text,
+            self.spans,
+            self.prompt,
+            self.config,
+            seed=self.seed,
+            n=self.count,
+            num_particles=self.num_particles,
+        )
