@@ -125,17 +125,17 @@ async def _text_events(
     form: Format,
 ) -> AsyncGenerator[str, None]:
     """The chunks of all texts, each with its index, as they come."""
-    lengths: dict[int, int] = {}
+    opened: set[int] = set()
     ended: list[Written] = []
     with_usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
     spare = {"usage": None} if with_usage else {}
     async with aclosing(jobs.items()) as items:
         async for index, chunk in items:
             opening = form.opening(index)
-            if index not in lengths and opening is not None:
+            if index not in opened and opening is not None:
                 yield event({**head, "choices": [opening], **spare})
-            choice = form.chunk(index, chunk, lengths.setdefault(index, 0))
-            lengths[index] += len(chunk.text)
+            opened.add(index)
+            choice = form.chunk(index, chunk)
             if asked.diffusing:
                 choice["step"] = chunk.step
             if chunk.written is not None:

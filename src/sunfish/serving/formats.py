@@ -24,8 +24,8 @@ class Format(Protocol):
         """What comes before the first chunk of a text."""
         ...
 
-    def chunk(self, index: int, chunk: Chunk, offset: int) -> dict[str, Any]:
-        """A part of a text; ``offset``: how many characters came before."""
+    def chunk(self, index: int, chunk: Chunk) -> dict[str, Any]:
+        """A part of a text."""
         ...
 
 
@@ -40,19 +40,19 @@ class CompletionFormat:
             "index": index,
             "text": written.text,
             "finish_reason": finish_reason(written),
-            "logprobs": completion_logprobs(scored, 0),
+            "logprobs": completion_logprobs(scored),
         }
 
     def opening(self, index: int) -> None:
         """Nothing."""
 
-    def chunk(self, index: int, chunk: Chunk, offset: int) -> dict[str, Any]:
+    def chunk(self, index: int, chunk: Chunk) -> dict[str, Any]:
         """A part of a text."""
         return {
             "index": index,
             "text": chunk.text,
             "finish_reason": finish_reason(chunk.written),
-            "logprobs": completion_logprobs(chunk.scored, offset),
+            "logprobs": completion_logprobs(chunk.scored),
         }
 
 
@@ -75,7 +75,7 @@ class ChatFormat:
         delta = {"role": "assistant", "content": ""}
         return {"index": index, "delta": delta, "finish_reason": None, "logprobs": None}
 
-    def chunk(self, index: int, chunk: Chunk, offset: int) -> dict[str, Any]:
+    def chunk(self, index: int, chunk: Chunk) -> dict[str, Any]:
         """A part of a text."""
         return {
             "index": index,
@@ -92,20 +92,16 @@ def finish_reason(written: Written | None) -> str | None:
     return "stop" if written.finished else "length"
 
 
-def completion_logprobs(scored: Sequence[ScoredToken] | None, offset: int) -> dict[str, Any] | None:
-    """As completions have them; ``offset`` is that of the first token in the text."""
+def completion_logprobs(scored: Sequence[ScoredToken] | None) -> dict[str, Any] | None:
+    """As completions have them."""
     if scored is None:
         return None
-    offsets = []
-    for token in scored:
-        offsets.append(offset)
-        offset += len(token.text)
     return {
         "tokens": [token.text for token in scored],
         "token_logprobs": [token.logprob for token in scored],
         # Several tokens may look the same where they are no whole characters; the likeliest stays.
         "top_logprobs": [dict(reversed(token.top)) for token in scored],
-        "text_offset": offsets,
+        "text_offset": [token.offset for token in scored],
     }
 
 

@@ -79,8 +79,8 @@ def open_socket(host: str, port: int) -> socket.socket:
         ) from why
 
 
-def run_server(service: Service, listener: socket.socket) -> None:
-    """Answer until a signal comes; then finish what has begun, and raise the signal again."""
+def server_of(service: Service) -> uvicorn.Server:
+    """The server, which finishes what has begun when it is told to end."""
     config = uvicorn.Config(
         build_app(service),
         loop="asyncio",
@@ -95,7 +95,12 @@ def run_server(service: Service, listener: socket.socket) -> None:
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=int(service.limits.seconds) + 1,
     )
+    return uvicorn.Server(config)
+
+
+def run_server(service: Service, listener: socket.socket) -> None:
+    """Answer until a signal comes; then finish what has begun, and raise the signal again."""
     host, port = listener.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
     log(f"serving {service.planner.model} at {address}; stop with Ctrl+C")
-    uvicorn.Server(config).run(sockets=[listener])
+    server_of(service).run(sockets=[listener])

@@ -10,7 +10,7 @@ from sunfish.config import GenerationConfig
 from sunfish.sampling.editing import Span, rewrite
 from sunfish.sampling.gaps import Gaps, encode_gaps, parse
 from sunfish.sampling.infilling import CUT_CHARACTER, Infilled
-from sunfish.sampling.likelihood import TokenLogprob, TokenScorer
+from sunfish.sampling.likelihood import TokenScorer
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.stop import StopStrings
 from sunfish.sampling.text_generator import TextGenerator
@@ -19,9 +19,10 @@ MASK = "▒"  # a masked position of a denoising state
 
 
 class ScoredToken(NamedTuple):
-    """The text of a token, its exact log-probability, and the likeliest tokens in its place with theirs."""
+    """A token: its exact log-probability, and the likeliest tokens in its place with theirs."""
 
     text: str
+    offset: int  # characters of the text before it
     logprob: float
     top: list[tuple[str, float]]
 
@@ -88,9 +89,8 @@ class TextTask:
             before, count = count, settled_tokens(pipeline, state.ids[: state.settled], stops, count)
             text = pipeline.tokenizer.decode(state.ids[:count])
             if text != shown:
-                yield Chunk(
-                    text[len(shown) :], scored(pipeline, scorer, state.ids[before:count]), steps.number
-                )
+                scores = scored(pipeline, scorer, state.ids[:count], before)
+                yield Chunk(text[len(shown) :], scores, steps.number)
                 shown = text
             else:
                 count = before
@@ -105,7 +105,7 @@ class TextTask:
             [pipeline.tokenizer.decode([token]) for token in whole.ids],
             pipeline.prompt_pmi(whole) if self.is_ranked else None,
         )
-        yield Chunk(rest, scored(pipeline, scorer, whole.ids[count:]), steps.number, written)
+        yield Chunk(rest, scored(pipeline, scorer, whole.ids, count), steps.number, written)
 
 
 class StepMap:
@@ -138,7 +138,7 @@ def settled_tokens(pipeline: TextGenerator, ids: list[int], stops: StopStrings, 
     What comes next may complete a character or a stop string that they have begun.
     """
     kept = pipeline.decode(ids, "")
-    sure, count = stops.sure(kept.text), least
+    sure, count = stops.sure(kept.text.rstrip(CUT_CHARACTER)), least
     for end in range(least + 1, len(kept.ids) + 1):
         text = pipeline.tokenizer.decode(kept.ids[:end])
         if sure.startswith(text) and not text.endswith(CUT_CHARACTER):
@@ -146,14 +146,18 @@ def settled_tokens(pipeline: TextGenerator, ids: list[int], stops: StopStrings, 
     return count
 
 
-def scored(pipeline: TextGenerator, scorer: TokenScorer | None, ids: list[int]) -> list[ScoredToken] | None:
-    """The next ``ids`` with their log-probabilities; None without a scorer."""
-
-    def named(token: TokenLogprob) -> ScoredToken:
+def scored(
+    pipeline: TextGenerator, scorer: TokenScorer | None, ids: list[int], first: int
+) -> list[ScoredToken] | None:
+    """The ``ids`` of a text from the ``first`` one on with their log-probabilities; None without a scorer."""
+    if scorer is None:
+        return None
+    tokens = []
+    for number, token in enumerate(scorer.score(ids[first:]), start=first):
         top = [(pipeline.tokenizer.decode([other]), logprob) for other, logprob in token.top]
-        return ScoredToken(pipeline.tokenizer.decode([token.token]), token.logprob, top)
-
-    return None if scorer is None else [named(token) for token in scorer.score(ids)]
+        offset = len(pipeline.tokenizer.decode(ids[:number]))
+        tokens.append(ScoredToken(pipeline.tokenizer.decode([token.token]), offset, token.logprob, top))
+    return tokens
 
 
 class Filled(NamedTuple):
