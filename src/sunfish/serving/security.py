@@ -53,7 +53,7 @@ def check_host(headers: Mapping[str, str]) -> None:
             code="host_not_allowed",
         )
     origin = headers.get("origin")
-    if origin is not None and not is_loopback(urlsplit(origin).hostname or ""):
+    if origin is not None and not is_loopback(host_of(origin.partition("://")[2])):
         raise ApiError(
             403,
             f"the origin is {shown(origin)}, but pages of other sites may not ask; ask from a program",
