@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sunfish.cli import COMMANDS, main
+from sunfish.cli import COMMANDS, main, parse
 from sunfish.config.presets import PRESETS, preset
 from sunfish.model.transformer import count_parameters
 from tests.conftest import ROOT, Workplace
@@ -26,6 +26,7 @@ PAGES = (
     "docs/sampling.md",
     "docs/training.md",
     "docs/data.md",
+    "docs/serving.md",
     "docs/contributing.md",
 )
 INLINE = re.compile(r"^\| `(\./[^`]+)` \|", re.M)
@@ -37,6 +38,8 @@ SHORTER = {
 }
 # Tested as whole programs elsewhere: tests/test_scripts.py, and the run of this very suite.
 WHOLE = ("./run_tests.sh", './run_tests.sh -m "not slow"', "bash .ci/run", "./run.sh test_cfg.py")
+# Requests to a server, and the token of one: tests/serving/http/test_page.py.
+SERVED = ("curl ", "python3 -c")
 # Commands for what a page has the reader add first.
 ADDED = ("--sampler rightmost",)
 
@@ -67,6 +70,8 @@ def workplace(trained: Workplace, tmp_path_factory: pytest.TempPathFactory) -> P
 def test_a_documented_command(command: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(command)
     monkeypatch.chdir(workplace)
+    if command.startswith(SERVED):
+        return
     if command in WHOLE:
         files = [word for word in words if "/" in word or word.endswith(".py")]
         assert files and all((ROOT / word).is_file() for word in files)
@@ -82,6 +87,9 @@ def test_a_documented_command(command: str, workplace: Path, monkeypatch: pytest
         assert main(["sample", *shlex.split(rest)]) == 0
     elif words[:3] == ["./run.sh", "-m", "sunfish"]:
         assert words[3] in COMMANDS
+        if words[3] == "serve":  # which would not end
+            assert parse(words[3:]).command == "serve"
+            return
         assert main([*words[3:], *SHORTER.get(words[3], [])]) == 0
     elif words[1].startswith("benchmarks/"):
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
