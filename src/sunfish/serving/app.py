@@ -29,9 +29,8 @@ from sunfish.serving.schemas import ChatRequest, CompletionRequest, RewriteReque
 from sunfish.serving.security import Guard
 from sunfish.serving.service import Service
 
-STREAM: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}
+EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+STREAM: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": EVENT}}}}
 router = APIRouter(responses=error_responses())
 
 

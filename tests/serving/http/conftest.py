@@ -18,7 +18,7 @@ from sunfish.serving.app import build_app
 from sunfish.serving.server import open_socket, server_of
 from sunfish.serving.service import Service
 from sunfish.tokenizers import build_tokenizer
-from tests.helpers import CONFIG, model
+from tests.helpers import CONFIG, model, process_of
 
 BYTES = replace(CONFIG, vocab_size=257, context_length=32, prompt_length=16)
 LOCAL = "http://localhost"
@@ -32,6 +32,20 @@ def pipeline() -> Pipeline:
     """Not to be changed by a test."""
     network = model(torch.float32, BYTES)
     return Pipeline(network, MaskedProcess(257), build_tokenizer("bytes", 257, []), generation_config=WARM)
+
+
+@pytest.fixture(scope="session")
+def letters() -> Pipeline:
+    """Of a model whose tokens are letters, so that a text says what its ids are; not to be changed by a test."""
+    tokenizer = build_tokenizer("characters", CONFIG.vocab_size, [" abcdefghiklmnoprstuw."])
+    return Pipeline(model(torch.float32), process_of(), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def letters_client(letters: Pipeline) -> Iterator[TestClient]:
+    """Of a server of letters."""
+    with TestClient(build_app(Service(letters, "letters")), LOCAL) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
