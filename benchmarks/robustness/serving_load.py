@@ -149,6 +149,9 @@ class Load:
         wanted = {"malformed": 400, "oversized": 413}.get(kind, 200)
         if status != wanted:
             return f"status {status} in place of {wanted}: {content[:100]!r}"
+        if kind == "gap":
+            with tally.lock:
+                tally.texts += 1
         if kind != "text":
             return ""
         with tally.lock:
