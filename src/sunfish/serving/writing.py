@@ -13,7 +13,7 @@ from sunfish.sampling.infilling import CUT_CHARACTER, Infilled
 from sunfish.sampling.likelihood import TokenScorer
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.stop import StopStrings
-from sunfish.sampling.text_generator import TextGenerator
+from sunfish.sampling.text_generator import TextGenerator, TextState
 
 MASK = "▒"  # a masked position of a denoising state
 
@@ -65,9 +65,7 @@ class TextTask:
 
     def __call__(self, pipeline: Pipeline) -> Iterator[Chunk]:
         """Write it; the last chunk says how it has ended."""
-        stops, steps = StopStrings(self.stop), StepMap(pipeline.tokenizer.size)
-        scorer = None if self.num_top is None else TokenScorer(pipeline, self.prompt, self.num_top)
-        shown, count = "", 0
+        progress = TextProgress(pipeline, self)
         states = pipeline.states(
             self.prompt,
             self.config,
@@ -77,35 +75,55 @@ class TextTask:
             stop=self.stop,
         )
         for state in states:
-            steps.note(state.ids)
-            if not self.streams:
-                continue
-            if self.diffusing:
-                text = pipeline.decode(state.ids, "", MASK, stops).text
-                if text != shown:
-                    yield Chunk(text, None, steps.number)
-                shown = text
-                continue
-            before, count = count, settled_tokens(pipeline, state.ids[: state.settled], stops, count)
-            text = pipeline.tokenizer.decode(state.ids[:count])
-            if text != shown:
-                scores = scored(pipeline, scorer, state.ids[:count], before)
-                yield Chunk(text[len(shown) :], scores, steps.number)
-                shown = text
-            else:
-                count = before
-        whole = pipeline.decode(state.ids, self.prompt, stops=stops)
-        rest = whole.text if self.diffusing else whole.text[len(shown) :]
+            if (chunk := progress.chunk(state)) is not None:
+                yield chunk
+        yield progress.end(state)
+
+
+class TextProgress:
+    """What the reader of a text has got so far, and gets next."""
+
+    def __init__(self, pipeline: Pipeline, task: TextTask) -> None:
+        self.pipeline, self.task, self.stops = pipeline, task, StopStrings(task.stop)
+        self.steps = StepMap(pipeline.tokenizer.size)
+        self.shown, self.count = "", 0  # the text that was sent, and its tokens
+        self.scorer: TokenScorer | None = None
+        if task.num_top is not None:
+            self.scorer = TokenScorer(pipeline, task.prompt, task.num_top)
+
+    def chunk(self, state: TextState) -> Chunk | None:
+        """What a state adds; None: nothing that the reader is to see."""
+        self.steps.note(state.ids)
+        if not self.task.streams:
+            return None
+        if self.task.diffusing:
+            text, before = self.pipeline.decode(state.ids, "", MASK, self.stops).text, self.shown
+            self.shown = text
+            return None if text == before else Chunk(text, None, self.steps.number)
+        ids = state.ids[: settled_tokens(self.pipeline, state.ids[: state.settled], self.stops, self.count)]
+        text = self.pipeline.tokenizer.decode(ids)
+        new = text[len(self.shown) :]
+        if not new:
+            return None
+        chunk = Chunk(new, scored(self.pipeline, self.scorer, ids, self.count), self.steps.number)
+        self.shown, self.count = text, len(ids)
+        return chunk
+
+    def end(self, state: TextState) -> Chunk:
+        """The rest, after the last state."""
+        pipeline, task = self.pipeline, self.task
+        whole = pipeline.decode(state.ids, task.prompt, stops=self.stops)
         written = Written(
             whole.text,
             whole.finished,
-            len(pipeline.prompt_tokenizer.encode_prompt(self.prompt)),
+            len(pipeline.prompt_tokenizer.encode_prompt(task.prompt)),
             whole.tokens,
-            steps.numbers[: whole.tokens],
+            self.steps.numbers[: whole.tokens],
             [pipeline.tokenizer.decode([token]) for token in whole.ids],
-            pipeline.prompt_pmi(whole) if self.is_ranked else None,
+            pipeline.prompt_pmi(whole) if task.is_ranked else None,
         )
-        yield Chunk(rest, scored(pipeline, scorer, whole.ids, count), steps.number, written)
+        rest = whole.text if task.diffusing else whole.text[len(self.shown) :]
+        return Chunk(rest, scored(pipeline, self.scorer, whole.ids, self.count), self.steps.number, written)
 
 
 class StepMap:

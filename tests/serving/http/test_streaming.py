@@ -23,6 +23,7 @@ from sunfish.serving.writing import MASK, StepMap, settled_tokens
 from sunfish.tokenizers import build_tokenizer
 from tests.serving.http.conftest import WARM, Json
 from tests.serving.http.events import events, joined
+from tests.tiny_checkpoint import story_tokenizer
 
 URL = "/v1/completions"
 SAMPLERS: list[Json] = [
@@ -56,10 +57,13 @@ def test_chunks_add_up_to_the_text(client: TestClient, settings: Json, seed: int
         assert len(chunks) > 1
 
 
+@pytest.mark.parametrize("kind", ["bytes", "bpe"])
 @given(st.text("aé€😀", max_size=8), st.lists(st.text("aé€", min_size=1, max_size=3), max_size=2), st.data())
-def test_what_is_settled_is_never_taken_back(text: str, stops: list[str], data: st.DataObject) -> None:
+def test_what_is_settled_is_never_taken_back(
+    kind: str, text: str, stops: list[str], data: st.DataObject
+) -> None:
     """For ids that come in any portions: each settled text begins the next one and the text as it ends."""
-    tokenizer = build_tokenizer("bytes", 257, [])
+    tokenizer = build_tokenizer("bytes", 257, []) if kind == "bytes" else story_tokenizer()
     ids, strings = tokenizer.encode(text), StopStrings(stops)
     pipeline = _only_decoding(tokenizer)
     whole = pipeline.decode(ids, "", stops=strings).text
