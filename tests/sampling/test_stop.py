@@ -56,6 +56,12 @@ def test_no_more_is_held_back_than_has_to_be(text: str, stop: str) -> None:
         assert strings.find(text + stop[len(held) :]) == (len(sure), stop)
 
 
+def test_a_stop_string_that_is_longer_than_the_text() -> None:
+    """However much longer: no part of it is compared that the text has no room for."""
+    stops = StopStrings(["ab" * 500_000])
+    assert [stops.sure(text) for text in ("", "ab", "xaba", "aab")] == ["", "", "x", "a"]
+
+
 @pytest.mark.parametrize(
     "stop,message",
     [

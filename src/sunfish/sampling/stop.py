@@ -45,5 +45,10 @@ class StopStrings:
         """The beginning of a growing ``text`` that no stop string, complete or not, can take back."""
         if found := self.find(text):
             return text[: found[0]]
-        begun = [size for stop in self.stops for size in range(1, len(stop)) if text.endswith(stop[:size])]
-        return text[: len(text) - max(begun, default=0)]
+        return text[: len(text) - max((_overlap(text, stop) for stop in self.stops), default=0)]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of ``text`` begin ``stop``, which is not complete."""
+    longest = min(len(stop) - 1, len(text))
+    return next((size for size in range(longest, 0, -1) if text.endswith(stop[:size])), 0)
