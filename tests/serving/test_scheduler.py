@@ -43,6 +43,13 @@ def test_the_largest_pass_comes_first_but_nobody_is_passed_over_twice() -> None:
     assert choose([*more, few]) == [few]
 
 
+def test_whoever_was_passed_over_takes_those_along_that_are_padded_to_it() -> None:
+    few, many = a_pass("text", width=9), [a_pass("canvas"), a_pass("canvas")]
+    assert choose([few, *many]) == many
+    narrow, more = a_pass("text", width=8), [a_pass("canvas") for _ in range(5)]
+    assert set(choose([*more, narrow, few])) == {narrow, few}
+
+
 def test_narrow_texts_are_padded_only_as_long_as_that_is_cheap() -> None:
     one_by_one, draft = [a_pass("text", width=1) for _ in range(4)], a_pass("text", width=8)
     assert set(choose([*one_by_one, draft])) == {*one_by_one, draft}

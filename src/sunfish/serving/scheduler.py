@@ -150,17 +150,22 @@ def choose(pending: Sequence[Request]) -> list[Request]:
     """Which requests are answered next.
 
     Small ones come first: they let jobs catch up with others before the pass that they will share. Of passes the largest
-    comes first, since those who wait for another kind are likely to meet again; but nobody is passed over twice.
+    comes first, since those who wait for another kind are likely to meet again; but nobody is passed over twice for it.
     """
     small = [request for request in pending if not request.is_pass]
     if small:
         return [request for request in small if request.key == small[0].key]
     groups = [part for group in by_key(pending) for part in split_by_width(group)]
-    chosen = max(groups, key=lambda group: (group[0].passed_over, sum(r.rows * r.width for r in group)))
+    chosen = max(groups, key=_urgency)
     for request in pending:
         if request not in chosen:
             request.passed_over += 1
     return chosen
+
+
+def _urgency(group: Sequence[Request]) -> tuple[int, int]:
+    """How often one of the group was passed over, then the positions of all."""
+    return max(request.passed_over for request in group), sum(r.rows * r.width for r in group)
 
 
 def by_key(requests: Sequence[Request]) -> list[list[Request]]:
