@@ -11,6 +11,10 @@ class Limits:
 
     seconds: float = 300.0
     """From the arrival of a request to the end of its answer, its time in the queue included."""
+    head_seconds: float = 10.0
+    """Until the head of a request has arrived; then the connection is closed."""
+    unread_seconds: float = 30.0
+    """That a client may read nothing of an answer that waits for it; then the connection is closed."""
     body_bytes: int = 2**20
     """Of a request."""
     body_seconds: float = 30.0

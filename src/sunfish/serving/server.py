@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import socket
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
 from sunfish.config.rules import shown
 from sunfish.serving.app import build_app
+from sunfish.serving.connections import LimitedConnection
 from sunfish.serving.security import is_loopback
 from sunfish.serving.service import Service
 from sunfish.text_files import read_text
@@ -81,10 +84,13 @@ def open_socket(host: str, port: int) -> socket.socket:
 
 def server_of(service: Service) -> uvicorn.Server:
     """The server, which finishes what has begun when it is told to end."""
+    connection: Any = partial(
+        LimitedConnection, limits=service.limits
+    )  # uvicorn asks for a class, and calls it
     config = uvicorn.Config(
         build_app(service),
         loop="asyncio",
-        http="h11",
+        http=connection,
         ws="none",
         lifespan="on",
         log_config=None,
