@@ -188,6 +188,23 @@ def test_an_error_reaches_only_the_job_that_made_it(new_engine: NewEngine, pipel
     assert engine.stats()[2:5] == (1, 2, 0)
 
 
+def test_an_error_of_cleaning_up_is_one_of_the_job(new_engine: NewEngine, pipeline: Pipeline) -> None:
+    """Its thread runs the next job."""
+    engine = new_engine(max_running=1)
+
+    def work(pipeline: Pipeline) -> Iterator[int]:
+        try:
+            yield from endless(pipeline)
+        finally:
+            raise ArithmeticError("while it was closed")
+
+    job = started(engine.submit(work))
+    job.cancel()
+    with pytest.raises(ArithmeticError, match="while it was closed"):
+        list(job)
+    assert list(engine.submit(text(1))) == list(text(1)(pipeline))
+
+
 def test_nan_reaches_only_the_texts_that_have_it(new_engine: NewEngine) -> None:
     """One prompt's embedding is NaN: nobody else sees that text, though all share a pass."""
     faulty = pipeline_of()

@@ -9,6 +9,7 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, nullcontext
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -204,21 +205,18 @@ class Engine:
 
     def _run(self, job: Job[Any]) -> BaseException | None:
         """All of one job; what its work raised."""
-        items: Iterator[Any] | None = None
         try:
             self._scheduler.ask(Request(job, None))
             pipeline = copy.copy(self.pipeline)
             pipeline.denoiser = BatchingDenoiser(pipeline.model, job, self._scheduler.ask)
             items = job.work(pipeline)
-            for item in items:
-                job.check()
-                job.put(item)
+            with closing(items) if isinstance(items, Generator) else nullcontext():
+                for item in items:
+                    job.check()
+                    job.put(item)
         except BaseException as error:
             traceback.clear_frames(error.__traceback__)  # what they name may hold caches
             return error
-        finally:
-            if isinstance(items, Generator):
-                items.close()
         return None
 
     def _cancel(self, job: Job[Any]) -> None:
