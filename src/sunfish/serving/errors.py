@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sunfish.config.rules import shown
 from sunfish.serving.engine import DrainingError, QueueFullError
+from sunfish.serving.job import JobCanceled
 from sunfish.utils import UsageError, log
 
 TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
@@ -70,8 +71,11 @@ def api_error(error: BaseException, fields: Iterable[str] = ()) -> ApiError:
         return ApiError(400, str(error), param=name if name in set(fields) else None)
     if isinstance(error, QueueFullError):
         return ApiError(429, str(error), headers={"Retry-After": str(math.ceil(error.retry_after))})
-    if isinstance(error, DrainingError):
-        return ApiError(503, str(error), headers={"Retry-After": str(DRAIN_SECONDS)})
+    if isinstance(
+        error, (DrainingError, JobCanceled)
+    ):  # the engine ends: nobody else cancels what is awaited
+        message = "the server is shutting down; ask another one, or later"
+        return ApiError(503, message, headers={"Retry-After": str(DRAIN_SECONDS)})
     if isinstance(error, TimeoutError):
         return ApiError(504, "the answer took longer than this server allows; ask for less", code="timeout")
     if isinstance(error, HTTPException):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.serving.limits import Limits
 from sunfish.serving.schemas import NEUTRAL, NEUTRAL_OF_MESSAGE
+from sunfish.serving.writing import Chunk, TextTask
 from tests.serving.http.conftest import Json, Serve
 
 USER = {"role": "user", "content": "a dog"}
@@ -230,3 +234,20 @@ def test_a_server_that_ends_takes_nothing_more(serve: Serve) -> None:
     client.app.state.service.engine.drain(1)  # type: ignore[attr-defined]
     response = client.post("/v1/completions", json={"prompt": "a"})
     assert response.status_code == 503 and int(response.headers["retry-after"]) > 0
+
+
+def test_what_a_closing_server_cannot_finish_is_not_the_fault_of_the_request(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve()
+    engine = client.app.state.service.engine  # type: ignore[attr-defined]
+
+    def closing(self: TextTask, pipeline: Pipeline) -> Iterator[Chunk]:
+        threading.Thread(target=engine.close).start()
+        while True:
+            pipeline.generate([""], seq_len=4)
+            yield Chunk("", None, 0)
+
+    monkeypatch.setattr(TextTask, "__call__", closing)
+    error = refused(client, "completions", {"prompt": "a"}, 503)
+    assert (error["type"], error["code"]) == ("server_error", "overloaded")
