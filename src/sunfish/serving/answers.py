@@ -19,7 +19,7 @@ from sunfish.serving.planning import TextPlan
 from sunfish.serving.responses import usage
 from sunfish.serving.schemas import ChatRequest, CompletionRequest, RewriteRequest
 from sunfish.serving.service import Service
-from sunfish.serving.streaming import ClientGone, EventStream, JobGroup, begun, event, while_connected
+from sunfish.serving.streaming import ClientGone, EventStream, JobGroup, event, while_connected
 from sunfish.serving.writing import Chunk, Filled, Written
 
 T = TypeVar("T")
@@ -101,9 +101,10 @@ async def _waited(request: Request, work: Awaitable[T]) -> T:
 async def _streamed(request: Request, events: AsyncGenerator[str, None]) -> Response:
     """A response that begins with the first event; what goes wrong before it is raised."""
     try:
-        return EventStream(await _waited(request, begun(events)), request.state.deadline)
+        first = await _waited(request, anext(events))
     except ClientGone:
         return GONE
+    return EventStream(first, events, request.state.deadline)
 
 
 def _head(service: Service, prefix: str, seed: int) -> dict[str, Any]:

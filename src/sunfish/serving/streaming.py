@@ -121,11 +121,17 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncGenerator[str, None], deadline: float) -> None:
-        """``deadline``: when all must have been sent, in the time of the event loop."""
+    def __init__(self, first: str, events: AsyncGenerator[str, None], deadline: float) -> None:
+        """Prepare; what goes wrong before the first event has a status of its own.
+
+        Args:
+            first: The first event.
+            events: Those that follow it.
+            deadline: When all must have been sent, in the time of the event loop.
+        """
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self.events, self.deadline = events, deadline
+        self.first, self.events, self.deadline = first, events, deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all events."""
@@ -133,25 +139,17 @@ class EventStream(Response):
             await while_connected(receive, self._send_all(send))
 
     async def _send_all(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        try:
-            async with asyncio.timeout_at(self.deadline), aclosing(self.events) as events:
-                async for text in events:
-                    await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
-            last = DONE
-        except Exception as error:
-            last = event(api_error(error).body)
-        await send({"type": "http.response.body", "body": last.encode(), "more_body": False})
+        async def send_body(text: str, more: bool = True) -> None:
+            await send({"type": "http.response.body", "body": text.encode(), "more_body": more})
 
-
-async def begun(events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-    """The same events, once the first one is there: what goes wrong before has a status of its own."""
-    first = await anext(events)
-
-    async def rest() -> AsyncGenerator[str, None]:
-        async with aclosing(events):
-            yield first
-            async for text in events:
-                yield text
-
-    return rest()
+        last = DONE
+        async with aclosing(self.events) as events:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            try:
+                async with asyncio.timeout_at(self.deadline):
+                    await send_body(self.first)
+                    async for text in events:
+                        await send_body(text)
+            except Exception as error:
+                last = event(api_error(error).body)
+        await send_body(last, more=False)

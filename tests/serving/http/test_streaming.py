@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from sunfish.sampling.stop import StopStrings
 from sunfish.serving.app import build_app
 from sunfish.serving.metrics import CLIENT_LEFT
 from sunfish.serving.service import Service
+from sunfish.serving.streaming import EventStream
 from sunfish.serving.writing import MASK, StepMap, settled_tokens
 from sunfish.tokenizers import build_tokenizer
 from tests.serving.http.conftest import WARM, Json
@@ -219,6 +220,32 @@ def test_the_work_of_a_client_that_leaves_is_canceled(
 
     asyncio.run(run())
     assert service.engine.stats().running == 0
+
+
+def test_a_client_that_leaves_before_the_response_has_begun() -> None:
+    """Its events, of which the first is there, are closed before the response returns."""
+    closed = list[bool]()
+
+    async def events() -> AsyncGenerator[str, None]:
+        try:
+            yield "first"
+            yield "second"
+        finally:
+            closed.append(True)
+
+    async def leaves() -> Json:
+        return {"type": "http.disconnect"}
+
+    async def blocks(message: Any) -> None:
+        await asyncio.sleep(60)
+
+    async def run() -> None:
+        begun = events()
+        stream = EventStream(await anext(begun), begun, asyncio.get_running_loop().time() + 60)
+        await stream({}, leaves, blocks)
+        assert closed == [True]
+
+    asyncio.run(run())
 
 
 def _endless(self: writing_module.TextTask, pipeline: Pipeline) -> Iterator[writing_module.Chunk]:
