@@ -41,7 +41,7 @@ def find_spans(text: str, words: Sequence[str]) -> list[Span]:
         if count != 1:
             where = f"stands {count} times in the text" if count else "is not in the text"
             remedy = (
-                "give more of the words around it, or its characters (--range 10:25)" if count else "copy it"
+                "give more of the words around it, or the range of its characters" if count else "copy it"
             )
             raise UsageError(f"what to replace, {shown(part)}, {where}; {remedy}")
         start = text.index(part)

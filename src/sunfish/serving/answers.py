@@ -13,14 +13,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sunfish.sampling.infilling import Infilled
-from sunfish.serving.formats import Format, step_maps
+from sunfish.serving.filling import Filled
+from sunfish.serving.formats import Format, completion_logprobs, end_of, step_maps
 from sunfish.serving.metrics import CLIENT_LEFT
 from sunfish.serving.planning import TextPlan
 from sunfish.serving.responses import usage
 from sunfish.serving.schemas import ChatRequest, CompletionRequest, RewriteRequest
 from sunfish.serving.service import Service
 from sunfish.serving.streaming import ClientGone, EventStream, JobGroup, event, while_connected
-from sunfish.serving.writing import Chunk, Filled, Written
+from sunfish.serving.writing import Chunk, Written
 
 T = TypeVar("T")
 GONE = Response(status_code=CLIENT_LEFT)  # that nobody reads
@@ -163,18 +164,25 @@ async def _fill_events(
 
 
 def _fill_choice(index: int, fill: Filled, asked: CompletionRequest) -> dict[str, Any]:
-    """The fill of the gap between prompt and suffix, or the whole text."""
-    text, whole = fill.infilled, fill.infilled.text
+    """The whole text; of a gap between prompt and suffix, what stands between them."""
+    infilled = fill.infilled
+    text, scored = infilled.text, fill.scored
+    if asked.suffix is not None:
+        begin = len(asked.prompt or "")
+        text = text[begin : len(text) - len(asked.suffix)]
+        if scored is not None:
+            scored = [
+                token._replace(offset=max(0, token.offset - begin))
+                for token in scored[fill.left : fill.left + fill.tokens]
+            ]
     return {
         "index": index,
-        "text": whole
-        if asked.suffix is None
-        else whole[len(str(asked.prompt or "")) : len(whole) - len(asked.suffix)],
-        "finish_reason": "stop",
-        "logprobs": None,
-        "fills": text.fills,
-        "log_likelihood": text.log_likelihood,
-        "effective_sample_size": text.effective_sample_size,
+        "text": text,
+        "finish_reason": end_of(fill.finished),
+        "logprobs": completion_logprobs(scored),
+        "fills": infilled.fills,
+        "log_likelihood": infilled.log_likelihood,
+        "effective_sample_size": infilled.effective_sample_size,
     }
 
 

@@ -86,10 +86,13 @@ class ChatFormat:
 
 
 def finish_reason(written: Written | None) -> str | None:
-    """Whether a text has reached its end, or a stop string, or was cut; None: it goes on."""
-    if written is None:
-        return None
-    return "stop" if written.finished else "length"
+    """How a text has ended; None: it goes on."""
+    return None if written is None else end_of(written.finished)
+
+
+def end_of(finished: bool) -> str:
+    """Whether a text has reached its end, or a stop string, or was cut."""
+    return "stop" if finished else "length"
 
 
 def completion_logprobs(scored: Sequence[ScoredToken] | None) -> dict[str, Any] | None:

@@ -21,6 +21,8 @@ class Limits:
     """Until a request has arrived."""
     texts: int = 64
     """Texts of one request, over all of its prompts; with best_of, drafts."""
+    tokens: int = 4096
+    """max_tokens, or the model's context where that is more; beyond the context a text is written in windows."""
     gaps: int = 16
     """Gaps or spans of a text."""
     particles: int = 256

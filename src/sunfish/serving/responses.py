@@ -155,7 +155,7 @@ class Model(BaseModel):
     object: Literal["model"]
     created: int
     owned_by: str
-    context_length: int = Field(description="Tokens of a text at the most, its start mark included.")
+    context_length: int = Field(description="Tokens that the model sees at a time, the start mark included.")
     prompt_length: int = Field(description="Tokens of a prompt at the most.")
     samplers: list[str]
 

@@ -115,7 +115,9 @@ class TextRequest(DrawingRequest):
     block_length: int | None = Field(None, description=HELP["block_length"])
     lenience: float | None = Field(None, description=HELP["lenience"])
     max_tokens: int | None = Field(
-        None, ge=1, description="Of a text at the most; null: as many as the model has room for."
+        None,
+        ge=1,
+        description="Of a text, or of each gap, at the most; null: as many as the model sees at a time.",
     )
     n: int | None = Field(None, ge=1, description="Texts for each prompt.")
     best_of: int | None = Field(

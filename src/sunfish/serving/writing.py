@@ -1,4 +1,4 @@
-"""The work of one text: written, filled or rewritten, and what its reader gets on the way."""
+"""The work of writing one text, and what its reader gets on the way."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sunfish.config import GenerationConfig
-from sunfish.sampling.editing import Span, rewrite
-from sunfish.sampling.gaps import Gaps, encode_gaps, parse
-from sunfish.sampling.infilling import CUT_CHARACTER, Infilled
+from sunfish.sampling.infilling import CUT_CHARACTER
 from sunfish.sampling.likelihood import TokenScorer
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.stop import StopStrings
@@ -54,7 +52,7 @@ class TextTask:
 
     prompt: str
     config: GenerationConfig
-    seq_len: int | None
+    seq_len: int
     seed: int
     number: int  # among the texts of this seed
     stop: tuple[str, ...] = ()
@@ -105,7 +103,7 @@ class TextProgress:
         new = text[len(self.shown) :]
         if not new:
             return None
-        chunk = Chunk(new, scored(self.pipeline, self.scorer, ids, self.count), self.steps.number)
+        chunk = Chunk(new, score_tokens(self.pipeline, self.scorer, ids, self.count), self.steps.number)
         self.shown, self.count = text, len(ids)
         return chunk
 
@@ -123,7 +121,9 @@ class TextProgress:
             pipeline.prompt_pmi(whole) if task.is_ranked else None,
         )
         rest = whole.text if task.diffusing else whole.text[len(self.shown) :]
-        return Chunk(rest, scored(pipeline, self.scorer, whole.ids, self.count), self.steps.number, written)
+        return Chunk(
+            rest, score_tokens(pipeline, self.scorer, whole.ids, self.count), self.steps.number, written
+        )
 
 
 class StepMap:
@@ -164,7 +164,7 @@ def settled_tokens(pipeline: TextGenerator, ids: list[int], stops: StopStrings, 
     return count
 
 
-def scored(
+def score_tokens(
     pipeline: TextGenerator, scorer: TokenScorer | None, ids: list[int], first: int
 ) -> list[ScoredToken] | None:
     """The ``ids`` of a text from the ``first`` one on with their log-probabilities; None without a scorer."""
@@ -176,68 +176,3 @@ def scored(
         offset = len(pipeline.tokenizer.decode(ids[:number]))
         tokens.append(ScoredToken(pipeline.tokenizer.decode([token.token]), offset, token.logprob, top))
     return tokens
-
-
-class Filled(NamedTuple):
-    """A text with its gaps filled."""
-
-    infilled: Infilled
-    prompt_tokens: int  # those of the prompt and of all that is given
-    tokens: int  # of the fills
-
-
-@dataclass(frozen=True)
-class FillTask:
-    """All fills of a request."""
-
-    text: str | Gaps
-    prompt: str
-    config: GenerationConfig
-    seed: int
-    count: int
-    num_particles: int
-    max_tokens: int | None
-
-    def __call__(self, pipeline: Pipeline) -> Iterator[Filled]:
-        """Fill the gaps."""
-        gaps = self.text if isinstance(self.text, Gaps) else parse(self.text)
-        texts = pipeline.infill(
-            gaps,
-            self.config,
-            prompt=self.prompt,
-            seed=self.seed,
-            num_samples=self.count,
-            num_particles=self.num_particles,
-            max_tokens=self.max_tokens,
-        )
-        encoded = encode_gaps(pipeline.tokenizer, gaps, pipeline.model.config.context_length)
-        given = sum(map(len, encoded.pieces))
-        asked = given + len(pipeline.prompt_tokenizer.encode_prompt(self.prompt))
-        for text in texts:
-            yield Filled(text, asked, text.tokens - given)
-
-
-@dataclass(frozen=True)
-class RewriteTask:
-    """All alternatives of a request."""
-
-    text: str
-    spans: list[Span]
-    prompt: str
-    config: GenerationConfig
-    seed: int
-    count: int
-    num_particles: int
-
-    def __call__(self, pipeline: Pipeline) -> Iterator[Infilled]:
-        """Write the spans anew; the likeliest text comes first."""
-        yield from rewrite(
-            pipeline,
-            self.text,
-            self.spans,
-            self.prompt,
-            self.config,
-            seed=self.seed,
-            n=self.count,
-            num_particles=self.num_particles,
-        )

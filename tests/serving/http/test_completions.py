@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from sunfish.sampling.pipeline import Pipeline
 from tests.serving.http.conftest import WARM, Json
+from tests.serving.http.events import events, joined
 
 URL = "/v1/completions"
 PROMPTS = ["a dog", "the sea"]
@@ -48,6 +49,20 @@ def test_a_text_that_ends_and_one_that_is_cut(client: TestClient, pipeline: Pipe
         assert len(text.ids) == 9 or text.finished
         reasons.add(choice["finish_reason"])
     assert "length" in reasons
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"sampler": "leftmost", "num_steps": 4}], ids=["verified", "leftmost"]
+)
+def test_a_text_longer_than_the_context(client: TestClient, pipeline: Pipeline, settings: Json) -> None:
+    """It goes on in windows, as in the pipeline; a stream of it adds up to the same."""
+    body: Json = {"prompt": "a dog", "seed": 5, "max_tokens": 70, "step_maps": True, **settings}
+    config = replace(WARM, **settings)
+    (text,) = pipeline.generate(["a dog"], config, seq_len=71, seed=5)
+    (choice,) = write(client, **body)["choices"]
+    assert choice["text"] == text.text and len(choice["step_maps"]) == text.tokens > 31
+    assert choice["finish_reason"] == ("stop" if text.finished else "length")
+    assert joined(events(client.post(URL, json={**body, "stream": True}))) == text.text
 
 
 def test_without_a_seed_the_answer_names_one_that_gives_it_again(client: TestClient) -> None:

@@ -15,14 +15,15 @@ from sunfish.sampling.gaps import DEFAULT_LENGTHS, Gaps
 from sunfish.sampling.infilling import Infilled
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.serving.app import build_app
+from sunfish.serving.filling import Filled, FillTask, RewriteTask
 from sunfish.serving.schemas import GENERATION, ChatRequest, CompletionRequest, DrawingRequest, RewriteRequest
 from sunfish.serving.service import Service
-from sunfish.serving.writing import Chunk, Filled, FillTask, RewriteTask, TextTask, Written
+from sunfish.serving.writing import Chunk, TextTask, Written
 from tests.serving.http.conftest import LOCAL, WARM, Json
 from tests.settings.values import STEPPED, VERIFIED
 
 WRITTEN = Written("ab", True, 3, 2, [1, 2], ["a", "b"], 0.5)
-FILLED = Filled(Infilled("ab", "", ["a"], 2, [1, 2], -1.5, 9.0), 3, 2)
+FILLED = Filled(Infilled("ab", "", ["a"], 2, [1, 2], -1.5, 9.0), True, 3, 2, 0)
 MESSAGES = [{"role": "user", "content": "a dog"}]
 
 
@@ -66,13 +67,13 @@ def recorded(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Re
 
 
 TEXT = TextTask("a dog", WARM, 32, 7, 0)
-FILL = FillTask("a[MASK]", "", replace(FILLING, guidance_scale=0.0), 7, 1, 32, None)
+FILL = FillTask(Gaps(["a", ""], [DEFAULT_LENGTHS]), "", replace(FILLING, guidance_scale=0.0), 7, 1, 32, None)
 GAP = Gaps(["a", "b"], [DEFAULT_LENGTHS])
 # Field -> what is given, and what changes in the task; of fields that the answer shows, in a test below.
 TEXT_FIELDS: dict[str, tuple[Json, Json]] = {
     "model": ({"model": "drawn"}, {}),
     "seed": ({"seed": 9}, {"seed": 9}),
-    "max_tokens": ({"max_tokens": 5}, {"seq_len": 6}),
+    "max_tokens": ({"max_tokens": 50}, {"seq_len": 51}),
     "stop": ({"stop": "x"}, {"stop": ("x",)}),
     "stream": ({"stream": True}, {"streams": True}),
     "diffusing": ({"stream": True, "diffusing": True}, {"streams": True, "diffusing": True}),
@@ -84,17 +85,18 @@ COMPLETION: dict[str, tuple[Json, Json]] = {
     "logprobs": ({"logprobs": 4}, {"num_top": 4}),
 }
 FILLS: dict[str, tuple[Json, Json]] = {
-    "text": ({"text": "b[MASK:2]"}, {"text": Gaps(["b", ""], [range(2, 3)])}),
-    "suffix": ({"text": None, "prompt": "a", "suffix": "b"}, {"text": GAP}),
+    "text": ({"text": "b[MASK:2]"}, {"gaps": Gaps(["b", ""], [range(2, 3)])}),
+    "suffix": ({"text": None, "prompt": "a", "suffix": "b"}, {"gaps": GAP}),
     "about": (
         {"text": None, "prompt": "a", "suffix": "b", "about": "c"},
-        {"text": GAP, "prompt": "c", "config": FILLING},
+        {"gaps": GAP, "prompt": "c", "config": FILLING},
     ),
     "prompt": ({"prompt": "c"}, {"prompt": "c", "config": FILLING}),
     "num_particles": ({"num_particles": 5}, {"num_particles": 5}),
     "max_tokens": ({"max_tokens": 5}, {"max_tokens": 5}),
     "n": ({"n": 3}, {"count": 3}),
     "seed": ({"seed": 9}, {"seed": 9}),
+    "logprobs": ({"logprobs": 2}, {"num_top": 2}),
 }
 CHAT: dict[str, tuple[Json, Json]] = {
     **TEXT_FIELDS,
@@ -143,8 +145,7 @@ def test_a_field_of_a_chat(recorded: Recorded, name: str) -> None:
 def test_a_field_of_a_text_with_gaps(recorded: Recorded, name: str) -> None:
     body, change = FILLS[name]
     task = recorded.task("completions", {"text": "a[MASK]", "seed": 7, **body})
-    base = replace(FILL, text=Gaps(["a", ""], [DEFAULT_LENGTHS]))
-    assert task == replace(base, **change)
+    assert task == replace(FILL, **change)
 
 
 @pytest.mark.parametrize("name", REWRITE)
@@ -175,6 +176,11 @@ def test_settings_of_gaps(recorded: Recorded, url: str) -> None:
     asked: Json = {"text": "a[MASK]"} if url == "completions" else {"text": "a dog", "spans": [[0, 1]]}
     task = recorded.task(url, {**asked, "prompt": "c", **given, "composed_prompts": [["b", 2]]})
     assert task.config == GenerationConfig(**given, composed_prompts=(("b", 2.0),))
+
+
+def test_gaps_on_the_canvas_are_not_as_cold_as_a_posterior(recorded: Recorded) -> None:
+    task = recorded.task("completions", {"text": "a[MASK]", "prompt": "c", "sampler": "leftmost"})
+    assert task.config == GenerationConfig(sampler="leftmost", guidance_scale=1.0)
 
 
 def test_texts_and_drafts_are_numbered(recorded: Recorded) -> None:

@@ -9,8 +9,9 @@ from starlette.testclient import TestClient
 
 from sunfish.config import GenerationConfig
 from sunfish.config.generation import FILLING
+from sunfish.sampling.gaps import parse
 from sunfish.sampling.pipeline import Generated, Pipeline
-from sunfish.serving.writing import FillTask, RewriteTask
+from sunfish.serving.filling import FillTask, RewriteTask
 from tests.serving.http.conftest import Json
 from tests.serving.http.events import events
 
@@ -25,10 +26,10 @@ def ask(client: TestClient, url: str = URL, **body: object) -> Json:
     return answer
 
 
-def likelihood(pipeline: Pipeline, text: str, prompt: str) -> float:
-    """log p of a text and its end, exact."""
+def likelihood(pipeline: Pipeline, text: str, prompt: str, finished: bool = True) -> float:
+    """log p of a text, and of its end where it is ``finished``, exact."""
     ids = pipeline.tokenizer.encode(text)
-    whole = Generated(text, prompt, True, len(ids), ids)
+    whole = Generated(text, prompt, finished, len(ids), ids)
     return pipeline.log_likelihood(pipeline.row(whole), pipeline.encode([prompt])).item()
 
 
@@ -60,7 +61,7 @@ def test_tasks_are_calls_of_the_pipeline(pipeline: Pipeline) -> None:
     """Over HTTP passes are shared, and the rounding of a logit may decide otherwise; here they are the same."""
     text = "a[MASK:2]b[MASK:1-3]c"
     config = GenerationConfig(guidance_scale=2.0)
-    filled = list(FillTask(text, "a dog", config, 4, 2, 9, 2)(pipeline))
+    filled = list(FillTask(parse(text), "a dog", config, 4, 2, 9, 2)(pipeline))
     expected = pipeline.infill(
         text, config, prompt="a dog", seed=4, num_samples=2, num_particles=9, max_tokens=2
     )
@@ -77,6 +78,50 @@ def test_several_gaps_of_a_text(letters_client: TestClient, letters: Pipeline) -
     (choice,) = ask(letters_client, text=text, prompt="a dog", seed=4, num_particles=9)["choices"]
     assert choice["text"] == "a{}b{}c".format(*choice["fills"])
     assert choice["log_likelihood"] == pytest.approx(likelihood(letters, choice["text"], "a dog"), abs=1e-3)
+
+
+@pytest.mark.parametrize("settings", [{}, {"num_steps": 2}], ids=["posterior", "canvas"])
+def test_log_probabilities_of_a_text_with_gaps(
+    letters_client: TestClient, letters: Pipeline, settings: Json
+) -> None:
+    """Of all tokens, given and filled: without that of the end they add up to the likelihood of the text."""
+    text = "a[MASK:2]b[MASK:1-3]c"
+    (choice,) = ask(letters_client, text=text, prompt="a dog", seed=4, logprobs=20, **settings)["choices"]
+    logprobs = choice["logprobs"]
+    assert logprobs["tokens"] == list(choice["text"])
+    assert logprobs["text_offset"] == list(range(len(choice["text"])))
+    exact = likelihood(letters, choice["text"], "a dog", finished=False)
+    assert sum(logprobs["token_logprobs"]) == pytest.approx(exact, abs=1e-3)
+    assert all(len(top) == 20 for top in logprobs["top_logprobs"])
+    alone = ask(letters_client, text=text, prompt="a dog", seed=4, **settings)["choices"][0]
+    assert alone["logprobs"] is None and alone["text"] == choice["text"]
+
+
+def test_log_probabilities_between_prompt_and_suffix(letters_client: TestClient) -> None:
+    """Those of the choice's own tokens: of the same text as one with gaps, the part between."""
+    body: Json = {"seed": 4, "num_particles": 9, "logprobs": 2, "max_tokens": 5}
+    gap = ask(letters_client, prompt="the ", suffix=" ran", **body)["choices"][0]
+    whole = ask(letters_client, text="the [MASK] ran", **body)["choices"][0]
+    assert whole["text"] == f"the {gap['text']} ran"
+    part = slice(4, 4 + len(gap["text"]))
+    for name in ("tokens", "token_logprobs", "top_logprobs"):
+        assert gap["logprobs"][name] == whole["logprobs"][name][part]
+    assert gap["logprobs"]["text_offset"] == list(range(len(gap["text"])))
+
+
+def test_an_open_end_is_cut_where_there_is_no_more_room(
+    letters_client: TestClient, letters: Pipeline
+) -> None:
+    """A gap at the end of a text is written to where the model ends it, if there is room."""
+    reasons = set()
+    for seed in range(6):
+        (choice,) = ask(letters_client, text="a dog[MASK]", seed=seed, num_particles=2)["choices"]
+        is_full = len(choice["text"]) == letters.model.config.context_length - 2
+        assert choice["finish_reason"] == ("length" if is_full else "stop")
+        reasons.add(choice["finish_reason"])
+        bound = ask(letters_client, text="a dog[MASK]", seed=seed, num_particles=2, max_tokens=2)
+        assert len(bound["choices"][0]["fills"][0]) <= 2 and bound["choices"][0]["finish_reason"] == "stop"
+    assert "length" in reasons
 
 
 def test_gaps_on_the_canvas(client: TestClient, pipeline: Pipeline) -> None:

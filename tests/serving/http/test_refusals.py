@@ -76,7 +76,9 @@ COMPLETIONS: list[tuple[Json, str | None, str]] = [  # body, the field to blame,
     ({"n": True}, "n", "n is True, but it should be a valid integer"),
     ({"seed": -1}, "seed", "greater than or equal to 0"),
     ({"seed": 2**64}, "seed", "less than or equal to"),
-    ({"max_tokens": 32}, "max_tokens", "asks for 32 tokens, but at most 31 are allowed"),
+    ({"max_tokens": 4097}, "max_tokens", "asks for 4,097 tokens, but at most 4,096 are allowed"),
+    ({"max_tokens": 32, "logprobs": 0}, "logprobs", "texts of more than 31 tokens"),
+    ({"prompt": "a", "max_tokens": 32, "best_of": 2}, "best_of", "texts of more than 31 tokens"),
     ({"logprobs": 21}, "logprobs", "less than or equal to 20"),
     ({"temperature": -1}, "temperature", "temperature is -1.0: give 0 (greedy) or more"),
     ({"temperature": 0, "top_p": 0.9}, "top_p", "has no effect where temperature is 0"),
@@ -111,7 +113,7 @@ COMPLETIONS: list[tuple[Json, str | None, str]] = [  # body, the field to blame,
     *(
         ({"text": "a[MASK]", name: value}, name, "gaps have none; leave it out")
         for name, value in dict(
-            best_of=2, stop="a", logprobs=0, diffusing=True, step_maps=True, block_length=4, lenience=0.5
+            best_of=2, stop="a", diffusing=True, step_maps=True, block_length=4, lenience=0.5
         ).items()
     ),
 ]  # fmt: skip
@@ -152,7 +154,8 @@ REWRITES: list[tuple[Json, str | None, str]] = [
     ({"text": "a dog", "spans": [[0, 9]]}, None, "the range 0:9 is not one of this text"),
     ({"text": "a dog", "spans": [[0]]}, "spans[0][1]", ""),
     ({"text": "a dog", "spans": [[0, 3], [2, 4]]}, None, "overlaps"),
-    ({"text": "a dog", "replace": ["cat"]}, None, "is not in the text"),
+    ({"text": "a dog", "replace": ["cat"]}, "replace", "is not in the text"),
+    ({"text": "a dog", "replace": ["a"] * 17}, "replace", "asks for 17 spans"),
     ({"text": "a dog", "spans": [[0, 1]], "sampler": "leftmost"}, "sampler", "not supported here"),
     ({"text": "a dog", "spans": [[0, 1]], "n": 65}, "n", "less than or equal to 64"),
     ({"text": "a dog", "spans": [[i, i + 1] for i in range(17)]}, "spans", "asks for 17 spans"),
