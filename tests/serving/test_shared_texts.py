@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from sunfish.config import GenerationConfig
+from sunfish.sampling import infilling
 from sunfish.sampling.pipeline import Pipeline
+from sunfish.sampling.posterior import GapFiller
 from tests.serving.conftest import NewEngine, pipeline_of
 
 Work = Callable[[Pipeline], Iterator[Any]]
@@ -75,6 +77,24 @@ def without_rounding(item: Any) -> Any:
 def test_jobs_of_every_kind_write_what_they_write_alone(new_engine: NewEngine, pipeline: Pipeline) -> None:
     works = [*VERIFIED, *DENOISED, *MASKED]
     assert check_texts(new_engine, pipeline, works, max_running=len(works)) > 3
+
+
+def test_fills_that_are_drawn_again(
+    new_engine: NewEngine, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With four times as many particles, wherever the canvas has a doubt; here it always has."""
+    counts = list[int]()
+    fill = GapFiller.fill
+
+    def counted(self: GapFiller, *inputs: Any) -> Any:
+        counts.append(self.num_particles)
+        return fill(self, *inputs)
+
+    monkeypatch.setattr(infilling, "DOUBTFUL", -1.0)
+    monkeypatch.setattr(GapFiller, "fill", counted)
+    works = [MASKED[3], MASKED[4], MASKED[6], MASKED[7], VERIFIED[1], VERIFIED[3], DENOISED[0]]
+    check_texts(new_engine, pipeline, works)
+    assert counts.count(16) == counts.count(4) >= 8
 
 
 def test_jobs_join_and_leave_while_others_run(new_engine: NewEngine, pipeline: Pipeline) -> None:
