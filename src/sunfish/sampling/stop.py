@@ -35,16 +35,16 @@ class StopStrings:
 
     def find(self, text: str) -> tuple[int, str] | None:
         """Where the first stop string of ``text`` begins, and which it is; None: there is none."""
-        found = [(text.find(stop) + len(stop), stop) for stop in self.stops if stop in text]
-        if not found:
+        matches = [(text.find(stop) + len(stop), stop) for stop in self.stops if stop in text]
+        if not matches:
             return None
-        end, stop = min(found, key=lambda pair: (pair[0], -len(pair[1])))
+        end, stop = min(matches, key=lambda pair: (pair[0], -len(pair[1])))
         return end - len(stop), stop
 
     def sure(self, text: str) -> str:
         """The beginning of a growing ``text`` that no stop string, complete or not, can take back."""
-        if found := self.find(text):
-            return text[: found[0]]
+        if match := self.find(text):
+            return text[: match[0]]
         return text[: len(text) - max((_overlap(text, stop) for stop in self.stops), default=0)]
 
 

@@ -356,8 +356,8 @@ class TextGenerator:
         ended = self.tokenizer.end in ids
         kept = ids[: ids.index(self.tokenizer.end)] if ended else ids
         text, stop = self._text(kept, mask), ""
-        if stops and (found := stops.find(text)):
-            ended, stop, text = True, found[1], text[: found[0]]
+        if stops and (match := stops.find(text)):
+            ended, stop, text = True, match[1], text[: match[0]]
             count = next(n for n in range(len(kept) + 1) if self._text(kept[:n], mask).startswith(text))
             kept = kept[:count]
         hidden = sum(map(self._is_masked, kept))

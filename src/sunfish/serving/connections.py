@@ -1,4 +1,4 @@
-"""Connections that must not stand still: the head of a request has to arrive in time, and an answer has to be read."""
+"""HTTP connections with time limits: for the head of a request to arrive, and for a response to be read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LimitedConnection(H11Protocol):
         self._unread.start()
 
     def resume_writing(self) -> None:
-        """Go on: it has read more."""
+        """Stop waiting: it has read more."""
         super().resume_writing()
         self._unread.stop()
 

@@ -172,7 +172,7 @@ class Engine:
     def _answer(self, threads: int, limited: threading.Barrier) -> None:
         """Run passes, on ``threads`` cores."""
         limited.wait()
-        limit_threads(threads)  # after the jobs': what is said last holds for threads to come
+        limit_threads(threads)  # last, since threads that start later inherit it
         self._scheduler.run()
 
     def _work(self, limited: threading.Barrier) -> None:

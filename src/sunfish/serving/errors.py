@@ -145,7 +145,7 @@ class AnswerErrors:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on."""
+        """Pass the request on."""
         begun = False
 
         async def noted(message: Message) -> None:

@@ -86,7 +86,7 @@ class ChatFormat:
 
 
 def finish_reason(written: Written | None) -> str | None:
-    """How a text has ended; None: it goes on."""
+    """How a text has ended; None: it is still being written."""
     return None if written is None else end_of(written.finished)
 
 

@@ -75,7 +75,7 @@ class CountRequests:
         self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on, and note the status."""
+        """Pass the request on, and note the status."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

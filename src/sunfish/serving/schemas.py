@@ -15,7 +15,7 @@ from sunfish.sampling.editing import MOST_ALTERNATIVES
 MAX_LOGPROBS = 20  # likeliest tokens that are named at each place
 HELP = field_helps(GenerationConfig)
 GENERATION = tuple(field.name for field in fields(GenerationConfig))
-# Fields of OpenAI's API that nothing here stands behind: accepted where they ask for nothing, as null always does.
+# Fields of OpenAI's API that are not supported: accepted with a value that asks for nothing, as null always does.
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "audio": (),
     "echo": (False,),

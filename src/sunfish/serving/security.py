@@ -38,8 +38,8 @@ def host_of(authority: str) -> str:
 def check_host(headers: Mapping[str, str]) -> None:
     """Refuse what a page of another site asks of this machine through its reader's browser.
 
-    Without a token, a request must name this machine as itself. A name that leads here by DNS rebinding is another one,
-    and so is the origin of a page that posts a form or plain text, which no browser asks leave for.
+    Without a token, ``Host`` must name this machine; a name that DNS rebinding leads here does not. So must ``Origin``,
+    since a browser lets any page post a form or plain text without a preflight request.
 
     Raises:
         ApiError: 403.
@@ -78,14 +78,14 @@ def check_token(headers: Mapping[str, str], token: str) -> None:
 
 
 class Guard:
-    """Lets in what may ask; reads no more of a body than it may have, for no longer than it may take."""
+    """Refuses clients that may not ask, and bodies that are too large or too slow."""
 
     def __init__(self, app: ASGIApp, token: str | None, limits: Limits) -> None:
         """``token``: None where anybody on this machine may ask."""
         self.app, self.token, self.limits = app, token, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or hand on."""
+        """Refuse, or pass the request on with its whole body."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

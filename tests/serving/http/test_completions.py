@@ -55,7 +55,7 @@ def test_a_text_that_ends_and_one_that_is_cut(client: TestClient, pipeline: Pipe
     "settings", [{}, {"sampler": "leftmost", "num_steps": 4}], ids=["verified", "leftmost"]
 )
 def test_a_text_longer_than_the_context(client: TestClient, pipeline: Pipeline, settings: Json) -> None:
-    """It goes on in windows, as in the pipeline; a stream of it adds up to the same."""
+    """It is written in windows, as in the pipeline; a stream of it adds up to the same."""
     body: Json = {"prompt": "a dog", "seed": 5, "max_tokens": 70, "step_maps": True, **settings}
     config = replace(WARM, **settings)
     (text,) = pipeline.generate(["a dog"], config, seq_len=71, seed=5)

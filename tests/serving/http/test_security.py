@@ -117,7 +117,7 @@ def test_a_body_that_does_not_come() -> None:
     sent: list[Json] = []
 
     async def never(*_: object) -> None:
-        pytest.fail("an unfinished request went on")
+        pytest.fail("an unfinished request reached the application")
 
     async def stalls() -> Json:
         await asyncio.sleep(60)

@@ -216,7 +216,7 @@ def test_the_work_of_a_client_that_leaves_is_canceled(
                 if service.engine.stats().canceled:
                     return
                 await asyncio.sleep(0.01)
-            pytest.fail("the job went on")
+            pytest.fail("the job was not canceled")
 
     asyncio.run(run())
     assert service.engine.stats().running == 0
