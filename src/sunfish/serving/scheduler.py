@@ -127,16 +127,14 @@ class Scheduler:
     def _settle(self, requests: Sequence[Request]) -> None:
         """Answer all, or say what went wrong: where they fail together, each is tried alone."""
         try:
-            answers = self._answer(requests)
+            for request, answer in zip(requests, self._answer(requests), strict=True):
+                request.answer = answer
         except Exception as error:
             if len(requests) == 1:
                 requests[0].error = error
-            else:
-                for request in requests:
-                    self._settle([request])
-            return
-        for request, answer in zip(requests, answers, strict=True):
-            request.answer = answer
+                return
+            for request in requests:
+                self._settle([request])
 
     def _give_turn(self, request: Request) -> None:
         with self._changed:
