@@ -31,7 +31,7 @@ def add(parser: Parser) -> None:
     parser.add_argument(
         "--token-file",
         metavar="PATH",
-        help="a file with the token that clients must send; or set it in the environment",
+        help="a file with the token that clients must send; or set SUNFISH_TOKEN",
     )
     parser.add_argument(
         "--max-running",
