@@ -129,8 +129,7 @@ async def _text_events(
     """The chunks of all texts, each with its index, as they come."""
     opened: set[int] = set()
     ended: list[Written] = []
-    with_usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
-    spare = {"usage": None} if with_usage else {}
+    with_usage, spare = _usage_fields(asked)
     async with aclosing(jobs.items()) as items:
         async for index, chunk in items:
             opening = form.opening(index)
@@ -156,11 +155,17 @@ async def _fill_events(
     """Fills settle all at once: a chunk for each text."""
     answer = await work
     count = answer.pop("usage")
-    with_usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
+    with_usage, spare = _usage_fields(asked)
     for choice in answer["choices"]:
-        yield event({**answer, "choices": [choice]})
+        yield event({**answer, "choices": [choice], **spare})
     if with_usage:
         yield event({**answer, "choices": [], "usage": count})
+
+
+def _usage_fields(asked: CompletionRequest | ChatRequest) -> tuple[bool, dict[str, None]]:
+    """Whether a stream ends with its usage, and what the chunks before have in its place."""
+    with_usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
+    return with_usage, {"usage": None} if with_usage else {}
 
 
 def _fill_choice(index: int, fill: Filled, asked: CompletionRequest) -> dict[str, Any]:
