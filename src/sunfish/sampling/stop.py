@@ -10,7 +10,7 @@ from sunfish.utils import UsageError
 
 
 class StopStrings:
-    """The first of these strings ends a text, and is none of it.
+    """The first of these strings ends a text, and is not part of it.
 
     The first is the one that is complete first while the text is written letter by letter. So it does not depend on how
     many letters come at a time, and what :meth:`sure` has let through is never taken back.

@@ -1,4 +1,4 @@
-"""From a request to its response: submit the work, wait for it or stream it, put the results into words."""
+"""From a request to its response: submit the work, wait for it or stream it, format the results."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sunfish.serving.streaming import ClientGone, EventStream, JobGroup, event, 
 from sunfish.serving.writing import Chunk, Written
 
 T = TypeVar("T")
-GONE = Response(status_code=CLIENT_LEFT)  # that nobody reads
+GONE = Response(status_code=CLIENT_LEFT)  # for the metrics; the client has left
 
 
 async def answer_texts(

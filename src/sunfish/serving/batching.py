@@ -109,7 +109,7 @@ class Network:
         self.num_passes = self.num_rows = self.num_positions = 0
 
     def answer(self, requests: Sequence[Request]) -> Sequence[Any]:
-        """What each of ``requests``, all of one key, is told."""
+        """The answer to each of ``requests``, which share a key."""
         first = requests[0]
         if isinstance(first, PassRequest):
             return self._answer_passes([r for r in requests if isinstance(r, PassRequest)])

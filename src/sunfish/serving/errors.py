@@ -27,13 +27,13 @@ DRAIN_SECONDS = 30  # after which another process has probably taken over
 
 
 class ApiError(Exception):
-    """An answer that is no success.
+    """A response that is not a success.
 
     Attributes:
         status: Of HTTP.
         message: One line: the thing, its value, the remedy.
         param: The field to blame.
-        code: What a program may tell errors apart by.
+        code: By which programs tell errors apart.
         headers: Of the response.
     """
 
@@ -71,9 +71,7 @@ def api_error(error: BaseException, fields: Iterable[str] = ()) -> ApiError:
         return ApiError(400, str(error), param=name if name in set(fields) else None)
     if isinstance(error, QueueFullError):
         return ApiError(429, str(error), headers={"Retry-After": str(math.ceil(error.retry_after))})
-    if isinstance(
-        error, (DrainingError, JobCanceled)
-    ):  # the engine ends: nobody else cancels what is awaited
+    if isinstance(error, (DrainingError, JobCanceled)):  # only a closing engine cancels awaited jobs
         message = "the server is shutting down; ask another one, or later"
         return ApiError(503, message, headers={"Retry-After": str(DRAIN_SECONDS)})
     if isinstance(error, TimeoutError):

@@ -23,7 +23,7 @@ class Filled(NamedTuple):
     prompt_tokens: int  # those of the prompt and of all that is given
     tokens: int  # of the fills
     left: int  # tokens before the first gap
-    scored: list[ScoredToken] | None = None  # all tokens of the text; None: nobody asks
+    scored: list[ScoredToken] | None = None  # all tokens of the text; None: not asked for
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from sunfish.serving.writing import Chunk, ScoredToken, Written
 
 
 class Format(Protocol):
-    """How an endpoint puts a text into words."""
+    """How an endpoint formats a text."""
 
     id_prefix: str
     object: str

@@ -1,4 +1,4 @@
-"""Answers as OpenAI's clients read them, with SunFish's own fields beside."""
+"""Responses as OpenAI's clients read them, with the fields of SunFish added."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ErrorContent(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """Of every answer that is no success."""
+    """The body of every response that is not a success."""
 
     error: ErrorContent
 

@@ -148,7 +148,7 @@ def choose(pending: Sequence[Request]) -> list[Request]:
     """Which requests are answered next.
 
     Small ones come first: they let jobs catch up with others before the pass that they will share. Of passes the largest
-    comes first, since those who wait for another kind are likely to meet again; but nobody is passed over twice for it.
+    comes first, since those who wait for another kind are likely to meet again; no request is passed over twice for it.
     """
     small = [request for request in pending if not request.is_pass]
     if small:

@@ -68,7 +68,7 @@ class Strictly(BaseModel):
 
 
 class DrawingRequest(Strictly):
-    """How tokens are drawn; null: as suits the checkpoint."""
+    """How tokens are drawn; null: the value of the checkpoint."""
 
     model: str | None = Field(None, description="A name from /v1/models; there is one.")
     seed: int | None = Field(

@@ -28,7 +28,7 @@ def is_loopback(host: str) -> bool:
 
 
 def host_of(authority: str) -> str:
-    """The host of ``HOST:PORT``; empty where it is none."""
+    """The host of ``HOST:PORT``; empty if it is malformed."""
     try:
         return urlsplit(f"//{authority}").hostname or ""
     except ValueError:

@@ -24,7 +24,7 @@ HOW_TO_MAKE_A_TOKEN = 'python3 -c "import secrets; print(secrets.token_urlsafe()
 
 
 def check_token(token: str, source: str) -> str:
-    """A token that nobody guesses, and that a header can hold.
+    """A token that is hard to guess, and that a header can hold.
 
     Raises:
         UsageError: ``source`` holds none.
@@ -41,7 +41,7 @@ def find_token(file: Path | None, variable: str | None) -> str | None:
     """The token in ``file``, or else in the environment's ``variable``; None: there is none.
 
     Raises:
-        UsageError: It is none that can be used.
+        UsageError: The token is too short, or does not fit into a header.
     """
     if file is not None:
         return check_token(read_text(file), f"--token-file {file}")
@@ -64,7 +64,7 @@ def open_socket(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
     Raises:
-        UsageError: It cannot be had.
+        UsageError: The host or the port cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

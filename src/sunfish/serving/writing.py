@@ -41,7 +41,7 @@ class Chunk(NamedTuple):
     """What is new of a text: its next settled tokens; of a denoising state, all of it."""
 
     text: str
-    scored: list[ScoredToken] | None  # None: nobody asks
+    scored: list[ScoredToken] | None  # None: not asked for
     step: int
     written: Written | None = None  # with the last one
 
@@ -79,7 +79,7 @@ class TextTask:
 
 
 class TextProgress:
-    """What the reader of a text has got so far, and gets next."""
+    """What the reader of a text has received so far, and what comes next."""
 
     def __init__(self, pipeline: Pipeline, task: TextTask) -> None:
         self.pipeline, self.task, self.stops = pipeline, task, StopStrings(task.stop)
