@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,6 +20,7 @@ from sunfish.checkpoint.folder import (
     prune_checkpoints,
     read_metadata,
     save_checkpoint,
+    save_for_inference,
 )
 from sunfish.checkpoint.links import LAST, linked_folders, update_link
 from sunfish.disk import writing as disk
@@ -58,6 +60,25 @@ def test_prompts_may_have_a_tokenizer_of_their_own(tmp_path: Path) -> None:
     loaded = load_checkpoint(folder)
     assert loaded.step == 7 and loaded.prompt_tokenizer.engine.to_str() == prompts.engine.to_str()
     assert loaded.tokenizer.size != loaded.prompt_tokenizer.size
+
+
+def test_a_copy_for_inference_holds_half_the_bytes_and_nothing_of_the_trainer(tmp_path: Path) -> None:
+    """Each weight is what IEEE 754 rounds it to, as numpy does, and the network is built in float32."""
+    model, prompts = train_on_stories(CONFIG, 0), build_tokenizer("bytes", 257, [])
+    source = save_checkpoint(
+        tmp_path / "c", CONFIG, model, story_tokenizer(), prompts, trainer_state(7), "card"
+    )
+    folder = save_for_inference(tmp_path / "d", load_checkpoint(source), "# Smaller")
+    loaded = load_checkpoint(folder)
+    assert (loaded.config, loaded.step) == (CONFIG, 7)
+    assert loaded.prompt_tokenizer.engine.to_str() == prompts.engine.to_str()
+    for name, weight in loaded.model.state_dict().items():
+        expected = model.state_dict()[name].numpy().astype(np.float16).astype(np.float32)
+        assert weight.dtype == torch.float32 and np.array_equal(weight.numpy(), expected), name
+    sizes = [(path / "model.safetensors").stat().st_size for path in (folder, source)]
+    assert sizes[0] < 0.6 * sizes[1] and (folder / "README.md").read_text() == "# Smaller"
+    with pytest.raises(ValueError, match=r"can be sampled but not resumed: it has no trainer/state.pt"):
+        load_trainer(folder)
 
 
 def test_a_checkpoint_is_replaced_as_a_whole(checkpoint: Path) -> None:
@@ -177,7 +198,9 @@ def test_pruning_keeps_last_best_and_milestones(tmp_path: Path) -> None:
     assert kept == [3, 6, 12, 15, 24, 27]
     for step in (15, 27):
         assert load_trainer(folders[step]) == trainer_state(step)
-    with pytest.raises(ValueError, match=r"can be sampled but not resumed.*pruned; use last.ckpt"):
+    with pytest.raises(
+        ValueError, match=r"can be sampled but not resumed.*no trainer/state.pt; use last.ckpt"
+    ):
         load_trainer(folders[12])
     assert load_checkpoint(folders[12]).step == 12
     assert (tmp_path / "samples.md").exists() and (tmp_path / "step-notes").exists()

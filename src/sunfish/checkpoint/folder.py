@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +43,7 @@ __all__ = [
     "prune_checkpoints",
     "read_metadata",
     "save_checkpoint",
+    "save_for_inference",
 ]
 
 
@@ -74,15 +76,44 @@ def save_checkpoint(
     Raises:
         WriteError: A file could not be written.
     """
+
+    def write(temporary: Path) -> None:
+        _write_model(temporary, model, tokenizer, prompt_tokenizer, card, torch.float32)
+        # Through a file of Python's: by a name, PyTorch says that a write failed, but not why.
+        with writing(temporary / STATE):
+            (temporary / STATE).parent.mkdir()
+            with (temporary / STATE).open("wb") as file:
+                torch.save(trainer, file)
+
+    return _write_whole(folder, config, trainer["step"], write)
+
+
+def save_for_inference(folder: Path, checkpoint: Checkpoint, card: str) -> Path:
+    """Write ``folder``: a copy of ``checkpoint`` that samples but does not resume, its weights in float16.
+
+    Raises:
+        WriteError: A file could not be written.
+    """
+    separate = checkpoint.prompt_tokenizer is not checkpoint.tokenizer
+    tokenizers = (checkpoint.tokenizer, checkpoint.prompt_tokenizer if separate else None)
+
+    def write(temporary: Path) -> None:
+        _write_model(temporary, checkpoint.model, *tokenizers, card, torch.float16)
+
+    return _write_whole(folder, checkpoint.config, checkpoint.step, write)
+
+
+def _write_whole(folder: Path, config: Config, step: int, write: Callable[[Path], None]) -> Path:
+    """Let ``write`` fill a temporary folder, add its ``config.json``, and rename it to ``folder``."""
     temporary = temporary_path(folder)
     try:
         with writing(temporary):
-            (temporary / STATE).parent.mkdir(parents=True)
-        _write_files(temporary, model, tokenizer, prompt_tokenizer, trainer, card)
+            temporary.mkdir(parents=True)
+        write(temporary)
         files = sorted(p for p in temporary.rglob("*") if p.is_file())
         metadata = {
             "format": FORMAT,
-            "step": trainer["step"],
+            "step": step,
             "config": config.to_dict(),
             "files": {p.relative_to(temporary).as_posix(): file_sha256(p) for p in files},
         }
@@ -96,16 +127,18 @@ def save_checkpoint(
     return folder
 
 
-def _write_files(
+def _write_model(
     folder: Path,
     model: Transformer,
     tokenizer: TextTokenizer,
     prompt_tokenizer: TextTokenizer | None,
-    trainer: dict[str, Any],
     card: str,
+    dtype: torch.dtype,
 ) -> None:
-    """All files but ``config.json``."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    """What inference reads, but ``config.json``; the weights in ``dtype``."""
+    weights = {
+        name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()
+    }
     with writing(folder / WEIGHTS):
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
     for name, part in ((TOKENIZER, tokenizer), (PROMPT_TOKENIZER, prompt_tokenizer)):
@@ -114,9 +147,6 @@ def _write_files(
                 part.save(folder / name)
     with writing(folder / CARD):
         (folder / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")
-    # Through a file of Python's: by a name, PyTorch says that a write failed, but not why.
-    with writing(folder / STATE), (folder / STATE).open("wb") as file:
-        torch.save(trainer, file)
 
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> Checkpoint:
@@ -169,7 +199,7 @@ def load_trainer(path: Path) -> dict[str, Any]:
 def _load_trainer(folder: Path) -> dict[str, Any]:
     metadata = metadata_of(folder)
     if not (folder / STATE).is_file():
-        raise ValueError(f"{folder} can be sampled but not resumed: its {STATE} was pruned; use {LAST}")
+        raise ValueError(f"{folder} can be sampled but not resumed: it has no {STATE}; use {LAST}")
     verify(folder, metadata, (STATE,))
     return read_state(folder / STATE, metadata["step"])
 

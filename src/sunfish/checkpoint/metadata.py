@@ -20,7 +20,7 @@ WEIGHTS, TOKENIZER, PROMPT_TOKENIZER, CARD = (
     "README.md",
 )
 FILES = (WEIGHTS, TOKENIZER, PROMPT_TOKENIZER, CARD, STATE)
-OPTIONAL = frozenset((PROMPT_TOKENIZER,))
+OPTIONAL = frozenset((PROMPT_TOKENIZER, STATE))
 TRAIN_AFRESH = (
     "Move it to checkpoints_old_architecture/ and train afresh with ./start_training.sh (or: sunfish train)."
 )

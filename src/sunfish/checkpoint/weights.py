@@ -17,6 +17,7 @@ from sunfish.model.transformer import Transformer, build_model
 from sunfish.processes import build_process
 
 TABLE = "prompt_encoder.frozen_table"  # of a pretrained prompt encoder; its size is in no setting
+DTYPES = ("F32", "F16")  # on the disk; a network is always built in float32
 BLOCK = re.compile(r"blocks\.([0-9]+)\.")
 PROMPT_BLOCK = re.compile(r"prompt_encoder\.blocks\.([0-9]+)\.")
 
@@ -37,7 +38,7 @@ def load_model(file: Path, config: Config) -> Transformer:
     try:
         header = read_header(file)
         check_sizes(file, header, config)
-        weights = load_file(file)
+        weights = {name: value.float() for name, value in load_file(file).items()}
     except SafetensorError as why:
         raise ValueError(f"{file} cannot be read: {first_line(why)}; {USE_EARLIER}") from why
     process = build_process(config.process, config.model.vocab_size)
@@ -92,8 +93,8 @@ def _check_names(file: Path, header: Mapping[str, Stored], expected: Mapping[str
     for name, stored in header.items():
         if stored.shape != expected[name]:
             raise _misfit(file, f"{name} is {list(stored.shape)} instead of {list(expected[name])}")
-        if stored.dtype != "F32":
-            raise _misfit(file, f"{name} has numbers of type {stored.dtype} instead of F32")
+        if stored.dtype not in DTYPES:
+            raise _misfit(file, f"{name} has numbers of type {stored.dtype} instead of {' or '.join(DTYPES)}")
 
 
 def first_line(error: Exception) -> str:
