@@ -1,6 +1,6 @@
 """The command line: which subcommands there are, how errors and signals become exit codes. Imports no torch.
 
-    sunfish train | sample | infill | edit | serve | distill-guidance | bench | data | tokenizer | sizes | doctor
+    sunfish demo | train | sample | infill | edit | serve | distill-guidance | bench | data | tokenizer | sizes | doctor
 
 Results go to stdout, logs to stderr. Exit codes: 0 done, 1 a failure, 2 wrong use, 128 + n ended by signal n.
 """
@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from sunfish.commands import (
     bench,
     data,
+    demo,
     distill_guidance,
     doctor,
     edit,
@@ -37,6 +38,7 @@ from sunfish.signals import handled, interrupt
 from sunfish.utils import UsageError, log, open_standard_streams
 
 COMMANDS = {
+    "demo": demo,
     "train": train,
     "sample": sample,
     "infill": infill,
@@ -51,6 +53,7 @@ COMMANDS = {
 }
 UNREAD = ("train", "distill-guidance", "serve")  # their results are not on stdout
 EXAMPLES = """examples:
+  sunfish demo
   sunfish train --config tiny --max-minutes 20
   sunfish train --resume checkpoints/last.ckpt
   sunfish sample --prompt "Write a story about a robot" --guidance-scale 2

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sunfish.cli import COMMANDS, EXAMPLES, build_parser, main, parse
+from sunfish.commands.demo import PROMPT
 from sunfish.commands.parser import HIDDEN, Parser
 from sunfish.commands.values import PATHS
 from sunfish.config import FIELD_GROUPS, Config, GenerationConfig
@@ -41,6 +42,7 @@ SAMPLING = dict(
     set=[],
 )
 DEFAULTS: dict[str, dict[str, Any]] = {
+    "demo": dict(prompt=PROMPT, seed=0),
     "train": dict(resume=None, cpu=False, preflight=None, print_config=False, config=None, set=[]),
     "sample": dict(
         **SAMPLING,
@@ -90,7 +92,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 every_command = pytest.mark.parametrize("command", COMMANDS)
 with_settings = pytest.mark.parametrize(
-    "command", [name for name in COMMANDS if name not in ("bench", "serve", "sizes", "doctor")]
+    "command", [name for name in COMMANDS if name not in ("demo", "bench", "serve", "sizes", "doctor")]
 )
 
 

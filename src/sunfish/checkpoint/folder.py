@@ -18,6 +18,7 @@ from sunfish.checkpoint.metadata import (
     PROMPT_TOKENIZER,
     TOKENIZER,
     WEIGHTS,
+    check_resumable,
     metadata_of,
     read_metadata,
     verify,
@@ -198,8 +199,7 @@ def load_trainer(path: Path) -> dict[str, Any]:
 
 def _load_trainer(folder: Path) -> dict[str, Any]:
     metadata = metadata_of(folder)
-    if not (folder / STATE).is_file():
-        raise ValueError(f"{folder} can be sampled but not resumed: it has no {STATE}; use {LAST}")
+    check_resumable(folder)
     verify(folder, metadata, (STATE,))
     return read_state(folder / STATE, metadata["step"])
 

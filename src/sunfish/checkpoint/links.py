@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from sunfish.checkpoint.packaged import DEMO, packaged
 from sunfish.config import Config
 from sunfish.disk.json_file import MAX_BYTES
 from sunfish.disk.lock import shared_lock
@@ -66,13 +67,14 @@ def _make_link(link: Path, target: str) -> None:
 
 
 def resolve_checkpoint(path: Path) -> Path:
-    """The folder that ``path`` means: a checkpoint, what a link to one names, or the last one of a run.
+    """The folder that ``path`` means: a checkpoint, what a link to one names, the last one of a run, or ``demo``.
 
     What is no checkpoint at all is returned as it is.
 
     Raises:
         ValueError: There is nothing, the link leads nowhere, or several runs could be meant.
     """
+    path = packaged(path)
     folder = _follow(path)
     if folder.is_dir():
         if (folder / CONFIG).is_file():
@@ -84,7 +86,8 @@ def resolve_checkpoint(path: Path) -> Path:
         last = find_last(path.parent) if path.name == LAST else None
         if last is None:
             raise ValueError(
-                f"there is no checkpoint at {path}. Train one first: ./start_training.sh (or: sunfish train)"
+                f"there is no checkpoint at {path}. Train one first: ./start_training.sh (or: sunfish train); "
+                f"or name {DEMO}, the model that comes with SunFish"
             )
     return folder if last is None else _original(_follow(last))
 

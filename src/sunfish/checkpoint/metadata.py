@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from sunfish.checkpoint.links import CONFIG, LAST, STATE, read_settled
+from sunfish.checkpoint.links import CONFIG, LAST, STATE, read_settled, resolve_checkpoint
 from sunfish.config import Config
 from sunfish.disk.json_file import SEAL, SHA256, is_sealed, read_json
 from sunfish.utils import file_sha256
@@ -66,6 +66,17 @@ def metadata_of(folder: Path) -> dict[str, Any]:
     except ValueError as why:
         raise ValueError(f"{file} is damaged ({why}); {USE_EARLIER}") from why
     return unsealed
+
+
+def check_resumable(path: Path) -> None:
+    """Refuse the checkpoint that ``path`` means where it has only what inference needs.
+
+    Raises:
+        ValueError: it has no trainer's state.
+    """
+    folder = resolve_checkpoint(path)
+    if not (folder / STATE).is_file():
+        raise ValueError(f"{folder} can be sampled but not resumed: it has no {STATE}; use {LAST}")
 
 
 def verify(folder: Path, metadata: Mapping[str, Any], names: tuple[str, ...]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sunfish.commands.flags import print_json, user_path
 from sunfish.commands.parser import Parser
 from sunfish.commands.sampling_flags import (
-    CHECKPOINT,
+    add_checkpoint,
     add_compile_flag,
     add_device_flags,
     load_pipeline,
@@ -30,7 +30,7 @@ ROW = "{:<52} {:>8} {:>8} {:>8}  {}"
 def add(parser: Parser) -> None:
     """The flags of ``sunfish bench``."""
     parser.add_argument("what", choices=("sample",), help="what to measure: sampling")
-    parser.add_argument("checkpoint", nargs="?", default=CHECKPOINT, help="checkpoint (%(default)s)")
+    add_checkpoint(parser)
     parser.add_argument(
         "--texts", type=int, default=24, metavar="N", help="texts for each setting (%(default)s)"
     )
@@ -81,6 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_at_least(arguments, 1, "texts", most=MAX_TEXTS)
     check_at_least(arguments, 0, "seed", "threads")
+    _check_may_write(arguments)
     configs = candidates(arguments.scales)
     prompts, is_stories = _prompts(arguments)
     set_threads(arguments.threads)
@@ -105,6 +106,15 @@ def run(arguments: argparse.Namespace) -> int:
         path = write_generation_config(checkpoint, recommended)
         log(f"wrote {path}; --fast chooses the faster one")
     return 0
+
+
+def _check_may_write(arguments: argparse.Namespace) -> None:
+    """Refuse to keep settings in the package itself."""
+    from sunfish.checkpoint.links import resolve_checkpoint
+    from sunfish.checkpoint.packaged import DEMO, DEMO_FOLDER
+
+    if arguments.write and resolve_checkpoint(user_path(arguments.checkpoint)) == DEMO_FOLDER:
+        raise UsageError(f"{DEMO} is part of the package, which keeps no settings; give --no-write")
 
 
 def _prompts(arguments: argparse.Namespace) -> tuple[list[str], bool]:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sunfish.checkpoint.packaged import DEMO
 from sunfish.commands.flags import add_generation_flags, given_fields, print_config, user_path
 from sunfish.commands.parser import Parser
 from sunfish.config import Config, GenerationConfig
@@ -20,9 +21,19 @@ CHECKPOINT = "checkpoints/last.ckpt"
 STEPPED = "leftmost"  # stands for the default sampler of the checkpoint's process until that is loaded
 
 
+def add_checkpoint(parser: Parser) -> None:
+    """The checkpoint that is read."""
+    parser.add_argument(
+        "checkpoint",
+        nargs="?",
+        default=CHECKPOINT,
+        help=f"checkpoint, or {DEMO}: the model of the package (%(default)s)",
+    )
+
+
 def add_common_flags(parser: Parser, left_out: Collection[str] = ()) -> None:
     """The flags that sampling and infilling share; ``left_out`` are fields of ``GenerationConfig``."""
-    parser.add_argument("checkpoint", nargs="?", default=CHECKPOINT, help="checkpoint (%(default)s)")
+    add_checkpoint(parser)
     parser.add_argument(
         "--num-samples", type=int, default=1, metavar="N", help="texts for each prompt (%(default)s)"
     )

@@ -103,9 +103,11 @@ def resumed_config(arguments: argparse.Namespace, resume: Path) -> Config:
         UsageError: for a field on which what was learned depends.
     """
     from sunfish.checkpoint.links import at_its_place
-    from sunfish.checkpoint.metadata import read_metadata
+    from sunfish.checkpoint.metadata import check_resumable, read_metadata
 
-    saved = at_its_place(Config.from_dict(read_metadata(resume)["config"]), resume)
+    metadata = read_metadata(resume)
+    check_resumable(resume)
+    saved = at_its_place(Config.from_dict(metadata["config"]), resume)
     given = given_fields(arguments)
     fixed: dict[str, Any] = {"seed": saved.training.seed}
     for group in FIXED_GROUPS:

@@ -1,0 +1,78 @@
+"""``sunfish demo``, and ``demo`` as the name of a checkpoint in every command that reads one."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from sunfish.cli import main, parse
+from sunfish.commands.demo import GAPPED, NEXT
+from sunfish.data.stories.oracle import check
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_it_writes_the_text_of_sample_and_fills_a_gap(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompt = "Write a story about a pig named Fatima"
+    assert main(["demo", "--prompt", prompt, "--seed", "3"]) == 0
+    shown = capsys.readouterr()
+    text, filled = shown.out.splitlines()
+    assert main(["sample", "demo", "--prompt", prompt, "--seed", "3"]) == 0
+    assert capsys.readouterr().out.splitlines() == [text]
+    assert list(check(prompt, text).values()) == [True, True]
+    before, after = GAPPED.split("[MASK]")
+    assert filled.startswith(before) and filled.endswith(after) and len(filled) > len(before + after) + 8
+    assert prompt in shown.err and text[:20] in shown.err and NEXT in shown.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_it_says_to_try_next_is_valid() -> None:
+    commands = re.findall(r"^  (sunfish .+?)(?:    .*)?$", NEXT, re.M)
+    assert len(commands) == 3
+    for command in commands:
+        arguments = parse(shlex.split(command)[1:])
+        assert arguments.command == "train" or arguments.checkpoint == "demo"
+
+
+READERS = {
+    "sample": ["--seq-len", "12"],
+    "infill": ["--text", "A [MASK:2] robot.", "--particles", "2"],
+    "edit": ["--text", "A small lion.", "--replace", "lion", "--particles", "2"],
+    "distill-guidance": ["--print-config"],
+}
+
+
+@pytest.mark.parametrize("command", READERS)
+def test_a_command_reads_it_by_its_name(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "demo", *READERS[command]]) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_its_configuration_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", "demo", "--print-config"]) == 0
+    assert '"name": "demo"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["train", "--resume", "demo"], 1, "can be sampled but not resumed"),
+        (["bench", "sample", "demo"], 2, "keeps no settings; give --no-write"),
+        (["demo", "--seed", "-1"], 2, "seed is -1"),
+        (["demo", "--prompt", "robot " * 100], 2, "prompt"),
+    ],
+)
+def test_what_it_cannot_do_is_refused(
+    words: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == code
+    error = capsys.readouterr().err
+    assert message in error.splitlines()[-1]
