@@ -15,7 +15,8 @@ LOCK = (ROOT / "requirements-dev.lock").read_text(encoding="utf-8")
 PIN = re.compile(r"^([\w.-]+)==(\S+)(.*(?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)", re.M)
 LOCKED = {canonicalize_name(name): version for name, version, _ in PIN.findall(LOCK)}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-WANTED = [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]]
+EXTRAS = PROJECT["optional-dependencies"]
+WANTED = [Requirement(line) for line in PROJECT["dependencies"] + EXTRAS["test"] + EXTRAS["docs"]]
 
 
 def test_every_line_of_the_lock_is_a_package_with_its_hashes() -> None:
