@@ -19,6 +19,7 @@ WEIGHTS, TOKENIZER, PROMPT_TOKENIZER, CARD = (
     "prompt_tokenizer.json",
     "README.md",
 )
+SAMPLING = "generation_config.json"  # settings of sampling that bench found; without a hash
 FILES = (WEIGHTS, TOKENIZER, PROMPT_TOKENIZER, CARD, STATE)
 OPTIONAL = frozenset((PROMPT_TOKENIZER, STATE))
 TRAIN_AFRESH = (

@@ -8,13 +8,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from sunfish.checkpoint.metadata import SAMPLING
 from sunfish.config import GenerationConfig
 from sunfish.config.effects import refuse_ineffective_generation
 from sunfish.config.generation import FILLING
 from sunfish.disk.json_file import read_json
 from sunfish.sampling.unmasking import get_policy
 
-FILE = "generation_config.json"
 GUIDED = {"guidance_scale", "negative_prompt", "plausibility"}  # settings of guidance above 1
 BEST, FAST = "best", "fast"  # the best text; the best within a second, where there is one
 
@@ -26,7 +26,7 @@ def write_generation_config(checkpoint: Path, configs: dict[str, GenerationConfi
         name: {key: value for key, value in asdict(config).items() if value != default[key]}
         for name, config in configs.items()
     }
-    path = checkpoint / FILE
+    path = checkpoint / SAMPLING
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return path
 
@@ -37,11 +37,11 @@ def read_generation_config(checkpoint: Path, which: str = BEST) -> GenerationCon
     Raises:
         ValueError: The file cannot be understood, or ``fast`` is asked for and nothing was found.
     """
-    path = checkpoint / FILE
+    path = checkpoint / SAMPLING
     if not path.is_file():
         if which != BEST:
             raise ValueError(
-                f"{checkpoint} has no {FILE}; measure what is fast: sunfish bench sample {checkpoint}"
+                f"{checkpoint} has no {SAMPLING}; measure what is fast: sunfish bench sample {checkpoint}"
             )
         return GenerationConfig()
     try:
