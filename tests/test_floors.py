@@ -18,6 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("types",),
     ("data", "model", "processes"),
     ("checkpoint",),
+    ("sharing",),
     ("sampling",),
     ("training",),
     ("serving",),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sunfish.checkpoint.folder import load_checkpoint
     from sunfish.config import Config, GenerationConfig
     from sunfish.config.presets import preset
+    from sunfish.sampling.hub_pipeline import HubPipeline
     from sunfish.sampling.pipeline import Generated, Pipeline
     from sunfish.training.trainer import train
 
@@ -19,12 +20,22 @@ _HOMES = {
     "Config": "sunfish.config",
     "GenerationConfig": "sunfish.config",
     "Generated": "sunfish.sampling.pipeline",
+    "HubPipeline": "sunfish.sampling.hub_pipeline",
     "Pipeline": "sunfish.sampling.pipeline",
     "load_checkpoint": "sunfish.checkpoint.folder",
     "preset": "sunfish.config.presets",
     "train": "sunfish.training.trainer",
 }
-__all__ = ["Config", "Generated", "GenerationConfig", "Pipeline", "load_checkpoint", "preset", "train"]
+__all__ = [
+    "Config",
+    "Generated",
+    "GenerationConfig",
+    "HubPipeline",
+    "Pipeline",
+    "load_checkpoint",
+    "preset",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -147,6 +147,7 @@ def test_python_the_packages_and_the_extras(
         "eval": "plots and classifiers of the benchmarks",
         "parquet": ".parquet files",
         "serve": "the HTTP server",
+        "hub": "sharing models",
     }
     assert others[0].name == "machine"
     for extra, check in zip(purposes, others[1:6], strict=True):

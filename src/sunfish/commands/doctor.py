@@ -21,6 +21,7 @@ EXTRAS = {  # extra -> what it is for, and the modules that show that it is ther
     "eval": ("plots and classifiers of the benchmarks", ("matplotlib", "sklearn")),
     "parquet": (".parquet files", ("pyarrow",)),
     "serve": ("the HTTP server", ("fastapi", "uvicorn", "pydantic", "prometheus_client")),
+    "hub": ("sharing models", ("huggingface_hub",)),
 }
 CORE = ("torch", "numpy", "tokenizers", "safetensors", "rich")
 

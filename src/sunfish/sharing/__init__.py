@@ -1,0 +1,1 @@
+"""Sharing models through a hub: what a repository holds, its model card, upload and download."""
