@@ -1,6 +1,7 @@
 """The command line: which subcommands there are, how errors and signals become exit codes. Imports no torch.
 
-    sunfish demo | train | sample | infill | edit | serve | distill-guidance | bench | data | tokenizer | sizes | doctor
+    sunfish demo | train | sample | infill | edit | serve | push | pull | distill-guidance | bench | data | tokenizer
+            | sizes | doctor
 
 Results go to stdout, logs to stderr. Exit codes: 0 done, 1 a failure, 2 wrong use, 128 + n ended by signal n.
 """
@@ -21,6 +22,8 @@ from sunfish.commands import (
     doctor,
     edit,
     infill,
+    pull,
+    push,
     sample,
     serve,
     sizes,
@@ -48,6 +51,8 @@ COMMANDS = {
     "bench": bench,
     "data": data,
     "tokenizer": tokenizer,
+    "push": push,
+    "pull": pull,
     "sizes": sizes,
     "doctor": doctor,
 }
@@ -61,6 +66,7 @@ EXAMPLES = """examples:
   sunfish bench sample checkpoints/last.ckpt
   sunfish infill --text "The robot went to the [MASK] and fell asleep."
   sunfish serve checkpoints/last.ckpt --port 8000
+  sunfish push checkpoints/last.ckpt user/robots
   sunfish doctor
 
 Every flag may be written with - or with _. The flags of a subcommand: sunfish COMMAND --help"""

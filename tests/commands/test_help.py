@@ -18,14 +18,19 @@ from sunfish.config import FIELD_GROUPS, Config, GenerationConfig
 from sunfish.config.generation import NUM_PARTICLES
 from sunfish.config.presets import preset
 
-NEEDED = {"bench": ["sample"], "distill-guidance": ["teacher.ckpt"]}  # the words without a default
+NEEDED = {  # the words without a default
+    "bench": ["sample"],
+    "distill-guidance": ["teacher.ckpt"],
+    "push": ["last.ckpt", "user/robots"],
+    "pull": ["user/robots"],
+}
 # What help writes in capitals; every other word of it is lower-case.
 NAMES = {name.upper(): name for name in ("CPU", "FILE.txt", "JSON", "MASK", "N", "OMP_NUM_THREADS", "END")}
 # Words that stand for a flag's value, by the type of the value.
 VALUE_NAMES = {
     int: {"N"},
     float: {"FLOAT"},
-    None: {"TEXT", "PATH", "STR", "CHECKPOINT", "WEIGHT", "WORDS", "START:END"},
+    None: {"TEXT", "PATH", "STR", "CHECKPOINT", "WEIGHT", "WORDS", "START:END", "USER/NAME"},
 }
 # Arguments that no field of a configuration stands behind: their values where they are not given.
 SAMPLING = dict(
@@ -87,12 +92,22 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     ),
     "data": dict(show=0, json=False, print_config=False, config=None, set=[]),
     "tokenizer": dict(load=None, out=None, encode=None, json=False, config=None, set=[]),
+    "push": dict(
+        checkpoint="last.ckpt",
+        repository="user/robots",
+        private=False,
+        revision=None,
+        prompt=[],
+        license=None,
+    ),
+    "pull": dict(repository="user/robots", folder=None, revision=None),
     "sizes": dict(measure=False, quick=False, device="auto", json=False),
     "doctor": dict(checkpoints="checkpoints", data_folder="data", json=False),
 }
 every_command = pytest.mark.parametrize("command", COMMANDS)
 with_settings = pytest.mark.parametrize(
-    "command", [name for name in COMMANDS if name not in ("demo", "bench", "serve", "sizes", "doctor")]
+    "command",
+    [name for name in COMMANDS if name not in ("demo", "bench", "serve", "push", "pull", "sizes", "doctor")],
 )
 
 
@@ -129,7 +144,7 @@ def test_a_value_has_choices_or_a_name_that_says_its_type(command: str) -> None:
         elif isinstance(action.default, list) and action.default:
             assert (action.metavar, action.nargs) == ("FLOAT", "+")
         elif action.nargs == "?":
-            assert action.metavar is None and action.dest == "checkpoint"
+            assert action.metavar is None and action.dest in ("checkpoint", "folder")
         else:
             names = action.metavar if isinstance(action.metavar, tuple) else (action.metavar,)
             assert set(names) <= VALUE_NAMES[action.type]  # type: ignore[index]
