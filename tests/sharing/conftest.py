@@ -1,0 +1,59 @@
+"""A hub for each test, a cache of its own, and a tiny model to share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from sunfish.sampling.hub_pipeline import write_model
+from tests.sharing.hub_server import TOKEN, Files, Hub, serving
+from tests.tiny_checkpoint import write_checkpoint
+
+NAME = "user/robots"
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that the client asks, with the token of its user; nothing waits between two tries."""
+    with serving() as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_URL_HOSTS", frozenset({"127.0.0.1"}))
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr(time, "sleep", lambda seconds: None)
+        monkeypatch.chdir(tmp_path)
+        yield server
+
+
+@pytest.fixture(scope="package")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the stories after a moment of training; not to be changed by a test."""
+    return write_checkpoint(tmp_path_factory.mktemp("shared") / "step-0000003", steps=3)
+
+
+@pytest.fixture(scope="package")
+def folder(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a push of the checkpoint uploads; not to be changed by a test."""
+    path = tmp_path_factory.mktemp("repository")
+    write_model(checkpoint, path, NAME)
+    return path
+
+
+@pytest.fixture(scope="package")
+def files(folder: Path) -> Files:
+    """The files of the folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def shared(hub: Hub, files: Files) -> Hub:
+    """A hub that has the model."""
+    hub.add(NAME, {".gitattributes": b"*.safetensors filter=lfs\n", **files})
+    return hub
