@@ -99,6 +99,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         revision=None,
         prompt=[],
         license=None,
+        resumable=False,
     ),
     "pull": dict(repository="user/robots", folder=None, revision=None),
     "sizes": dict(measure=False, quick=False, device="auto", json=False),

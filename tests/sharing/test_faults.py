@@ -153,10 +153,11 @@ def test_a_pickle_by_another_name_is_not_run(hub: Hub, files: Files, tmp_path: P
 
 
 def test_sizes_are_compared_before_anything_is_sent(shared: Hub, files: Files, monkeypatch: Patch) -> None:
-    monkeypatch.setattr(download, "free_disk", lambda folder: len(files["model.safetensors"]) - 1)
+    size = sum(map(len, files.values()))
+    monkeypatch.setattr(download, "free_disk", lambda folder: size - 1)
     with pytest.raises(ValueError, match=r"needs 0 MiB, but the disk of the cache has 0 MiB free; make room"):
         fetch(NAME)
-    monkeypatch.setattr(download, "free_disk", lambda folder: len(files["model.safetensors"]))
+    monkeypatch.setattr(download, "free_disk", lambda folder: size + 2**20)
     shared.add(NAME, {**files, "README.md": b"x" * (2**20 + 1)})
     with pytest.raises(
         ValueError, match=r"README.md has 1,048,577 bytes, but a real one has at most 1,048,576"

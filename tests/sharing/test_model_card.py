@@ -153,3 +153,8 @@ def test_licenses() -> None:
     for wrong in ("", "MIT", "a b", "mit\nx: y", "-x"):
         with pytest.raises(UsageError, match=r"the license is .*; give its identifier on the hub"):
             check_license(wrong, own)
+
+
+def test_a_run_that_can_be_resumed_says_how() -> None:
+    said = "\n\nTo continue its training: `sunfish train --resume checkpoints/robots`.\n\n## Training"
+    assert said in model_card(RECORD, SAMPLES, "user/robots", "mit", resumable=True) and said not in card()

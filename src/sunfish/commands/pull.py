@@ -22,8 +22,8 @@ def add(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fetch it, and print the checkpoint's folder."""
-    from sunfish.sharing.download import pull
     from sunfish.sharing.hub import check_name, plain_progress
+    from sunfish.sharing.pull import pull
 
     name = check_name(arguments.repository).rpartition("/")[2]
     plain_progress()

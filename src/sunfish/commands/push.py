@@ -12,7 +12,7 @@ TOKEN = "The hub is that of HF_ENDPOINT; the token is that of HF_TOKEN, or of hf
 
 def add(parser: Parser) -> None:
     """The flags of ``sunfish push``."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the checkpoint; its trainer's state stays")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the checkpoint, or a link to it")
     parser.add_argument("repository", metavar="USER/NAME", help="the model on the hub, made if there is none")
     parser.add_argument("--private", action="store_true", help="let nobody else see it")
     parser.add_argument("--revision", metavar="STR", help="a branch, made if there is none")
@@ -24,6 +24,9 @@ def add(parser: Parser) -> None:
         help="what the samples on the card answer to; repeatable",
     )
     parser.add_argument("--license", metavar="STR", help="license of model and data, such as apache-2.0")
+    parser.add_argument(
+        "--resumable", action="store_true", help="add the trainer's state, so that others can resume the run"
+    )
     parser.epilog = TOKEN
 
 
@@ -45,6 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.repository,
             arguments.prompt,
             arguments.license,
+            arguments.resumable,
         )
         print(
             upload(

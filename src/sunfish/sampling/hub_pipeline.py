@@ -30,6 +30,7 @@ def write_model(
     repository: str,
     prompts: Sequence[str] = (),
     license: str | None = None,
+    resumable: bool = False,
 ) -> None:
     """Write what a repository holds: the files of the checkpoint, and a card with texts that it writes now.
 
@@ -39,6 +40,7 @@ def write_model(
         repository: ``USER/NAME``, for the commands on the card.
         prompts: Of the samples; empty: one that suits the corpus, or none.
         license: See :func:`sunfish.sharing.model_card.check_license`.
+        resumable: See :func:`sunfish.sharing.repository.copy_model`.
 
     Raises:
         UsageError: A prompt or the license is wrong.
@@ -47,9 +49,9 @@ def write_model(
     record = read_record(checkpoint)
     license = check_license(license, record.config)
     suits = record.config.corpus.data == STORIES and record.config.model.prompt_length
-    copy_model(checkpoint, folder)
+    copy_model(checkpoint, folder, resumable)
     samples = draw_samples(Pipeline.from_checkpoint(folder), prompts or [STORY_PROMPT if suits else ""])
-    card = model_card(record, samples, repository, license)
+    card = model_card(record, samples, repository, license, resumable)
     (folder / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")
 
 

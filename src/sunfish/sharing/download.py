@@ -6,22 +6,22 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sunfish.checkpoint.links import CONFIG
-from sunfish.checkpoint.metadata import WEIGHTS, metadata_of
-from sunfish.disk.writing import flush_tree, replace_folder, temporary_path, writing
+from sunfish.checkpoint.metadata import metadata_of
 from sunfish.hardware.resources import free_disk
 from sunfish.sharing.hub import Unreachable, check_name, client, hub_errors
-from sunfish.sharing.repository import FILES, LARGEST, REQUIRED, hashed_files
+from sunfish.sharing.repository import FILES, LARGEST, REQUIRED, TRAINER, hashed_files
 from sunfish.utils import file_sha256, format_bytes, log
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+FOR_SAMPLING = tuple(name for name in FILES if name != TRAINER)
 COMMIT = re.compile("[0-9a-f]{40}")
 
 
@@ -60,7 +60,7 @@ class Cache(NamedTuple):
             )
         )
 
-    def snapshot(self, revision: str | None, why: str) -> Snapshot:
+    def snapshot(self, names: Sequence[str], revision: str | None, why: str) -> Snapshot:
         """What is in the cache, without asking the hub.
 
         Raises:
@@ -69,7 +69,7 @@ class Cache(NamedTuple):
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         files: dict[str, Path] = {}
-        for name in FILES:
+        for name in names:
             try:
                 files[name] = self.file(name, revision, local_files_only=True)
                 revision = files[name].parent.name  # one commit for all
@@ -87,11 +87,12 @@ def fetch(
     cache_dir: str | Path | None = None,
     force_download: bool = False,
     local_files_only: bool = False,
+    names: Sequence[str] = FOR_SAMPLING,
 ) -> Snapshot:
     """Bring a model into the cache; one that is there already is not sent again.
 
-    Only the files of :data:`sunfish.sharing.repository.FILES` are asked for, whatever else the repository lists. Where
-    the hub cannot be reached, a copy in the cache is taken, and a line says so.
+    Only the files of ``names`` are asked for, whatever else the repository lists. Where the hub cannot be reached, a copy
+    in the cache is taken, and a line says so.
 
     Args:
         repository: ``USER/NAME``.
@@ -100,6 +101,7 @@ def fetch(
         cache_dir: Where the files go; None: ``HF_HUB_CACHE``.
         force_download: Whether files in the cache are sent again.
         local_files_only: Whether only the cache is looked at.
+        names: Some of :data:`sunfish.sharing.repository.FILES`, in their order.
 
     Raises:
         ValueError: The hub refuses, the repository holds no model of SunFish, or a file is damaged.
@@ -107,18 +109,18 @@ def fetch(
     check_name(repository)
     cache = Cache(client(token), repository, cache_dir)
     if local_files_only:
-        return _checked(cache.snapshot(revision, "the hub is not to be asked"))
+        return _checked(cache.snapshot(names, revision, "the hub is not to be asked"))
     try:
         with hub_errors(repository, revision):
             info = cache.api.model_info(repository, revision=revision, files_metadata=True)
             commit, sizes = str(info.sha), {file.rfilename: file.size for file in info.siblings or ()}
     except Unreachable as why:
-        snapshot = _checked(cache.snapshot(revision, str(why)))
+        snapshot = _checked(cache.snapshot(names, revision, str(why)))
         log(f"note: {why}. The copy of {repository} in the cache is used, commit {snapshot.commit[:8]}")
         return snapshot
-    _check_listing(repository, commit, sizes, cache_dir)
+    _check_listing(repository, commit, sizes, names, cache_dir)
     files: dict[str, Path] = {}
-    for name in (name for name in FILES if name in sizes):
+    for name in (name for name in names if name in sizes):
         # By the name of the revision once, so that the cache can say without a network what it means.
         with hub_errors(repository, revision):
             files[name] = cache.file(name, commit if files else revision, force_download=force_download)
@@ -139,37 +141,12 @@ def real_files(snapshot: Snapshot) -> Iterator[Path]:
         yield Path(folder)
 
 
-def pull(repository: str, folder: Path, revision: str | None = None) -> Snapshot:
-    """Write a model of the hub as a checkpoint, whole or not at all.
-
-    Args:
-        repository: ``USER/NAME``.
-        folder: Does not exist yet, or is empty.
-        revision: See :func:`fetch`.
-
-    Raises:
-        ValueError: See :func:`fetch`; or there is something at ``folder``.
-        WriteError: The folder cannot be written.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists already; delete it, or give another folder")
-    snapshot = fetch(repository, revision=revision)
-    temporary = temporary_path(folder)
-    try:
-        with writing(temporary):
-            temporary.mkdir(parents=True)
-        for name, file in snapshot.files.items():
-            with writing(temporary / name):
-                shutil.copyfile(file, temporary / name)
-        flush_tree(temporary)
-        replace_folder(folder, temporary)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return snapshot
-
-
 def _check_listing(
-    repository: str, commit: str, sizes: dict[str, int | None], cache_dir: str | Path | None
+    repository: str,
+    commit: str,
+    sizes: dict[str, int | None],
+    names: Sequence[str],
+    cache_dir: str | Path | None,
 ) -> None:
     """Refuse what is no model of SunFish, or is too large, before any of it is sent."""
     from huggingface_hub import constants
@@ -186,7 +163,8 @@ def _check_listing(
             raise ValueError(
                 f"{repository}: {name} has {size:,} bytes, but a real one has at most {most:,}; do not use it"
             )
-    needed, free = sizes[WEIGHTS] or 0, free_disk(cache_dir or constants.HF_HUB_CACHE)
+    needed = sum(sizes.get(name) or 0 for name in names)
+    free = free_disk(cache_dir or constants.HF_HUB_CACHE)
     if needed > free:
         raise ValueError(
             f"{repository} needs {format_bytes(needed)}, but the disk of the cache has {format_bytes(free)} free; "

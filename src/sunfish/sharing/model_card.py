@@ -44,7 +44,13 @@ def check_license(license: str | None, config: Config) -> str | None:
     return license
 
 
-def model_card(record: RunRecord, samples: Sequence[Sample], repository: str, license: str | None) -> str:
+def model_card(
+    record: RunRecord,
+    samples: Sequence[Sample],
+    repository: str,
+    license: str | None,
+    resumable: bool = False,
+) -> str:
     """Markdown after a block of YAML, as the hub reads it.
 
     Args:
@@ -52,10 +58,11 @@ def model_card(record: RunRecord, samples: Sequence[Sample], repository: str, li
         samples: At least one text of the model.
         repository: ``USER/NAME``.
         license: The identifier of the license; None: unknown.
+        resumable: Whether the trainer's state is there.
     """
     sections = [
         _head(record, license),
-        _usage(record, samples[0], repository),
+        _usage(samples[0], repository, resumable),
         _training(record, license),
         _figures(record),
         _samples(samples, repository),
@@ -87,12 +94,13 @@ words, and has an exact likelihood.
 | SHA-256 of the weights | `{record.weights_sha256}` |"""
 
 
-def _usage(record: RunRecord, sample: Sample, repository: str) -> str:
+def _usage(sample: Sample, repository: str, resumable: bool) -> str:
     folder = _folder(repository)
     gap = " ".join([*sample.text.split()[:INFILL_WORDS], "[MASK]"])
     call = f'"{sample.prompt}"' if re.fullmatch(r"[\w ,.!?'-]+", sample.prompt) else repr(sample.prompt)
     if not sample.prompt:
         call = "guidance_scale=0"  # as the command line has it where there is no prompt to guide by
+    resume = f"\n\nTo continue its training: `sunfish train --resume {folder}`." if resumable else ""
     return f"""## Use
 
 ```bash
@@ -108,7 +116,7 @@ pipeline = Pipeline.from_pretrained("{repository}")
 print(pipeline({call}, seed={sample.seed}))
 ```
 
-The repository holds safetensors and JSON; nothing in it is unpickled, and no code of it runs."""
+The repository holds safetensors and JSON; nothing in it is unpickled, and no code of it runs.{resume}"""
 
 
 def _training(record: RunRecord, license: str | None) -> str:

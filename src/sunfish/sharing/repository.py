@@ -7,7 +7,10 @@ import shutil
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from sunfish.checkpoint.links import CONFIG, read_settled
+import torch
+
+from sunfish.checkpoint.folder import load_trainer
+from sunfish.checkpoint.links import CONFIG, STATE, read_settled
 from sunfish.checkpoint.metadata import (
     CARD,
     PROMPT_TOKENIZER,
@@ -18,11 +21,14 @@ from sunfish.checkpoint.metadata import (
     verify,
 )
 from sunfish.disk.json_file import MAX_BYTES, seal
+from sunfish.sharing.trainer_state import read_trainer, write_trainer
 from sunfish.tokenizers.base import MAX_BYTES as MAX_TOKENIZER_BYTES
+from sunfish.utils import file_sha256
 
+TRAINER = "trainer.safetensors"  # only where others are to resume the run
 REQUIRED = (CONFIG, TOKENIZER, WEIGHTS)
 # The weights come last: a cache that has them has all of a model.
-FILES = (CONFIG, TOKENIZER, PROMPT_TOKENIZER, SAMPLING, CARD, WEIGHTS)
+FILES = (CONFIG, TOKENIZER, PROMPT_TOKENIZER, SAMPLING, CARD, TRAINER, WEIGHTS)
 LARGEST = {  # bytes of a file; the weights are bounded by the disk
     CONFIG: MAX_BYTES,
     SAMPLING: MAX_BYTES,
@@ -42,15 +48,16 @@ PATHS = (
 )
 
 
-def copy_model(checkpoint: Path, folder: Path) -> None:
+def copy_model(checkpoint: Path, folder: Path, resumable: bool = False) -> None:
     """Copy a checkpoint into ``folder``, which exists, as others get it: a checkpoint too, but without a model card.
 
-    The trainer's state stays behind: it is a pickle, which nobody should load from a stranger. Full paths among the
-    settings lose their folders, which would name the user of the machine.
+    The trainer's state is a pickle, which nobody should load from a stranger: it stays behind, or is written as
+    safetensors. Full paths lose their folders, which would name the user of the machine.
 
     Args:
         checkpoint: The checkpoint, or a link to it.
         folder: Where the files go.
+        resumable: Whether others can resume the run.
 
     Raises:
         ValueError: The path is no checkpoint, or it is damaged.
@@ -63,11 +70,32 @@ def copy_model(checkpoint: Path, folder: Path) -> None:
             if name in names or (source / name).is_file():
                 shutil.copyfile(source / name, folder / name)
         verify(folder, metadata, names)
+        if resumable:
+            state = load_trainer(source)
+            state["corpus"]["path"] = without_folders(state["corpus"]["path"])
+            write_trainer(state, folder / TRAINER)
         _remove_folders(metadata["config"])
-        text = json.dumps(seal(metadata), indent=2) + "\n"
-        (folder / CONFIG).write_text(text, encoding="utf-8")
+        _write_config(folder, metadata)
 
     read_settled(checkpoint, copy)
+
+
+def restore_trainer(folder: Path) -> None:
+    """Turn the trainer's state in a repository's files back into the one that ``--resume`` reads, if there is one.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    if not (folder / TRAINER).is_file():
+        return
+    metadata = metadata_of(folder)
+    (folder / STATE).parent.mkdir()
+    with (folder / STATE).open("wb") as file:
+        torch.save(read_trainer(folder / TRAINER), file)
+    (folder / TRAINER).unlink()
+    metadata["files"][STATE] = file_sha256(folder / STATE)
+    _write_config(folder, metadata)
+    load_trainer(folder)  # its own checks
 
 
 def hashed_files(metadata: dict[str, Any]) -> tuple[str, ...]:
@@ -85,6 +113,10 @@ def without_folders(path: str) -> str:
         if pure.is_absolute() or ".." in pure.parts or path.startswith("~"):
             return pure.name
     return path
+
+
+def _write_config(folder: Path, metadata: dict[str, Any]) -> None:
+    (folder / CONFIG).write_text(json.dumps(seal(metadata), indent=2) + "\n", encoding="utf-8")
 
 
 def _remove_folders(config: dict[str, dict[str, Any]]) -> None:
