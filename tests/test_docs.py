@@ -27,6 +27,7 @@ PAGES = (
     "docs/training.md",
     "docs/data.md",
     "docs/serving.md",
+    "docs/sharing.md",
     "docs/contributing.md",
 )
 INLINE = re.compile(r"^\| `(\./[^`]+)` \|", re.M)
@@ -40,6 +41,8 @@ SHORTER = {
 WHOLE = ("./run_tests.sh", './run_tests.sh -m "not slow"', "bash .ci/run", "./run.sh test_cfg.py")
 # Requests to a server, and the token of one: tests/serving/http/test_page.py.
 SERVED = ("curl ", "python3 -c")
+# Tested against a hub and as a server: tests/sharing and tests/commands/test_serve.py.
+ELSEWHERE = ("push", "pull", "serve")
 # Commands for what a page has the reader add first.
 ADDED = ("--sampler rightmost",)
 
@@ -85,11 +88,10 @@ def test_a_documented_command(command: str, workplace: Path, monkeypatch: pytest
         # The tiny checkpoint has a context of 96; everything else is as written.
         rest = re.sub(r"--seq_len 128", "--seq_len 64", shlex.join(words[2:]))
         assert main(["sample", *shlex.split(rest)]) == 0
+    elif words[:3] == ["./run.sh", "-m", "sunfish"] and words[3] in ELSEWHERE:
+        assert parse(words[3:]).command == words[3]
     elif words[:3] == ["./run.sh", "-m", "sunfish"]:
         assert words[3] in COMMANDS
-        if words[3] == "serve":  # which would not end
-            assert parse(words[3:]).command == "serve"
-            return
         assert main([*words[3:], *SHORTER.get(words[3], [])]) == 0
     elif words[1].startswith("benchmarks/"):
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
