@@ -51,8 +51,9 @@ def test_a_pipeline_of_a_hub_writes_what_its_checkpoint_writes(
 def test_the_mixin_saves_pushes_and_loads(hub: Hub, checkpoint: Path, files: Files, tmp_path: Path) -> None:
     assert sunfish.HubPipeline is HubPipeline and issubclass(HubPipeline, ModelHubMixin)
     pipeline = HubPipeline.from_checkpoint(checkpoint, precision="int8")
-    pipeline.save_pretrained(tmp_path / "user" / "robots")
-    assert {path.name: path.read_bytes() for path in (tmp_path / "user" / "robots").iterdir()} == files
+    pipeline.save_pretrained(tmp_path / "robots")
+    saved = {path.name: path.read_bytes() for path in (tmp_path / "robots").iterdir()}
+    assert saved == {**files, "README.md": files["README.md"].replace(b"user/robots", b"USER/robots")}
     url = pipeline.push_to_hub(NAME, private=True)
     repository = hub.repositories[NAME]
     assert repository.private and url.endswith(repository.branches["main"])
@@ -61,9 +62,10 @@ def test_the_mixin_saves_pushes_and_loads(hub: Hub, checkpoint: Path, files: Fil
     assert isinstance(loaded, HubPipeline)
     assert loaded.generate([PROMPT]) == Pipeline.from_checkpoint(checkpoint).generate([PROMPT])
     loaded.push_to_hub("user/copy")
-    assert hub.repositories["user/copy"].files()["model.safetensors"] == files["model.safetensors"]
-    again = HubPipeline.from_pretrained(tmp_path / "user" / "robots")
-    assert again.source == tmp_path / "user" / "robots"
+    copy = hub.repositories["user/copy"].files()
+    assert copy["model.safetensors"] == files["model.safetensors"] and b"pull user/copy" in copy["README.md"]
+    again = HubPipeline.from_pretrained(tmp_path / "robots")
+    assert again.source == tmp_path / "robots"
 
 
 def test_a_pipeline_of_parts_has_no_checkpoint(checkpoint: Path, tmp_path: Path) -> None:

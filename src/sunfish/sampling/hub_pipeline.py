@@ -77,6 +77,8 @@ class HubPipeline(  # type: ignore[misc]  # its from_pretrained is that of Pipel
 ):
     """A pipeline with ``save_pretrained`` and ``push_to_hub`` of huggingface_hub's ``ModelHubMixin``."""
 
+    _repository = ""  # while it is pushed
+
     @classmethod
     def from_checkpoint(cls, path: str | Path, *arguments: Any, **options: Any) -> Self:
         """As :meth:`Pipeline.from_checkpoint`; the pipeline can be saved and pushed."""
@@ -84,14 +86,18 @@ class HubPipeline(  # type: ignore[misc]  # its from_pretrained is that of Pipel
         pipeline.source = resolve_checkpoint(Path(path))
         return pipeline
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        """Write the checkpoint that this pipeline was read from, with a model card.
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """As ``ModelHubMixin.push_to_hub``, with the name of the repository on the card."""
+        self._repository = repo_id
+        try:
+            return str(super().push_to_hub(repo_id, **options))
+        finally:
+            self._repository = ""
 
-        The directory has the name of the repository when the mixin pushes: ``.../USER/NAME``.
-        """
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Write the checkpoint that this pipeline was read from, with a model card."""
         if self.source is None:
             raise UsageError(
                 "this pipeline was made of parts, and a repository holds a checkpoint; make it with from_checkpoint"
             )
-        repository = "/".join(save_directory.absolute().parts[-2:])
-        write_model(self.source, save_directory, repository)
+        write_model(self.source, save_directory, self._repository or f"USER/{save_directory.name}")

@@ -178,13 +178,13 @@ def _checked(snapshot: Snapshot) -> Snapshot:
     try:
         metadata = metadata_of(snapshot.folder)
     except ValueError as why:
-        _forget(snapshot.files[CONFIG])
+        forget(snapshot.files[CONFIG])
         raise ValueError(f"{repository} cannot be used: {why}") from why
     for name in hashed_files(metadata):
         if name not in snapshot.files:
             raise ValueError(f"{repository} is no whole model: it has no {name}; tell its author")
         if file_sha256(snapshot.files[name]) != metadata["files"][name]:
-            _forget(snapshot.files[name])
+            forget(snapshot.files[name])
             raise ValueError(
                 f"{repository}: {name} is damaged (its hash is not the one in {CONFIG}); try again, and if it stays "
                 "so, tell its author"
@@ -192,7 +192,7 @@ def _checked(snapshot: Snapshot) -> Snapshot:
     return snapshot
 
 
-def _forget(file: Path) -> None:
+def forget(file: Path) -> None:
     """Delete a file of the cache, so that it is sent again."""
     for path in (file.resolve(), file):
         with suppress(OSError):  # a cache that others own

@@ -127,11 +127,10 @@ def _first_cause(error: Exception) -> Exception:
     """What the hub, or the way to it, has said; the client wraps it in errors of its own, of any kind."""
     from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled  # type: ignore[attr-defined]
 
+    kinds = (HTTPError, OfflineModeIsEnabled)  # the first is that of httpx, whichever version
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(
-            cause, (HTTPError, OfflineModeIsEnabled)
-        ):  # HTTPError is that of httpx, whichever version
+        if isinstance(cause, kinds):
             return cause
         cause = cause.__cause__
     return error

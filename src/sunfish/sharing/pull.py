@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sunfish.checkpoint.links import STATE
 from sunfish.disk.writing import flush_tree, replace_folder, temporary_path, writing
-from sunfish.sharing.download import fetch
-from sunfish.sharing.repository import FILES, restore_trainer
+from sunfish.sharing.download import fetch, forget
+from sunfish.sharing.repository import FILES, TRAINER, restore_trainer
 
 
 def pull(repository: str, folder: Path, revision: str | None = None) -> None:
@@ -37,6 +37,7 @@ def pull(repository: str, folder: Path, revision: str | None = None) -> None:
             with writing(temporary / STATE):
                 restore_trainer(temporary)
         except ValueError as why:
+            forget(snapshot.files[TRAINER])
             raise ValueError(f"{repository} cannot be used: {why}") from why
         flush_tree(temporary)
         replace_folder(folder, temporary)

@@ -105,13 +105,16 @@ def hashed_files(metadata: dict[str, Any]) -> tuple[str, ...]:
 
 
 def without_folders(path: str) -> str:
-    """The last part of a full path, or of one that leaves its folder; any other text as it is."""
+    """The last part of a full path, or of one that leaves its folder; any other text as it is.
+
+    A name without a suffix stays a path: a folder called stories is not the corpus of that name.
+    """
     if path.startswith(PRETRAINED):
         return PRETRAINED + without_folders(path.removeprefix(PRETRAINED))
     for kind in (PurePosixPath, PureWindowsPath):
         pure = kind(path)
         if pure.is_absolute() or ".." in pure.parts or path.startswith("~"):
-            return pure.name
+            return pure.name if "." in pure.name else f"./{pure.name}"
     return path
 
 
