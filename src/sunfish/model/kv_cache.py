@@ -118,6 +118,6 @@ class KVCache(NamedTuple):
             return (
                 tokens[:, :, start - 1].flatten(1) if start else torch.zeros_like(tokens[:, :, 0]).flatten(1)
             )
-        rows = torch.arange(len(start), device=start.device)
+        rows = torch.arange(start.shape[0], device=start.device)
         last = tokens[rows, :, (start - 1).clamp(min=0)]
         return (last * (start > 0)[:, None, None]).flatten(1)

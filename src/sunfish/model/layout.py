@@ -167,7 +167,7 @@ def with_cache(visible: Tensor, cached: int, start: int | Tensor) -> Tensor:
     if not isinstance(start, Tensor):
         return F.pad(visible, (cached, 0), value=True)
     earlier = torch.arange(cached, device=start.device) < start[:, None]
-    rows, length = len(start), len(visible)
+    rows, length = start.shape[0], visible.shape[0]  # len would be a constant of an exported graph
     parts = [earlier[:, None, None].expand(rows, 1, length, -1), visible.expand(rows, 1, -1, -1)]
     return torch.cat(parts, dim=3)
 
@@ -245,7 +245,7 @@ def prepend_keys(mask: Tensor | Segments | None, prompt: Tensor, text: Tensor) -
         return torch.cat([prompt, text[:, None, None, :]], dim=3)
     if isinstance(mask, Tensor):
         visible = text[:, None, None, :] & mask
-        return torch.cat([prompt.expand(len(text), 1, visible.shape[2], -1), visible], dim=3)
+        return torch.cat([prompt.expand(text.shape[0], 1, visible.shape[2], -1), visible], dim=3)
     width = prompt.shape[3]
     segments = []
     for queries, keys, within in mask:
