@@ -148,6 +148,7 @@ def test_python_the_packages_and_the_extras(
         "parquet": ".parquet files",
         "serve": "the HTTP server",
         "hub": "sharing models",
+        "onnx": "sunfish export",
     }
     assert others[0].name == "machine"
     for extra, check in zip(purposes, others[1 : 1 + len(purposes)], strict=True):

@@ -22,6 +22,7 @@ EXTRAS = {  # extra -> what it is for, and the modules that show that it is ther
     "parquet": (".parquet files", ("pyarrow",)),
     "serve": ("the HTTP server", ("fastapi", "uvicorn", "pydantic", "prometheus_client")),
     "hub": ("sharing models", ("huggingface_hub",)),
+    "onnx": ("sunfish export", ("onnx", "onnxruntime")),
 }
 CORE = ("torch", "numpy", "tokenizers", "safetensors", "rich")
 
