@@ -28,6 +28,7 @@ PAGES = (
     "docs/data.md",
     "docs/serving.md",
     "docs/sharing.md",
+    "docs/export.md",
     "docs/contributing.md",
 )
 INLINE = re.compile(r"^\| `(\./[^`]+)` \|", re.M)

@@ -21,7 +21,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("sharing",),
     ("sampling",),
     ("training",),
-    ("serving",),
+    ("serving", "export"),
     ("commands",),
     ("cli",),
     ("__main__",),

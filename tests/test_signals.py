@@ -32,6 +32,7 @@ def test_every_command_ends_in_one_line(
     before = [signal.getsignal(s) for s in STOPPING]
     monkeypatch.setattr(COMMANDS[name], "run", lambda _: send(signum))
     needed = {"infill": ["--text", "A [MASK]."], "distill-guidance": ["x"], "bench": ["sample", "x"]}
+    needed["export"] = ["x", "y"]
     assert main([name, *needed.get(name, [])]) == 128 + signum
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", f"stopped by {signum.name}\n")

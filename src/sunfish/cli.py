@@ -1,7 +1,7 @@
 """The command line: which subcommands there are, how errors and signals become exit codes. Imports no torch.
 
-    sunfish demo | train | sample | infill | edit | serve | push | pull | distill-guidance | bench | data | tokenizer
-            | sizes | doctor
+    sunfish demo | train | sample | infill | edit | serve | push | pull | distill-guidance | export | bench | data
+            | tokenizer | sizes | doctor
 
 Results go to stdout, logs to stderr. Exit codes: 0 done, 1 a failure, 2 wrong use, 128 + n ended by signal n.
 """
@@ -21,6 +21,7 @@ from sunfish.commands import (
     distill_guidance,
     doctor,
     edit,
+    export,
     infill,
     pull,
     push,
@@ -48,6 +49,7 @@ COMMANDS = {
     "edit": edit,
     "serve": serve,
     "distill-guidance": distill_guidance,
+    "export": export,
     "bench": bench,
     "data": data,
     "tokenizer": tokenizer,
@@ -63,6 +65,7 @@ EXAMPLES = """examples:
   sunfish train --resume checkpoints/last.ckpt
   sunfish sample --prompt "Write a story about a robot" --guidance-scale 2
   sunfish distill-guidance checkpoints/last.ckpt
+  sunfish export checkpoints/last.ckpt model --onnx
   sunfish bench sample checkpoints/last.ckpt
   sunfish infill --text "The robot went to the [MASK] and fell asleep."
   sunfish serve checkpoints/last.ckpt --port 8000

@@ -21,16 +21,19 @@ from sunfish.config.presets import preset
 NEEDED = {  # the words without a default
     "bench": ["sample"],
     "distill-guidance": ["teacher.ckpt"],
+    "export": ["x.ckpt", "x"],
     "push": ["last.ckpt", "user/robots"],
     "pull": ["user/robots"],
 }
 # What help writes in capitals; every other word of it is lower-case.
-NAMES = {name.upper(): name for name in ("CPU", "FILE.txt", "JSON", "MASK", "N", "OMP_NUM_THREADS", "END")}
+NAMES = {
+    name.upper(): name for name in ("CPU", "FILE.txt", "JSON", "MASK", "N", "ONNX", "OMP_NUM_THREADS", "END")
+}
 # Words that stand for a flag's value, by the type of the value.
 VALUE_NAMES = {
     int: {"N"},
     float: {"FLOAT"},
-    None: {"TEXT", "PATH", "STR", "CHECKPOINT", "WEIGHT", "WORDS", "START:END", "USER/NAME"},
+    None: {"TEXT", "PATH", "STR", "CHECKPOINT", "FOLDER", "WEIGHT", "WORDS", "START:END", "USER/NAME"},
 }
 # Arguments that no field of a configuration stands behind: their values where they are not given.
 SAMPLING = dict(
@@ -76,6 +79,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         precision="float32",
     ),
     "distill-guidance": dict(teacher_checkpoint="teacher.ckpt", cpu=False, print_config=False, set=[]),
+    "export": dict(checkpoint="x.ckpt", folder="x", onnx=False),
     "bench": dict(
         what="sample",
         checkpoint="checkpoints/last.ckpt",
@@ -108,7 +112,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 every_command = pytest.mark.parametrize("command", COMMANDS)
 with_settings = pytest.mark.parametrize(
     "command",
-    [name for name in COMMANDS if name not in ("demo", "bench", "serve", "push", "pull", "sizes", "doctor")],
+    [
+        name
+        for name in COMMANDS
+        if name not in ("demo", "bench", "serve", "push", "pull", "export", "sizes", "doctor")
+    ],
 )
 
 
@@ -149,7 +157,7 @@ def test_a_value_has_choices_or_a_name_that_says_its_type(command: str) -> None:
         else:
             names = action.metavar if isinstance(action.metavar, tuple) else (action.metavar,)
             assert set(names) <= VALUE_NAMES[action.type]  # type: ignore[index]
-            assert (names[0] in ("PATH", "CHECKPOINT")) == (action.dest in PATHS)
+            assert (names[0] in ("PATH", "CHECKPOINT", "FOLDER")) == (action.dest in PATHS)
 
 
 @every_command

@@ -1,0 +1,166 @@
+"""Owns the three computations that an export consists of, as modules that an exporter can follow.
+
+``encode`` runs once for each text. ``draft`` and ``verify`` are the two passes of a round of speculative decoding;
+``verify`` alone, over one id at a time, is the autoregressive mode. Guidance is inside: rows of the batch are its
+branches, the prompt first and what it is compared with last. With one row there is nothing to compare, and the scale has
+no effect.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sunfish.model.kv_cache import KVCache
+from sunfish.model.transformer import Transformer
+from sunfish.sampling.guidance import LOWEST
+from sunfish.sampling.speculative import JACOBI_ITERATIONS
+from sunfish.types import Condition
+
+NO_PROMPT = torch.zeros(1, 1, dtype=torch.long)
+
+
+class Graph(nn.Module):
+    """A module, the names of its inputs, and its outputs with the dimensions that differ from pass to pass."""
+
+    inputs: ClassVar[tuple[str, ...]]
+    dynamic_outputs: ClassVar[dict[str, tuple[int, ...]]]
+
+
+class EncodeGraph(Graph):
+    """The prompt encoder."""
+
+    inputs = ("prompts", "visible")
+    dynamic_outputs: ClassVar = {"keys": (1, 3), "values": (1, 3), "mask": (0, 1)}
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__()
+        self.model = model
+        # A model without prompts has one condition, and looks at its input only to refuse it.
+        without = None if model.config.prompt_length else model.encode(NO_PROMPT, NO_PROMPT.bool())
+        self.without = without and tuple(part for part in without if part is not None)
+
+    def forward(self, prompts: Tensor, visible: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode.
+
+        Args:
+            prompts: [B, P] ids.
+            visible: [B, P] bool, False where a row has no token.
+
+        Returns:
+            Keys and values [L+1, B, H, 1+P, D/H], and their mask [B, 1+P].
+        """
+        if self.without is None:
+            condition = self.model.encode(prompts, visible)
+            return condition.keys, condition.values, condition.mask
+        keys, values, mask = self.without
+        rows = prompts.shape[0]
+        shape = (-1, rows, -1, -1, -1)
+        # The mask is True; with what is visible, the graph has the inputs of every other one.
+        return keys.expand(shape).clone(), values.expand(shape).clone(), mask | visible[:, :1]
+
+
+class _Pass(Graph):
+    """What the two passes share: the cache that they see, and guidance."""
+
+    def __init__(self, model: Transformer, size: int) -> None:
+        """``size``: ids of the tokenizer; the network may have spare ones."""
+        super().__init__()
+        self.model = model
+        self.size = size
+
+    def visible_cache(self, cache: Tensor, kept: Tensor) -> tuple[KVCache, Tensor]:
+        """The positions ``kept [S]`` of ``cache [L+1, 2, B, H, C, D/H]``, and where the pass begins, ``[B]``.
+
+        One more slot, which no position sees, lets a graph of fixed operations read "the token before" of an empty cache.
+        """
+        chosen = F.pad(cache.index_select(4, kept), (0, 0, 0, 1))
+        start = kept.new_full((cache.shape[2],), kept.shape[0])
+        return KVCache(chosen), start
+
+    def guided(self, logits: Tensor, scale: Tensor, plausibility: Tensor) -> Tensor:
+        """Log-probabilities ``[1, N, size]`` of the branches' ``logits [B, N, V]``.
+
+        :func:`sunfish.sampling.guidance.classifier_free_guidance` with tensors in place of numbers, so that one graph
+        serves every scale.
+        """
+        logits = logits[..., : self.size]
+        conditional, unconditional = logits[:1], logits[-1:].clamp(min=LOWEST)
+        floor = conditional.amax(dim=-1, keepdim=True) + (plausibility * (scale > 1)).log()
+        guided = unconditional + scale * (conditional - unconditional)
+        return torch.log_softmax(torch.where(conditional < floor, -torch.inf, guided), dim=-1)
+
+
+class VerifyGraph(_Pass):
+    """The causal pass: next-token log-probabilities, and the grown cache."""
+
+    inputs = ("ids", "cache", "kept", "keys", "values", "mask", "scale", "plausibility")
+    dynamic_outputs: ClassVar = {"logits": (0,), "grown": (2, 4)}
+
+    def forward(
+        self,
+        ids: Tensor,
+        cache: Tensor,
+        kept: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor,
+        scale: Tensor,
+        plausibility: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """One pass over ``ids [N]`` after the cache.
+
+        Args:
+            ids: [N] clean ids.
+            cache: [L+1, 2, B, H, C, D/H] keys and values of the text so far, and maybe of a rejected draft after it.
+            kept: [S] the numbers 0 to S - 1: how many positions of the cache are the text.
+            keys: [L+1, B, H, 1+P, D/H] of ``encode``.
+            values: Likewise.
+            mask: [B, 1+P], likewise.
+            scale: [] the guidance scale.
+            plausibility: [] see :func:`sunfish.sampling.guidance.classifier_free_guidance`.
+
+        Returns:
+            Log-probabilities [N, size], and a cache [L+1, 2, B, H, S + N, D/H].
+        """
+        visible, start = self.visible_cache(cache, kept)
+        rows = ids.expand(cache.shape[2], -1)
+        hidden, grown = self.model.causal_pass(rows, Condition(keys, values, mask), visible, start)
+        logits = self.guided(self.model.head(hidden), scale, plausibility)
+        text, new = visible.keys_values[..., :-1, :], grown.keys_values[..., visible.length :, :]
+        return logits[0], torch.cat([text, new], dim=4)
+
+
+class DraftGraph(_Pass):
+    """The canvas pass over masks after the newest token, its draft told its own likeliest tokens."""
+
+    inputs = ("canvas", "cache", "kept", "keys", "values", "mask", "scale", "plausibility")
+    dynamic_outputs: ClassVar = {"logits": (0,)}
+
+    def forward(
+        self,
+        canvas: Tensor,
+        cache: Tensor,
+        kept: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor,
+        scale: Tensor,
+        plausibility: Tensor,
+    ) -> Tensor:
+        """Log-probabilities ``[W - 1, size]`` of a ``canvas [W]``: the newest id, then masks; others as in ``verify``."""
+        visible, start = self.visible_cache(cache, kept)
+        rows = canvas.expand(cache.shape[2], -1)
+        t = torch.zeros_like(rows, dtype=keys.dtype)  # a mask shows that it is one
+        hidden = self.model.canvas_pass(rows, t, Condition(keys, values, mask), visible, start)
+        marginal, state = self.model.start_draft(hidden)
+        logits = self.guided(marginal, scale, plausibility)
+        if state is not None:
+            for _ in range(JACOBI_ITERATIONS):
+                previous = torch.cat([canvas[None, :1], logits.argmax(dim=-1)[:, :-1]], dim=1)
+                refined = self.model.refine_draft(state, previous.expand(cache.shape[2], -1))
+                logits = self.guided(refined, scale, plausibility)
+        return logits[0]

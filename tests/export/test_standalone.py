@@ -1,0 +1,168 @@
+"""What an export writes: the pipeline's own texts, without PyTorch."""
+
+from __future__ import annotations
+
+import ast
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sunfish.cli import main
+from sunfish.config import GenerationConfig
+from sunfish.export import standalone
+from sunfish.export.standalone import Model, Random
+from sunfish.rng import make_generator
+from sunfish.sampling.pipeline import Pipeline
+
+PROMPT = "Write a story about a robot"
+# Settings, a prompt, and the positions of a text; the context has 96.
+CASES: dict[str, tuple[dict[str, object], str, int]] = {
+    "defaults": ({}, PROMPT, 60),
+    "conditional": ({"guidance_scale": 1.0}, PROMPT, 60),
+    "the prompt ignored": ({"guidance_scale": 0.0}, PROMPT, 40),
+    "strong guidance": ({"guidance_scale": 7.0, "temperature": 1.0}, "Describe the ocean", 60),
+    "plain guidance": ({"guidance_scale": 2.0, "plausibility": 0.0, "temperature": 1.0}, PROMPT, 60),
+    "negative prompt": ({"negative_prompt": "Write about a cat in the garden"}, "Write about dogs", 60),
+    "no prompt": ({}, "", 60),
+    "causal": ({"block_length": 1}, PROMPT, 40),
+    "long blocks": ({"block_length": 16, "temperature": 0.9}, PROMPT, 60),
+    "nucleus": ({"top_p": 0.8, "temperature": 1.2}, PROMPT, 60),
+    "greedy": ({"temperature": 0.0}, PROMPT, 40),
+    "cold": ({"temperature": 0.0005}, PROMPT, 40),
+    "lenient": ({"lenience": 0.3}, PROMPT, 60),
+    "two positions": ({"temperature": 1.0}, PROMPT, 2),
+    "beyond the context": ({"guidance_scale": 1.0}, PROMPT, 120),
+}
+
+
+@pytest.fixture(scope="module")
+def pipeline(checkpoint: Path) -> Pipeline:
+    return Pipeline.from_checkpoint(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def sampler(exported: Path) -> Model:
+    return Model(exported, threads=1)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_writes_what_the_pipeline_writes(pipeline: Pipeline, sampler: Model, name: str) -> None:
+    (given, prompt, seq_len), seed = CASES[name], len(name)
+    config = GenerationConfig(**{"guidance_scale": 3.0 if prompt else 0.0, **given})  # type: ignore[arg-type]
+    expected = pipeline.generate([prompt] * 2, config, seed=seed, seq_len=seq_len)
+    written = [sampler.write(prompt, seed=seed, number=i, seq_len=seq_len, **given) for i in range(2)]
+    assert written == [text.text for text in expected]
+    assert min(map(len, written)) >= seq_len // 2
+
+
+def test_texts_end_where_the_pipeline_ends_them(pipeline: Pipeline, sampler: Model) -> None:
+    """A hot network draws the end mark early."""
+    config = GenerationConfig(guidance_scale=1.0, temperature=5.0, block_length=16)
+    finished = 0
+    for seed in range(6):
+        expected = pipeline.generate([PROMPT], config, seed=seed)[0]
+        parts = sampler.stream(PROMPT, seed, 0, 0, guidance_scale=1.0, temperature=5.0, block_length=16)
+        ids = [i for part in parts for i in part]
+        assert ids == [*expected.ids, *[sampler.settings["end"]] * expected.finished]
+        finished += expected.finished
+    assert finished
+
+
+def test_the_graphs_hold_guidance(pipeline: Pipeline, sampler: Model) -> None:
+    """Log-probabilities of the causal pass, against the guided network in PyTorch, for every kind of scale."""
+    ids = [sampler.settings["end"], 7, 11, 300, 42]
+    for scale in (0.5, 1.0, 2.0, 100.0):
+        config = GenerationConfig(guidance_scale=scale)
+        guided, condition = pipeline.guided([PROMPT], config)
+        logits, _ = guided.prefill(torch.tensor([ids]), condition)
+        expected = torch.log_softmax(logits[0], dim=-1)
+        settings = {**sampler.settings["sampling"], "guidance_scale": scale}
+        branches = sampler.encode(PROMPT, settings)
+        layers, heads, width = sampler.settings["cache"]
+        empty = np.zeros((layers, 2, len(branches["mask"]), heads, 0, width), dtype=np.float32)
+        actual, grown = sampler._verify(ids, empty, 0, branches)
+        assert grown.shape[4] == len(ids)
+        torch.testing.assert_close(torch.from_numpy(actual), expected, rtol=1e-4, atol=1e-4 * max(1.0, scale))
+
+
+@pytest.mark.parametrize("name", [("sample", 0, 0), ("sample", 2**40, 3), ("fork", 17, "window", 1)])
+def test_the_random_numbers_are_those_of_pytorch(name: tuple[int | str, ...]) -> None:
+    generator, random = make_generator(*name), Random(*name)
+    for count in (1, 8, 700):
+        expected = torch.rand(count, generator=generator, dtype=torch.float64)
+        assert (random.uniform(count) == expected.numpy()).all()
+
+
+def test_it_needs_nothing_but_three_packages() -> None:
+    tree = ast.parse(Path(standalone.__file__).read_text(encoding="utf-8"))
+    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    names = {module.partition(".")[0] for module in modules}
+    assert names - set(sys.stdlib_module_names) == {"numpy", "onnxruntime", "tokenizers"}
+
+
+def test_the_program_beside_the_graphs(
+    checkpoint: Path, exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It prints what ``sunfish sample`` prints, where neither this package nor PyTorch can be imported."""
+    words = ["--prompt", PROMPT, "--seed", "5", "--seq-len", "30", "--guidance-scale", "2"]
+    code = (
+        "import runpy, sys\n"
+        "sys.modules['torch'] = sys.modules['sunfish'] = None\n"
+        "sys.argv = sys.argv[1:]\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+
+    def run(*more: str) -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, "-c", code, str(exported / "sample.py"), *more]
+        return subprocess.run(program, capture_output=True, text=True, cwd=exported.parent)
+
+    done = run(*words, "--num-samples", "2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert main(["sample", str(checkpoint), *words, "--num-samples", "2", "--json"]) == 0
+    expected = [text["text"] for text in json.loads(capsys.readouterr().out)]
+    assert done.stdout == "".join(f"{text}\n" for text in expected)
+    wrong = run("--sampler", "confidence")
+    assert wrong.returncode == 2
+    assert wrong.stderr == (
+        "error: sampler is 'confidence': give verified; for any other use sunfish sample with the checkpoint\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"sampler": "verified:1"}, "sampler is 'verified:1'"),
+        ({"guidance_scale": -1.0}, "guidance_scale is -1.0: give 0"),
+        ({"guidance_scale": float("nan")}, "guidance_scale is nan"),
+        ({"temperature": -0.5}, "temperature is -0.5"),
+        ({"top_p": 0.0}, "top_p is 0.0"),
+        ({"block_length": 0}, "block_length is 0"),
+        ({"num_steps": 20}, "there is no setting 'num_steps'"),
+        ({"negative_prompt": "cats", "guidance_scale": 1.0}, "needs a guidance_scale above 1"),
+        ({"seq_len": 1}, "seq_len is 1"),
+        ({"seed": -1}, "seed -1"),
+    ],
+)
+def test_wrong_settings_are_named(sampler: Model, given: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        sampler.write(PROMPT, **given)  # type: ignore[arg-type]
+
+
+def test_a_prompt_that_is_too_long_is_refused(sampler: Model) -> None:
+    with pytest.raises(ValueError, match="this model has room for 64; shorten it"):
+        sampler.write("robot " * 200)
+
+
+def test_another_format_is_refused(exported: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "copy"))
+    settings = json.loads((folder / "settings.json").read_text())
+    (folder / "settings.json").write_text(json.dumps({**settings, "format": "sunfish-onnx-0"}))
+    with pytest.raises(ValueError, match="has format 'sunfish-onnx-0'"):
+        Model(folder)
