@@ -79,7 +79,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         precision="float32",
     ),
     "distill-guidance": dict(teacher_checkpoint="teacher.ckpt", cpu=False, print_config=False, set=[]),
-    "export": dict(checkpoint="x.ckpt", folder="x", onnx=False),
+    "export": dict(checkpoint="x.ckpt", folder="x", onnx=False, int8=False),
     "bench": dict(
         what="sample",
         checkpoint="checkpoints/last.ckpt",

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -84,9 +83,7 @@ def test_the_graphs_hold_guidance(pipeline: Pipeline, sampler: Model) -> None:
         expected = torch.log_softmax(logits[0], dim=-1)
         settings = {**sampler.settings["sampling"], "guidance_scale": scale}
         branches = sampler.encode(PROMPT, settings)
-        layers, heads, width = sampler.settings["cache"]
-        empty = np.zeros((layers, 2, len(branches["mask"]), heads, 0, width), dtype=np.float32)
-        actual, grown = sampler._verify(ids, empty, 0, branches)
+        actual, grown = sampler.verify(ids, sampler.empty_cache(branches), 0, branches)
         assert grown.shape[4] == len(ids)
         torch.testing.assert_close(torch.from_numpy(actual), expected, rtol=1e-4, atol=1e-4 * max(1.0, scale))
 

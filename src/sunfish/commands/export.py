@@ -16,6 +16,7 @@ def add(parser: Parser) -> None:
     parser.add_argument(
         "--onnx", action="store_true", help="ONNX graphs, and a sample.py that needs onnxruntime and numpy"
     )
+    parser.add_argument("--int8", action="store_true", help="weights of 8 bits: a quarter of the size")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -24,7 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"say what to write to {arguments.folder}: --onnx")
     from sunfish.export.write import export_onnx
 
-    folder = export_onnx(user_path(arguments.checkpoint), user_path(arguments.folder))
+    folder = export_onnx(user_path(arguments.checkpoint), user_path(arguments.folder), int8=arguments.int8)
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     log(f"wrote {format_bytes(size)}; try it: python {folder / 'sample.py'} --prompt TEXT")
     print(folder)

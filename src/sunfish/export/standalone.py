@@ -231,14 +231,11 @@ class Model:
         random: Random,
     ) -> Iterator[list[int]]:
         """Continue ``prefix`` to at most ``length`` ids, a round of speculative decoding at a time."""
-        layers, heads, width = self.settings["cache"]
-        rows = len(condition["mask"])
-        cache = np.zeros((layers, 2, rows, heads, 0, width), dtype=np.float32)
-        warp = settings["temperature"], settings["top_p"]
+        cache, warp = self.empty_cache(condition), (settings["temperature"], settings["top_p"])
         drafted, end = min(settings["block_length"], length) - 1, self.settings["end"]
         text = list(prefix)
         if len(text) > 1:
-            _, cache = self._verify(text[:-1], cache, 0, condition)
+            _, cache = self.verify(text[:-1], cache, 0, condition)
         while len(text) < length:
             known, draft = len(text) - 1, np.zeros(0, dtype=np.int64)
             drawn_from = np.zeros((0, 0), dtype=np.float32)
@@ -248,7 +245,7 @@ class Model:
                 feeds = {"canvas": np.array(canvas), "cache": cache, "kept": np.arange(known), **condition}
                 drawn_from = probabilities(self.graphs["draft"].run(None, feeds)[0], *warp)
                 draft = draw(drawn_from, random.uniform(drafted))
-            logits, cache = self._verify([text[-1], *draft.tolist()], cache, known, condition)
+            logits, cache = self.verify([text[-1], *draft.tolist()], cache, known, condition)
             new = accept(draft, drawn_from, probabilities(logits, *warp), random, settings["lenience"])
             new = new[: length - len(text)]
             new = new[: new.index(end) + 1] if end in new else new
@@ -257,7 +254,12 @@ class Model:
             if end in new:
                 return
 
-    def _verify(
+    def empty_cache(self, condition: dict[str, Array]) -> Array:
+        """The cache ``[L+1, 2, B, H, 0, D/H]`` before the first pass."""
+        layers, heads, width = self.settings["cache"]
+        return np.zeros((layers, 2, len(condition["mask"]), heads, 0, width), dtype=np.float32)
+
+    def verify(
         self, ids: list[int], cache: Array, known: int, condition: dict[str, Array]
     ) -> tuple[Array, Array]:
         """Next-token log-probabilities ``[N, V]`` of ids after the first ``known`` of the cache, and the grown cache."""

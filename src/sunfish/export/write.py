@@ -19,6 +19,7 @@ from sunfish.checkpoint.metadata import PROMPT_TOKENIZER, TOKENIZER
 from sunfish.config import GenerationConfig, ModelConfig
 from sunfish.disk.writing import replace_folder, temporary_path, writing
 from sunfish.export.graphs import DraftGraph, EncodeGraph, Graph, VerifyGraph
+from sunfish.export.int8 import quantize_graph
 from sunfish.sampling.generation_config import read_generation_config
 from sunfish.utils import UsageError, format_bytes, how_to_install, log
 
@@ -38,12 +39,13 @@ SETTINGS_OF_SAMPLING = (
 )
 
 
-def export_onnx(path: Path, folder: Path) -> Path:
+def export_onnx(path: Path, folder: Path, *, int8: bool = False) -> Path:
     """Write the checkpoint ``path`` as ONNX graphs to a new ``folder``.
 
     Args:
         path: A checkpoint, as :func:`sunfish.checkpoint.folder.load_checkpoint` takes it.
         folder: There is none, or it is empty.
+        int8: Weights of 8 bits; see :func:`sunfish.export.int8.quantize_graph`.
 
     Returns:
         The folder.
@@ -62,7 +64,10 @@ def export_onnx(path: Path, folder: Path) -> Path:
     try:
         with writing(folder):
             temporary.mkdir(parents=True)
-            write_graphs(temporary, build_graphs(checkpoint, temporary))
+            graphs = build_graphs(checkpoint, temporary)
+            if int8:
+                graphs = {name: quantize_graph(temporary / f"{name}.onnx") for name in graphs}
+            write_graphs(temporary, graphs)
             write_companions(temporary, checkpoint)
         replace_folder(folder, temporary)
     finally:
@@ -98,7 +103,7 @@ def check_supported(checkpoint: Checkpoint) -> None:
 
 @torch.no_grad()
 def build_graphs(checkpoint: Checkpoint, folder: Path) -> dict[str, ModelProto]:
-    """The graphs ``encode``, ``draft`` and ``verify``; files of theirs in ``folder`` are to be overwritten."""
+    """The graphs ``encode``, ``draft`` and ``verify``, which are also written whole to ``NAME.onnx`` in ``folder``."""
     model, size = checkpoint.model, checkpoint.tokenizer.size
     graphs: dict[str, Graph] = {
         "encode": EncodeGraph(model),
@@ -151,7 +156,25 @@ def _to_onnx(graph: Graph, examples: dict[str, tuple[Tensor, tuple[int, ...]]], 
             opset_version=OPSET,
             dynamo=False,
         )
-    return onnx.load(path)
+    proto = onnx.load(path)
+    _use_weights_directly(proto)
+    onnx.save(proto, path)
+    return proto
+
+
+def _use_weights_directly(proto: ModelProto) -> None:
+    """Remove the identities that stand between a weight and its second product, behind which nothing finds the weight."""
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    same = {
+        node.output[0]: node.input[0]
+        for node in proto.graph.node
+        if node.op_type == "Identity" and node.input[0] in weights
+    }
+    nodes = [node for node in proto.graph.node if node.output[0] not in same]
+    for node in nodes:
+        node.input[:] = [same.get(name, name) for name in node.input]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
 
 
 def write_graphs(folder: Path, graphs: dict[str, ModelProto]) -> None:
