@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
+from sunfish.checkpoint.links import resolve_checkpoint
 from sunfish.commands.flags import user_path
 from sunfish.commands.parser import Parser
 from sunfish.commands.sampling_flags import CHECKPOINT, add_device_flags, load_pipeline
@@ -54,6 +56,12 @@ def add(parser: Parser) -> None:
         metavar="FLOAT",
         help="seconds that a request may take (%(default)s)",
     )
+    parser.add_argument(
+        "--run",
+        dest="run_folder",
+        metavar="DIR",
+        help="folder of the training run that the page shows, there yet or not (that of the checkpoint)",
+    )
     add_device_flags(parser)
 
 
@@ -83,6 +91,14 @@ def run(arguments: argparse.Namespace) -> int:
             limits=Limits(seconds=arguments.timeout),
             max_running=arguments.max_running,
             max_waiting=arguments.max_waiting,
+            run=_run_folder(arguments),
         )
         run_server(service, listener)
     return 0
+
+
+def _run_folder(arguments: argparse.Namespace) -> Path:
+    """The folder of the run that is shown."""
+    if arguments.run_folder is not None:
+        return user_path(arguments.run_folder)
+    return resolve_checkpoint(user_path(arguments.checkpoint)).parent

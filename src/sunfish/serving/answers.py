@@ -139,6 +139,8 @@ async def _text_events(
             choice = form.chunk(index, chunk)
             if asked.diffusing:
                 choice["step"] = chunk.step
+            if chunk.state is not None and asked.step_maps:
+                choice |= {"tokens": chunk.state.pieces, "settled": chunk.state.settled}
             if chunk.written is not None:
                 ended.append(chunk.written)
                 choice |= step_maps(chunk.written) if asked.step_maps else {}

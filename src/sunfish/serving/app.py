@@ -16,6 +16,7 @@ from sunfish.serving.answers import answer_fills, answer_rewriting, answer_texts
 from sunfish.serving.errors import AnswerErrors, on_error
 from sunfish.serving.formats import ChatFormat, CompletionFormat
 from sunfish.serving.metrics import CountRequests
+from sunfish.serving.pages import add_pages
 from sunfish.serving.responses import (
     ChatCompletion,
     Completion,
@@ -25,6 +26,7 @@ from sunfish.serving.responses import (
     Rewriting,
     error_responses,
 )
+from sunfish.serving.runs import router as runs
 from sunfish.serving.schemas import ChatRequest, CompletionRequest, RewriteRequest
 from sunfish.serving.security import Guard
 from sunfish.serving.service import Service
@@ -119,6 +121,8 @@ def build_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.include_router(router)
+    app.include_router(runs)
+    add_pages(app)
     app.add_middleware(AnswerErrors)
     app.add_middleware(Guard, token=service.token, limits=service.limits)
     app.add_middleware(CountRequests, metrics=service.metrics)

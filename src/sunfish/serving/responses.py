@@ -158,6 +158,7 @@ class Model(BaseModel):
     context_length: int = Field(description="Tokens that the model sees at a time, the start mark included.")
     prompt_length: int = Field(description="Tokens of a prompt at the most.")
     samplers: list[str]
+    settings: dict[str, Any] = Field(description="How it writes where a request does not say otherwise.")
 
 
 class ModelList(BaseModel):

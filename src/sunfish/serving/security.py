@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sunfish.config.rules import shown
 from sunfish.serving.errors import ApiError
 from sunfish.serving.limits import Limits
+from sunfish.serving.pages import is_page
 
 OPEN_PATHS = ("/healthz",)  # for programs that watch over others: they say nothing of what is served
 
@@ -111,7 +112,7 @@ class Guard:
     def _check(self, path: str, headers: Headers) -> None:
         if self.token is None:
             check_host(headers)
-        elif path not in OPEN_PATHS:
+        elif path not in OPEN_PATHS and not is_page(path):
             check_token(headers, self.token)
         length = headers.get("content-length", "")
         if length.isdecimal() and int(length[:20]) > self.limits.body_bytes:

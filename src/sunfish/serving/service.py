@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
+from pathlib import Path
 
 from sunfish.config.generation import VERIFIED
 from sunfish.sampling.pipeline import Pipeline
@@ -26,6 +28,7 @@ class Service:
         limits: Limits = Limits(),  # noqa: B008 - immutable
         max_running: int = 16,
         max_waiting: int = 64,
+        run: Path | None = None,
     ) -> None:
         """Serve ``pipeline``.
 
@@ -36,8 +39,9 @@ class Service:
             limits: What a request may ask for.
             max_running: Texts that are written at the same time.
             max_waiting: Texts that wait for it.
+            run: The folder of the training run that is shown; None: none is.
         """
-        self.pipeline, self.token, self.limits = pipeline, token, limits
+        self.pipeline, self.token, self.limits, self.run = pipeline, token, limits, run
         self.engine = Engine(pipeline, max_running=max_running, max_waiting=max_waiting)
         self.metrics = Metrics(self.engine)
         self.planner = Planner(pipeline, name, limits, max_running + max_waiting)
@@ -49,4 +53,5 @@ class Service:
             context_length=pipeline.model.config.context_length,
             prompt_length=pipeline.model.config.prompt_length,
             samplers=[VERIFIED, *policies_for(pipeline.process)],
+            settings=asdict(pipeline.generation_config),
         )

@@ -37,6 +37,13 @@ class Written(NamedTuple):
     prompt_pmi: float | None = None
 
 
+class State(NamedTuple):
+    """A denoising state position by position: what each says, and how many are final."""
+
+    pieces: list[str]
+    settled: int
+
+
 class Chunk(NamedTuple):
     """What is new of a text: its next settled tokens; of a denoising state, all of it."""
 
@@ -44,6 +51,7 @@ class Chunk(NamedTuple):
     scored: list[ScoredToken] | None  # None: not asked for
     step: int
     written: Written | None = None  # with the last one
+    state: State | None = None  # of a denoising state
 
 
 @dataclass(frozen=True)
@@ -95,9 +103,12 @@ class TextProgress:
         if not self.task.streams:
             return None
         if self.task.diffusing:
-            text, before = self.pipeline.decode(state.ids, "", MASK, self.stops).text, self.shown
-            self.shown = text
-            return None if text == before else Chunk(text, None, self.steps.number)
+            whole, before = self.pipeline.decode(state.ids, "", MASK, self.stops), self.shown
+            self.shown = whole.text
+            if whole.text == before:
+                return None
+            pieces = [self._piece(token) for token in whole.ids]
+            return Chunk(whole.text, None, self.steps.number, state=State(pieces, state.settled))
         ids = state.ids[: settled_tokens(self.pipeline, state.ids[: state.settled], self.stops, self.count)]
         text = self.pipeline.tokenizer.decode(ids)
         new = text[len(self.shown) :]
@@ -106,6 +117,10 @@ class TextProgress:
         chunk = Chunk(new, score_tokens(self.pipeline, self.scorer, ids, self.count), self.steps.number)
         self.shown, self.count = text, len(ids)
         return chunk
+
+    def _piece(self, token: int) -> str:
+        tokenizer = self.pipeline.tokenizer
+        return tokenizer.decode([token]) if token < tokenizer.size else MASK
 
     def end(self, state: TextState) -> Chunk:
         """The rest, after the last state."""

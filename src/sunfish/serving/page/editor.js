@@ -1,0 +1,211 @@
+// Choosing words of a text: with the mouse, by touch or by keyboard; what is known of them; writing them anew.
+
+import { ask } from "./api.js";
+import { h } from "./dom.js";
+import { Recording } from "./recording.js";
+import { inCharacters, percent, spansOf, withGaps } from "./text.js";
+
+const ALTERNATIVES = 6;
+
+/** The words of a panel that are chosen, and what is done with them. */
+export class Editor {
+  constructor(panel) {
+    this.panel = panel;
+    this.chosen = new Set();
+    this.active = 0; // the word that the keyboard is at
+    this.anchor = 0; // where a range begins
+    this.on = false;
+    this.past = []; // texts to go back to
+    this.actions = h("div", { class: "actions", role: "group", "aria-label": "Chosen words" });
+    this.tokens = h("div", { class: "alternatives-of-tokens" });
+    this.choices = h("div", { class: "choices" });
+    this.element = h("div", { class: "editor", hidden: true }, this.actions, this.tokens, this.choices);
+    const { body } = panel;
+    body.addEventListener("pointerup", (event) => this.point(event));
+    body.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  /** Let words be chosen, or no more. */
+  toggle(on = !this.on) {
+    this.on = on;
+    if (!on) this.chosen.clear();
+    this.element.hidden = !on;
+    this.panel.menu.firstElementChild.setAttribute("aria-pressed", String(on));
+    this.painted();
+    if (on) this.panel.body.focus({ preventScroll: true });
+  }
+
+  /** While an earlier state is shown there is nothing to choose. */
+  frozen(is) {
+    if (is && this.on) this.toggle(false);
+    this.panel.menu.firstElementChild.disabled = is;
+  }
+
+  /** The words were drawn anew: mark those that are chosen. */
+  painted() {
+    const { body, title } = this.panel;
+    const names = { role: "listbox", "aria-multiselectable": "true", tabindex: "0", "aria-label": `Words of ${title}` };
+    for (const [name, value] of Object.entries(names)) {
+      if (this.on) body.setAttribute(name, value);
+      else body.removeAttribute(name);
+    }
+    body.removeAttribute("aria-activedescendant");
+    for (const word of body.querySelectorAll(".word")) {
+      const number = Number(word.dataset.word);
+      if (this.on) word.setAttribute("role", "option");
+      else word.removeAttribute("role");
+      if (this.on) word.setAttribute("aria-selected", String(this.chosen.has(number)));
+      else word.removeAttribute("aria-selected");
+      word.classList.toggle("chosen", this.chosen.has(number));
+      word.classList.toggle("active", this.on && number === this.active);
+      if (this.on && number === this.active) body.setAttribute("aria-activedescendant", word.id);
+    }
+    if (this.on) this.offer();
+  }
+
+  point(event) {
+    if (this.panel.shown >= 0 || !this.panel.recording.done) return;
+    const picked = this.dragged() ?? this.under(event.target);
+    if (picked === null) return;
+    const [first, last] = picked;
+    if (!this.on) this.toggle(true);
+    if (first !== last || event.shiftKey) this.chooseRange(event.shiftKey ? this.anchor : first, last);
+    else if (this.chosen.has(first)) this.chosen.delete(first);
+    else this.chosen.add(first);
+    this.active = last;
+    if (!event.shiftKey) this.anchor = first;
+    getSelection().removeAllRanges();
+    this.painted();
+  }
+
+  under(target) {
+    const word = target.closest(".word");
+    return word && [Number(word.dataset.word), Number(word.dataset.word)];
+  }
+
+  /** The first and last word of what the mouse was drawn over, or null. */
+  dragged() {
+    const selection = getSelection();
+    if (selection.isCollapsed || !selection.toString().trim()) return null;
+    const touched = [...this.panel.body.querySelectorAll(".word")].filter((word) => selection.containsNode(word, true));
+    return touched.length > 1 ? [Number(touched[0].dataset.word), Number(touched.at(-1).dataset.word)] : null;
+  }
+
+  chooseRange(from, to) {
+    for (let i = Math.min(from, to); i <= Math.max(from, to); i += 1) this.chosen.add(i);
+  }
+
+  key(event) {
+    if (!this.on || event.ctrlKey || event.altKey || event.metaKey) return;
+    const moves = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 8, ArrowUp: -8, Home: -Infinity, End: Infinity };
+    if (event.key in moves) {
+      const last = this.panel.words.length - 1;
+      this.active = Math.max(0, Math.min(last, this.active + moves[event.key]));
+      if (event.shiftKey) this.chooseRange(this.anchor, this.active);
+      else this.anchor = this.active;
+    } else if (event.key === " ") {
+      if (!this.chosen.delete(this.active)) this.chosen.add(this.active);
+    } else if (event.key === "Enter") this.rewrite();
+    else if (event.key === "Escape") this.toggle(false);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (this.on) this.painted();
+  }
+
+  get spans() {
+    return spansOf(this.panel.words, [...this.chosen].sort((a, b) => a - b));
+  }
+
+  /** What can be done with the chosen words, and what else might have stood at the active one. */
+  offer() {
+    const count = this.chosen.size;
+    const words = `${count} ${count === 1 ? "word" : "words"}`;
+    const help = h("p", { class: "help" }, "Choose words: click or drag; or arrow keys, Space, Shift with arrows.");
+    this.actions.replaceChildren(...(count ? [
+      h("button", { type: "button", class: "main", click: () => this.rewrite() }, `Rewrite ${words}`),
+      h("button", { type: "button", click: () => this.gap() }, count === 1 ? "Make it a gap" : "Make them gaps"),
+      h("button", { type: "button", click: () => { this.chosen.clear(); this.painted(); } }, "Choose none"),
+    ] : [help]), ...(this.past.length ? [
+      h("button", { type: "button", click: () => this.undo() }, "Undo"),
+    ] : []));
+    this.showTokens();
+  }
+
+  showTokens() {
+    const word = this.panel.words[this.active];
+    const { recording } = this.panel;
+    const known = word ? recording.tokens.filter((t) => t.start < word[1] && t.end > word[0] && t.top.length) : [];
+    this.tokens.replaceChildren(...known.map((token) => h("dl", { class: "token-table" },
+      h("div", { class: "it" }, h("dt", {}, visible(token.piece)), h("dd", {}, percent(token.logprob))),
+      token.top.filter(([text]) => text !== token.piece).map(([text, logprob]) =>
+        h("div", {}, h("dt", {}, visible(text)), h("dd", {}, percent(logprob)))))));
+  }
+
+  gap() {
+    this.panel.tools.gap(withGaps(this.panel.recording.text, this.spans));
+  }
+
+  /** Ask for other words in the place of the chosen ones; all others stay. */
+  async rewrite() {
+    if (!this.chosen.size) return;
+    const { panel } = this;
+    const text = panel.recording.text;
+    const body = { text, spans: inCharacters(text, this.spans), n: ALTERNATIVES, seed: panel.source.body.seed };
+    if (panel.source.body.prompt) body.prompt = panel.source.body.prompt;
+    this.choices.replaceChildren(h("p", { class: "help", role: "status" }, "Writing other words …"));
+    try {
+      const answer = await ask("v1/rewrite", body);
+      this.showChoices(answer.choices, body);
+    } catch (error) {
+      this.choices.replaceChildren();
+      panel.tools.fail(error);
+    }
+  }
+
+  showChoices(found, body) {
+    if (!found.length) {
+      this.choices.replaceChildren(h("p", { class: "help" }, "The model finds no other words for this place."));
+      return;
+    }
+    const top = Math.max(...found.map((choice) => choice.log_likelihood));
+    const total = found.reduce((sum, choice) => sum + Math.exp(choice.log_likelihood - top), 0);
+    const items = found.map((choice, pick) => {
+      const share = Math.exp(choice.log_likelihood - top) / total;
+      const bar = h("meter", { min: "0", max: "1", value: share.toFixed(4), "aria-hidden": "true" });
+      return h("li", {}, h("button", { type: "button", click: () => this.take(choice, body, pick) },
+        h("span", { class: "fill" }, choice.fills.map((fill) => fill.trim()).join(" … ")),
+        bar,
+        h("span", { class: "number" }, percent(Math.log(share))),
+        h("span", { class: "number" }, `${choice.log_likelihood.toFixed(1)} nats`)));
+    });
+    this.choices.replaceChildren(
+      h("p", { class: "help", role: "status" }, `${found.length} other ${found.length === 1 ? "text" : "texts"}, the likeliest first`),
+      h("ol", {}, items));
+    items[0].firstElementChild.focus();
+  }
+
+  take(choice, body, pick) {
+    const { panel } = this;
+    this.past.push([panel.recording, panel.source]);
+    const recording = Object.assign(Recording.of(choice.text), { likelihood: choice.log_likelihood });
+    this.become(recording, { path: "v1/rewrite", body, pick });
+  }
+
+  undo() {
+    this.become(...this.past.pop());
+  }
+
+  become(recording, source) {
+    this.chosen.clear();
+    this.choices.replaceChildren();
+    this.panel.put(recording, source);
+    this.active = Math.min(this.active, this.panel.words.length - 1);
+    this.painted();
+    this.panel.body.focus({ preventScroll: true });
+    this.panel.changed?.();
+  }
+}
+
+/** A token whose space and line breaks show. */
+const visible = (text) => text.replace(/^ /, "␣").replaceAll("\n", "⏎") || "∅";

@@ -1,0 +1,55 @@
+// A link, a curl command and a Python program, each of which gives a text again.
+
+import { byId, copy, h } from "./dom.js";
+import { token } from "./token.js";
+
+/** A word of a shell, quoted. */
+const shellWord = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+
+const address = (path) => new URL(path, document.baseURI.replace(/#.*/, "")).href;
+
+/** The command that sends the request. */
+export function curlOf({ path, body }) {
+  const secret = token() ? ` -H "Authorization: Bearer $SUNFISH_TOKEN"` : "";
+  return `curl ${address(path)} -H "Content-Type: application/json"${secret} -d ${shellWord(JSON.stringify(body))}`;
+}
+
+/** The program that prints the text; it needs nothing but Python. */
+export function pythonOf({ path, body, pick }) {
+  const secret = token() ? `, "Authorization": "Bearer " + os.environ["SUNFISH_TOKEN"]` : "";
+  return `import json
+${secret ? "import os\n" : ""}import urllib.request
+
+body = json.loads(${pythonString(JSON.stringify(body))})
+headers = {"Content-Type": "application/json"${secret}}
+request = urllib.request.Request("${address(path)}", json.dumps(body).encode(), headers)
+with urllib.request.urlopen(request) as response:
+    print(json.load(response)["choices"][${pick}]["text"])
+`;
+}
+
+/** A string of JSON is one of Python, too, but for what is beyond 16 bits, which both write as it is. */
+const pythonString = (text) => JSON.stringify(text);
+
+/** Show the link and the programs of a text. */
+export function share(source, link) {
+  const dialog = byId("share");
+  const parts = [["Link", link], ["curl", curlOf(source)], ["Python", pythonOf(source)]];
+  dialog.replaceChildren(
+    h("h2", { id: "share-title" }, "This text again"),
+    h("p", { class: "help" }, "With the same model, each of these gives the same text."),
+    ...parts.map(([name, text]) => part(name, text)),
+    h("div", { class: "actions" }, h("button", { type: "button", click: () => dialog.close() }, "Close")));
+  dialog.showModal();
+}
+
+function part(name, text) {
+  const id = `share-${name.toLowerCase()}`;
+  const code = h("pre", { id, tabindex: "0", "aria-label": name }, text);
+  const button = h("button", {
+    type: "button",
+    "aria-label": `Copy ${name}`,
+    click: async () => { button.textContent = (await copy(text, code)) ? "Copied" : "Press Ctrl+C"; },
+  }, "Copy");
+  return h("section", { class: "snippet" }, h("header", {}, h("h3", {}, name), button), code);
+}

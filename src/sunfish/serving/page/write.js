@@ -1,0 +1,212 @@
+// The page at /: from the form to texts that condense before one's eyes.
+
+import { ask, events, ServerError } from "./api.js";
+import { byId, h } from "./dom.js";
+import { Panel } from "./panel.js";
+import { Player } from "./player.js";
+import { Recording } from "./recording.js";
+import {
+  FieldError, currentMode, fitTo, fromHash, readForm, refit, requestsOf, seeded, setMode, toHash, writeForm,
+} from "./settings.js";
+import { share } from "./share.js";
+
+const LOGPROBS = 5; // likeliest tokens at each place
+const CALM_MS = 600; // between two states, for those who want no motion
+const player = new Player();
+let running = null; // the AbortController of what is being written
+let link = ""; // of what is shown
+
+/** Write or fill what the form says. */
+async function write(values) {
+  values = seeded(values);
+  const requests = requestsOf(values);
+  link = `#${toHash(values)}`;
+  history.replaceState(null, "", link);
+  begin();
+  const columns = requests.map((request) => panelsFor(request, values));
+  layOut(columns);
+  const { signal } = running;
+  const run = values.mode === "fill" ? fill : stream;
+  await finish(Promise.all(requests.map((request, i) => run(request.body, columns[i], signal))), signal);
+}
+
+/** Do the work of a button: the form shows that it runs, then how it ended. */
+async function finish(work, signal) {
+  try {
+    await work;
+    const count = player.panels.length;
+    say(count === 1 ? "The text is written." : `${count} texts are written.`);
+  } catch (error) {
+    if (error.name === "AbortError") say("Stopped.");
+    else fail(error);
+    running.abort(); // the other texts, too
+  }
+  if (running?.signal === signal) end();
+}
+
+function begin() {
+  running?.abort();
+  running = new AbortController();
+  byId("error").hidden = true;
+  byId("empty").hidden = true;
+  byId("stop").hidden = false;
+  byId("texts").setAttribute("aria-busy", "true");
+  say("Writing.");
+}
+
+function end() {
+  running = null;
+  byId("stop").hidden = true;
+  byId("texts").removeAttribute("aria-busy");
+  for (const panel of player.panels.filter((each) => !each.recording.done)) panel.element.classList.add("partial");
+  player.finished();
+}
+
+function panelsFor({ title, body }, values) {
+  const count = body.n ?? 1;
+  const path = "v1/completions";
+  return Array.from({ length: count }, (_, pick) => {
+    const name = [title, count > 1 || !title ? `${values.mode === "fill" ? "Filling" : "Text"} ${pick + 1}` : ""];
+    const panel = new Panel(name.filter(Boolean).join(", "), { path, body, pick }, { share: showShare, gap: toGaps, fail });
+    panel.changed = () => player.grown();
+    return panel;
+  });
+}
+
+function layOut(columns) {
+  const panels = byId("panels");
+  const isRow = columns.length > 1;
+  panels.classList.toggle("row", isRow);
+  panels.classList.toggle("single", columns.flat().length === 1);
+  panels.style.setProperty("--columns", String(columns.length));
+  const inRows = isRow ? columns[0].flatMap((_, i) => columns.map((column) => column[i])) : columns.flat();
+  panels.replaceChildren(...inRows.map((panel) => panel.element));
+  player.take(inRows);
+}
+
+async function stream(body, panels, signal) {
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  let shown = 0;
+  const asked = { ...body, stream: true, diffusing: true, step_maps: true, logprobs: LOGPROBS };
+  for await (const chunk of events("v1/completions", asked, signal)) {
+    const quietly = calm && performance.now() - shown < CALM_MS;
+    if (!quietly) shown = performance.now();
+    for (const choice of chunk.choices) panels[choice.index].add(choice, quietly || !player.follows);
+    player.grown();
+  }
+}
+
+async function fill(body, panels, signal) {
+  const answer = await ask("v1/completions", body, signal);
+  for (const choice of answer.choices) {
+    panels[choice.index].put(Object.assign(Recording.of(choice.text), { likelihood: choice.log_likelihood }));
+  }
+}
+
+/** A text that was rewritten, from its link. */
+async function showRewritten({ body, pick }) {
+  const source = { path: "v1/rewrite", body, pick };
+  begin();
+  const panel = panelsFor({ title: "Rewritten", body: {} }, {})[0];
+  layOut([[panel]]);
+  link = location.hash;
+  await finish(ask(source.path, source.body, running.signal).then((answer) => {
+    const choice = answer.choices[pick];
+    panel.put(Object.assign(Recording.of(choice.text), { likelihood: choice.log_likelihood }), source);
+  }), running.signal);
+}
+
+function showShare(panel) {
+  const { source } = panel;
+  const hash = source.path === "v1/rewrite" ? `#rewrite=${encodeURIComponent(JSON.stringify({ body: source.body, pick: source.pick }))}` : link;
+  share(source, new URL(hash, location.href).href);
+}
+
+/** Take a text with gaps into the form. */
+function toGaps(text) {
+  setMode("fill");
+  byId("text").value = text;
+  byId("text").focus();
+}
+
+/** Say what went wrong, where it is seen and heard. */
+function fail(error) {
+  const box = byId("error");
+  const known = error instanceof ServerError || error instanceof FieldError;
+  if (!known) console.error(error);
+  const status = error.status ? `${error.status} ` : "";
+  const field = error.param ? byId(error.param) : null;
+  box.replaceChildren(
+    h("strong", {}, titleOf(error)),
+    h("span", {}, known ? error.message : `${error.name}: ${error.message}`),
+    error.retryAfter ? h("span", {}, `Try again in ${error.retryAfter} s.`) : null,
+    error.status >= 429 || error.status === 0
+      ? h("button", { type: "button", click: () => byId("form").requestSubmit() }, "Try again") : null);
+  box.hidden = false;
+  box.dataset.status = status.trim();
+  field?.setAttribute("aria-invalid", "true");
+  field?.focus();
+}
+
+function titleOf(error) {
+  if (error instanceof FieldError) return "Not sent";
+  const titles = { 0: "No answer", 400: "Refused", 401: "No token", 429: "Too much at once", 503: "Not now" };
+  return `${titles[error.status] ?? "Failed"}${error.status ? ` (${error.status})` : ""}`;
+}
+
+const say = (text) => { byId("status").textContent = text; };
+
+function insertGap() {
+  const field = byId("text");
+  field.focus();
+  field.setRangeText("[MASK]", field.selectionStart, field.selectionEnd, "end");
+}
+
+function onSubmit(event) {
+  event?.preventDefault();
+  for (const field of byId("form").querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
+  write(readForm()).catch(fail);
+}
+
+function onKey(event) {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !document.querySelector("dialog[open]")) onSubmit(event);
+  else if (event.key === "Escape" && running && !document.querySelector("dialog[open]")) running.abort();
+  else if (event.altKey && event.code === "KeyM" && currentMode() === "fill") {
+    event.preventDefault();
+    insertGap();
+  }
+}
+
+function openLink() {
+  const values = fromHash(location.hash);
+  if (!values) return;
+  if (values.rewrite) {
+    try {
+      showRewritten(JSON.parse(values.rewrite));
+    } catch (error) {
+      fail(error);
+    }
+    return;
+  }
+  writeForm(values);
+  onSubmit();
+}
+
+async function start() {
+  byId("form").addEventListener("submit", onSubmit);
+  byId("form").addEventListener("change", refit);
+  byId("stop").addEventListener("click", () => running?.abort());
+  byId("gap").addEventListener("click", insertGap);
+  document.addEventListener("keydown", onKey);
+  addEventListener("hashchange", openLink);
+  try {
+    const card = (await ask("v1/models")).data[0];
+    byId("model").textContent = `${card.id} · context of ${card.context_length} tokens`;
+    fitTo(card);
+    openLink();
+  } catch (error) {
+    fail(error);
+  }
+}
+
+start();
