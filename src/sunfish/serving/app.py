@@ -28,6 +28,7 @@ from sunfish.serving.responses import (
 )
 from sunfish.serving.runs import router as runs
 from sunfish.serving.schemas import ChatRequest, CompletionRequest, RewriteRequest
+from sunfish.serving.scoring import ScoreRequest, Scoring, answer_score
 from sunfish.serving.security import Guard
 from sunfish.serving.service import Service
 
@@ -74,6 +75,12 @@ async def rewrite(request: Request, asked: RewriteRequest) -> Any:
     return await answer_rewriting(_begin(request, asked), request, asked)
 
 
+@router.post("/v1/score", response_model=Scoring)
+async def score(request: Request, asked: ScoreRequest) -> Any:
+    """How likely a text is, token by token."""
+    return await answer_score(_begin(request, asked), request, asked)
+
+
 @router.get("/healthz")
 async def healthz() -> Health:
     """Whether the server answers."""
@@ -91,7 +98,7 @@ def _service(request: Request) -> Service:
     return service
 
 
-def _begin(request: Request, asked: CompletionRequest | ChatRequest | RewriteRequest) -> Service:
+def _begin(request: Request, asked: CompletionRequest | ChatRequest | RewriteRequest | ScoreRequest) -> Service:
     """Note what errors may name, and when the answer is due."""
     service = _service(request)
     request.state.fields = type(asked).model_fields

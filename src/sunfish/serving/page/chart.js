@@ -107,7 +107,7 @@ export class Chart {
     if (!this.cursor) return;
     const found = this.series.map(({ points }) => this.at === null ? points.at(-1) : nearest(points, this.at));
     this.key.replaceChildren(
-      ...this.series.map(({ name }, i) => h("li", {}, h("i", { class: `series-${i}` }), `${name} ${found[i][1].toPrecision(3)}`)),
+      ...this.series.map(({ name }, i) => h("li", {}, h("i", { class: `series-${i}` }), `${name} ${short(found[i][1])}`)),
       ...(this.at === null ? [] : [h("li", { class: "help" }, `step ${this.at.toLocaleString("en")}`)]));
     const marks = found.map(([x, y], i) => svg("circle", { class: `series-${i}`, cx: this.x(x), cy: this.y(y), r: 3 }));
     const line = this.at === null ? [] : [svg("line", {
@@ -165,4 +165,6 @@ export function logTicks(low, high, count) {
   return inside.length > count + 1 && tens.length > 1 ? tens : inside;
 }
 
-const short = (value) => (Math.abs(value) >= 10000 ? `${Number((value / 1000).toPrecision(4))}k` : String(Number(value.toPrecision(4))));
+function short(value) {
+  return value >= 10000 ? `${Number((value / 1000).toPrecision(4))}k` : String(Number(value.toPrecision(4)));
+}

@@ -1,9 +1,10 @@
 // Choosing words of a text: with the mouse, by touch or by keyboard; what is known of them; writing them anew.
 
 import { ask } from "./api.js";
+import { showChoices } from "./choices.js";
 import { h } from "./dom.js";
 import { Recording } from "./recording.js";
-import { inCharacters, percent, spansOf, withGaps } from "./text.js";
+import { inCharacters, percent, piecesAround, spansOf, withGaps } from "./text.js";
 
 const ALTERNATIVES = 6;
 
@@ -149,47 +150,27 @@ export class Editor {
   /** Ask for other words in the place of the chosen ones; all others stay. */
   async rewrite() {
     if (!this.chosen.size) return;
-    const { panel } = this;
-    const text = panel.recording.text;
-    const body = { text, spans: inCharacters(text, this.spans), n: ALTERNATIVES, seed: panel.source.body.seed };
-    if (panel.source.body.prompt) body.prompt = panel.source.body.prompt;
+    const { panel, spans } = this;
+    const { text } = panel.recording;
+    const { seed, prompt } = panel.source.body;
+    const body = { text, spans: inCharacters(text, spans), n: ALTERNATIVES, seed, prompt };
     this.choices.replaceChildren(h("p", { class: "help", role: "status" }, "Writing other words …"));
     try {
-      const answer = await ask("v1/rewrite", body);
-      this.showChoices(answer.choices, body);
+      const [answer, known] = await Promise.all([ask("v1/rewrite", body), ask("v1/score", { text, prompt })]);
+      const old = { fills: spans.map(([start, end]) => text.slice(start, end)), log_likelihood: known.log_likelihood };
+      showChoices(this.choices, answer.choices, old, (choice, pick) => this.take(choice, body, pick));
+      (this.choices.querySelector("button") ?? panel.body).focus({ preventScroll: true });
     } catch (error) {
       this.choices.replaceChildren();
       panel.tools.fail(error);
     }
   }
 
-  showChoices(found, body) {
-    if (!found.length) {
-      this.choices.replaceChildren(h("p", { class: "help" }, "The model finds no other words for this place."));
-      return;
-    }
-    const top = Math.max(...found.map((choice) => choice.log_likelihood));
-    const total = found.reduce((sum, choice) => sum + Math.exp(choice.log_likelihood - top), 0);
-    const items = found.map((choice, pick) => {
-      const share = Math.exp(choice.log_likelihood - top) / total;
-      const bar = h("meter", { min: "0", max: "1", value: share.toFixed(4), "aria-hidden": "true" });
-      return h("li", {}, h("button", { type: "button", click: () => this.take(choice, body, pick) },
-        h("span", { class: "fill" }, choice.fills.map((fill) => fill.trim()).join(" … ")),
-        bar,
-        h("span", { class: "number" }, percent(Math.log(share))),
-        h("span", { class: "number" }, `${choice.log_likelihood.toFixed(1)} nats`)));
-    });
-    this.choices.replaceChildren(
-      h("p", { class: "help", role: "status" }, `${found.length} other ${found.length === 1 ? "text" : "texts"}, the likeliest first`),
-      h("ol", {}, items));
-    items[0].firstElementChild.focus();
-  }
-
   take(choice, body, pick) {
     const { panel } = this;
     this.past.push([panel.recording, panel.source]);
-    const recording = Object.assign(Recording.of(choice.text), { likelihood: choice.log_likelihood });
-    this.become(recording, { path: "v1/rewrite", body, pick });
+    this.become(Recording.of(choice, piecesAround(body)), { path: "v1/rewrite", body, pick });
+    panel.score();
   }
 
   undo() {

@@ -1,11 +1,13 @@
 // One text on the page: its states, its words, what is known of them, and what can be done with it.
 
+import { ask } from "./api.js";
 import { h } from "./dom.js";
 import { Editor } from "./editor.js";
-import { Recording } from "./recording.js";
+import { Recording, tokensOf } from "./recording.js";
 import { shade, shadeOf } from "./shading.js";
-import { wordsOf } from "./text.js";
+import { nats, wordsOf } from "./text.js";
 
+export const LOGPROBS = 5; // likeliest tokens that are named at each place
 let count = 0;
 
 /** A text with its heading, its facts and its tools. */
@@ -26,7 +28,7 @@ export class Panel {
       h("button", { type: "button", click: () => tools.share(this) }, "Share"));
     this.editor = new Editor(this);
     this.element = h("article", { class: "panel", "aria-labelledby": `${this.id}-title` },
-      h("header", {}, h("h2", { id: `${this.id}-title` }, title), this.facts, this.menu),
+      h("header", {}, h("h2", { id: `${this.id}-title` }, title), this.menu, this.facts),
       this.body, this.editor.element);
   }
 
@@ -42,6 +44,22 @@ export class Panel {
     this.recording = recording;
     this.source = source ?? this.source;
     this.settle();
+    this.show(this.steps);
+  }
+
+  /** Ask how likely a text that came whole is, word by word. */
+  async score(signal) {
+    const { recording } = this;
+    const asked = { text: recording.text, prompt: this.source.body.prompt, logprobs: LOGPROBS };
+    try {
+      const { logprobs, log_likelihood } = await ask("v1/score", asked, signal);
+      recording.tokens = tokensOf(recording.text, logprobs.tokens, logprobs);
+      recording.likelihood = log_likelihood;
+    } catch (error) {
+      this.tools.fail(error);
+    }
+    if (recording !== this.recording) return; // another text has taken its place
+    this.showFacts();
     this.show(this.steps);
   }
 
@@ -75,15 +93,20 @@ export class Panel {
     if (this.shown < 0) body.replaceChildren();
     this.shown = number;
     const places = recording.frames[number].tokens.length;
-    while (body.children.length > places) body.lastElementChild.remove();
-    while (body.children.length < places) body.append(h("span"));
+    while (body.children.length > places) {
+      body.lastElementChild.previousSibling.remove();
+      body.lastElementChild.remove();
+    }
+    while (body.children.length < places) body.append(document.createTextNode(""), h("span"));
     for (let place = 0; place < places; place += 1) this.paintPlace(body.children[place], number, place);
   }
 
   paintPlace(span, number, place) {
     const look = this.recording.look(number, place);
     const text = look.noise ? "" : look.text;
-    if (span.textContent !== text) span.textContent = text;
+    const [space] = text.match(/^\s*/u); // is not shaded
+    if (span.previousSibling.data !== space) span.previousSibling.data = space;
+    if (span.textContent !== text.slice(space.length)) span.textContent = text.slice(space.length);
     const names = ["token", look.noise ? `noise width-${(place * 7 + number * 3) % 5}` : "",
       !look.noise && look.draft ? "draft" : "", !look.noise && look.fresh ? "fresh" : ""];
     span.className = names.filter(Boolean).join(" ");
@@ -111,7 +134,8 @@ export class Panel {
 
   word(number, tokens, start, end) {
     const { text } = this.recording;
-    const word = h("span", { class: "word", id: `${this.id}-${number}`, "data-word": String(number) });
+    const isNew = this.recording.written.some(([from, to]) => from < end && to > start);
+    const word = h("span", { class: isNew ? "word new" : "word", id: `${this.id}-${number}`, "data-word": String(number) });
     if (!tokens.length) word.append(text.slice(start, end));
     for (const token of tokens) {
       const part = h("span", { class: "token" }, text.slice(Math.max(start, token.start), Math.min(end, token.end)));
@@ -124,10 +148,11 @@ export class Panel {
   showFacts() {
     const { recording } = this;
     const surprise = recording.surprise;
-    const facts = [];
+    const { seed } = this.source.body;
+    const facts = seed === undefined ? [] : [`seed ${seed}`];
     if (recording.tokens.length) facts.push(`${recording.tokens.length} tokens`);
     if (surprise !== null) facts.push(`${surprise.toFixed(2)} nats/token`);
-    if (recording.likelihood !== undefined) facts.push(`${recording.likelihood.toFixed(1)} nats`);
+    if (recording.likelihood !== null) facts.push(nats(recording.likelihood));
     if (recording.reason === "length") facts.push("cut at its length");
     this.facts.textContent = facts.join(" · ");
   }

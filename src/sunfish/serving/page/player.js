@@ -40,7 +40,10 @@ export class Player {
   /** A state has come. */
   grown() {
     const { steps } = this;
-    byId("player").hidden = steps === 0 && !this.panels.some((panel) => panel.recording.tokens.length);
+    const scored = this.panels.some((panel) => panel.recording.tokens.length);
+    byId("player").hidden = !steps && !scored;
+    byId("player").classList.toggle("still", !steps); // of texts that came whole there are no steps
+    showLegend(byId("player").hidden ? "none" : this.kind);
     this.slider.max = String(steps);
     if (this.follows) this.slider.value = String(steps);
     this.say();
@@ -55,7 +58,7 @@ export class Player {
   reshade() {
     const shown = Number(this.slider.value);
     for (const panel of this.panels) panel.shadeBy(this.kind, shown);
-    showLegend(this.kind);
+    showLegend(byId("player").hidden ? "none" : this.kind);
   }
 
   go(step, playing = false) {
@@ -71,7 +74,6 @@ export class Player {
     const text = `${this.slider.value} / ${this.steps}`;
     byId("position").textContent = text;
     this.slider.setAttribute("aria-valuetext", `step ${this.slider.value} of ${this.steps}`);
-    byId("play").disabled = this.steps === 0;
   }
 
   toggle() {

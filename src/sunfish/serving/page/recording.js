@@ -1,6 +1,6 @@
 // A text while it is written: every state that the server sends, kept so that one can scrub through them.
 
-import { align } from "./text.js";
+import { align, rangesOfFills } from "./text.js";
 
 const MASK = "▒";
 
@@ -11,12 +11,15 @@ export class Recording {
     this.text = "";
     this.done = false;
     this.reason = null;
+    this.written = []; // ranges of what was filled in, where the rest was given
+    this.likelihood = null; // of the whole text, in nats
     this.tokens = []; // of the finished text: {text, start, end, step, logprob, top}
   }
 
-  /** A text that came whole, such as a fill. */
-  static of(text) {
-    return Object.assign(new Recording(), { text, done: true });
+  /** A choice that came whole: fills between `pieces`. */
+  static of({ text, fills, log_likelihood }, pieces) {
+    const written = rangesOfFills(text, pieces, fills);
+    return Object.assign(new Recording(), { text, written, done: true, likelihood: log_likelihood });
   }
 
   /** Take in a choice of a chunk. */

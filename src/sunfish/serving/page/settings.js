@@ -21,10 +21,9 @@ let model = null;
 /** Show only what the model can do; its own settings stand in the empty fields. */
 export function fitTo(card) {
   model = card;
-  const own = card.settings ?? {};
-  const first = own.sampler ? `${own.sampler}, as suits this model` : "as suits this model";
+  const own = card.settings;
   byId("sampler").replaceChildren(
-    h("option", { value: "" }, first),
+    h("option", { value: "" }, `${own.sampler} (this model’s own)`),
     ...card.samplers.map((name) => h("option", { value: name }, name)));
   for (const name of ["guidance_scale", "temperature", "num_steps", "block_length", "top_p"]) {
     if (own[name] !== undefined) byId(name).placeholder = String(own[name]);
@@ -37,7 +36,7 @@ export function fitTo(card) {
 /** Show the fields that belong to the mode and the sampler. */
 export function refit() {
   const mode = currentMode();
-  const sampler = byId("sampler").value || model?.settings?.sampler || VERIFIED;
+  const sampler = byId("sampler").value || model?.settings.sampler || VERIFIED;
   const have = { prompt: model?.prompt_length !== 0, steps: !sampler.startsWith(VERIFIED), blocks: true };
   for (const field of document.querySelectorAll("[data-mode], [data-needs]")) {
     const fits = (field.dataset.mode ?? mode) === mode && (have[field.dataset.needs] ?? true);

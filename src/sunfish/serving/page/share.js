@@ -14,22 +14,19 @@ export function curlOf({ path, body }) {
   return `curl ${address(path)} -H "Content-Type: application/json"${secret} -d ${shellWord(JSON.stringify(body))}`;
 }
 
-/** The program that prints the text; it needs nothing but Python. */
+/** The program that prints the text; it needs nothing but Python, to which JSON without true, false and null is code. */
 export function pythonOf({ path, body, pick }) {
   const secret = token() ? `, "Authorization": "Bearer " + os.environ["SUNFISH_TOKEN"]` : "";
   return `import json
 ${secret ? "import os\n" : ""}import urllib.request
 
-body = json.loads(${pythonString(JSON.stringify(body))})
+body = ${JSON.stringify(body)}
 headers = {"Content-Type": "application/json"${secret}}
 request = urllib.request.Request("${address(path)}", json.dumps(body).encode(), headers)
 with urllib.request.urlopen(request) as response:
     print(json.load(response)["choices"][${pick}]["text"])
 `;
 }
-
-/** A string of JSON is one of Python, too, but for what is beyond 16 bits, which both write as it is. */
-const pythonString = (text) => JSON.stringify(text);
 
 /** Show the link and the programs of a text. */
 export function share(source, link) {

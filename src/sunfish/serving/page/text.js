@@ -26,9 +26,10 @@ export function align(text, pieces) {
   return ranges;
 }
 
-/** The ranges of the words of a text: what stands between spaces. */
+/** The ranges of the words of a text, and of its punctuation marks. */
 export function wordsOf(text) {
-  return [...text.matchAll(/\S+/gu)].map((match) => [match.index, match.index + match[0].length]);
+  const words = text.matchAll(/[\p{L}\p{M}\p{N}]+(?:['’-][\p{L}\p{M}\p{N}]+)*|[^\s\p{L}\p{M}\p{N}]+/gu);
+  return [...words].map((match) => [match.index, match.index + match[0].length]);
 }
 
 /** Neighboring words as one range each. `chosen` are numbers of words, in order. */
@@ -57,9 +58,29 @@ export function withGaps(text, spans) {
   return gapped + text.slice(place);
 }
 
+/** What stands around the gaps of a request, be they spans or [MASK]. */
+export function piecesAround({ text, spans }) {
+  if (!spans) return text.split(/\[MASK[^\]]*\]/);
+  const characters = [...text], ends = [0, ...spans.flat(), characters.length];
+  return ends.flatMap((from, i) => (i % 2 ? [] : [characters.slice(from, ends[i + 1]).join("")]));
+}
+
+/** The ranges of the fills between pieces; the space that a fill brings may be given already. */
+export function rangesOfFills(text, pieces, fills) {
+  let place = 0;
+  return fills.map((fill, i) => {
+    const start = place + pieces[i].length;
+    place = start + (text.startsWith(fill, start) ? fill : fill.replace(/^ /, "")).length;
+    return [start, place];
+  });
+}
+
 /** A probability from its logarithm, short. */
 export function percent(logprob) {
   const share = 100 * Math.exp(logprob);
   if (share < 0.1) return "< 0.1%";
   return `${share.toFixed(share < 9.95 || share > 99 ? 1 : 0)}%`;
 }
+
+/** A log-likelihood in nats. */
+export const nats = (value) => `${value.toFixed(1).replace("-", "−")} nats`;

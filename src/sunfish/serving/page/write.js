@@ -2,15 +2,15 @@
 
 import { ask, events, ServerError } from "./api.js";
 import { byId, h } from "./dom.js";
-import { Panel } from "./panel.js";
+import { LOGPROBS, Panel } from "./panel.js";
 import { Player } from "./player.js";
 import { Recording } from "./recording.js";
 import {
   FieldError, currentMode, fitTo, fromHash, readForm, refit, requestsOf, seeded, setMode, toHash, writeForm,
 } from "./settings.js";
 import { share } from "./share.js";
+import { piecesAround } from "./text.js";
 
-const LOGPROBS = 5; // likeliest tokens at each place
 const CALM_MS = 600; // between two states, for those who want no motion
 const player = new Player();
 let running = null; // the AbortController of what is being written
@@ -82,6 +82,8 @@ function layOut(columns) {
   const inRows = isRow ? columns[0].flatMap((_, i) => columns.map((column) => column[i])) : columns.flat();
   panels.replaceChildren(...inRows.map((panel) => panel.element));
   player.take(inRows);
+  const { top } = byId("texts").getBoundingClientRect();
+  if (top > innerHeight / 2) byId("texts").scrollIntoView(); // a small screen, on which the form is above
 }
 
 async function stream(body, panels, signal) {
@@ -99,21 +101,22 @@ async function stream(body, panels, signal) {
 async function fill(body, panels, signal) {
   const answer = await ask("v1/completions", body, signal);
   for (const choice of answer.choices) {
-    panels[choice.index].put(Object.assign(Recording.of(choice.text), { likelihood: choice.log_likelihood }));
+    panels[choice.index].put(Recording.of(choice, piecesAround(body)));
   }
+  await Promise.all(panels.map((panel) => panel.score(signal)));
 }
 
 /** A text that was rewritten, from its link. */
 async function showRewritten({ body, pick }) {
-  const source = { path: "v1/rewrite", body, pick };
   begin();
-  const panel = panelsFor({ title: "Rewritten", body: {} }, {})[0];
+  const { signal } = running;
+  const [panel] = panelsFor({ title: "Rewritten text", body: {} }, {});
   layOut([[panel]]);
-  link = location.hash;
-  await finish(ask(source.path, source.body, running.signal).then((answer) => {
-    const choice = answer.choices[pick];
-    panel.put(Object.assign(Recording.of(choice.text), { likelihood: choice.log_likelihood }), source);
-  }), running.signal);
+  const work = ask("v1/rewrite", body, signal).then(({ choices }) => {
+    panel.put(Recording.of(choices[pick], piecesAround(body)), { path: "v1/rewrite", body, pick });
+    return panel.score(signal);
+  });
+  await finish(work, signal);
 }
 
 function showShare(panel) {
