@@ -98,7 +98,9 @@ def _service(request: Request) -> Service:
     return service
 
 
-def _begin(request: Request, asked: CompletionRequest | ChatRequest | RewriteRequest | ScoreRequest) -> Service:
+def _begin(
+    request: Request, asked: CompletionRequest | ChatRequest | RewriteRequest | ScoreRequest
+) -> Service:
     """Note what errors may name, and when the answer is due."""
     service = _service(request)
     request.state.fields = type(asked).model_fields

@@ -37,7 +37,11 @@ export function fitTo(card) {
 export function refit() {
   const mode = currentMode();
   const sampler = byId("sampler").value || model?.settings.sampler || VERIFIED;
-  const have = { prompt: model?.prompt_length !== 0, steps: !sampler.startsWith(VERIFIED), blocks: true };
+  const have = {
+    prompt: model?.prompt_length !== 0,
+    samplers: model?.samplers.length !== 1,
+    steps: !sampler.startsWith(VERIFIED),
+  };
   for (const field of document.querySelectorAll("[data-mode], [data-needs]")) {
     const fits = (field.dataset.mode ?? mode) === mode && (have[field.dataset.needs] ?? true);
     field.hidden = !fits;

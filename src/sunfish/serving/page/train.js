@@ -1,11 +1,11 @@
-// The page at /train: a run in progress, asked for every other second.
+// The page at /train: a run in progress, asked for every second.
 
 import { ask } from "./api.js";
 import { Chart } from "./chart.js";
 import { byId, h } from "./dom.js";
 
-const POLL_MS = 2000;
-const RETRY_MS = 5000; // after an answer failed
+const POLL_MS = 1000;
+const RETRY_MS = 3000; // after an answer failed
 const CHARTS = [
   { title: "Loss", about: "nats/token, in training; logarithmic", log: true,
     series: { loss: "loss", train_loss: "canvas", next_token: "next token" } },

@@ -1,0 +1,103 @@
+"""A served tiny model of stories, and a headless Chromium that looks at it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from sunfish.sampling.pipeline import Pipeline
+from sunfish.serving.server import open_socket, server_of
+from sunfish.serving.service import Service
+from tests.tiny_checkpoint import write_checkpoint
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+# No sandbox, since tests often run as root; nothing that asks for hosts beyond this machine.
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+]
+ALL_IS_SHOWN = "main:not([aria-busy]) .word"
+OpenPage = Callable[..., Page]
+ServeAt = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained for a moment: it has words, if no stories."""
+    return write_checkpoint(tmp_path_factory.mktemp("page") / "run" / "step-0000020", steps=20)
+
+
+@pytest.fixture(scope="session")
+def pipeline(checkpoint: Path) -> Pipeline:
+    """Not to be changed by a test."""
+    return Pipeline.from_checkpoint(checkpoint)
+
+
+@contextmanager
+def serving(service: Service) -> Iterator[str]:
+    """The address of a server on a free port."""
+    with open_socket("127.0.0.1", 0) as listener:
+        server = server_of(service)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def address(pipeline: Pipeline) -> Iterator[str]:
+    """Of a server without a token and without a run."""
+    with serving(Service(pipeline, "tiny")) as at:
+        yield at
+
+
+def find_browser() -> str | None:
+    """Where a Chromium is: the one that SUNFISH_BROWSER names, or one on the path."""
+    named = os.environ.get("SUNFISH_BROWSER")
+    return named or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+@pytest.fixture(scope="module")  # while it runs, no other module can have an event loop of its own
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    path = find_browser()
+    if path is None:
+        reason = "no Chromium was found, so the page is NOT tested; install one (apt-get install chromium)"
+        warnings.warn(reason, stacklevel=1)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[OpenPage]:
+    """Opens pages, which must not complain while they are looked at."""
+    complaints: list[str] = []
+    contexts = []
+
+    def new_page(url: str, width: int = 1200, **options: Any) -> Page:
+        contexts.append(browser.new_context(viewport={"width": width, "height": 800}, **options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(15000)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(url)
+        page.complaints = complaints  # type: ignore[attr-defined]
+        return page
+
+    yield new_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
