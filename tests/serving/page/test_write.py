@@ -190,4 +190,4 @@ def test_words_become_gaps_and_gaps_are_filled(open_page: OpenPage, address: str
     wanted = pipeline.infill(f"{before}[MASK:2]{after}", prompt=PROMPT, seed=5, num_samples=2)
     assert texts(page) == [text.text for text in wanted]
     assert page.locator(".player #play").is_hidden() and page.locator(".word.new").count() >= 2
-    expect(page.locator(".facts").nth(1)).to_contain_text(f"−{-wanted[0].log_likelihood:.1f} nats")
+    expect(page.locator(".facts").nth(1)).to_contain_text(f"{-wanted[0].log_likelihood:.1f} nats")
