@@ -31,7 +31,7 @@ FROZEN = {
     "edit": """
         num-samples seed also device precision json print-config set help-all
         temperature top-p guidance-scale negative-prompt text file replace range prompt particles""",
-    "serve": "host port token-file max-running max-waiting timeout device precision",
+    "serve": "host port token-file max-running max-waiting timeout run device precision",
     "distill-guidance": """
         print-config set help-all
         name seed max-steps max-minutes batch-size learning-rate matrix-learning-rate

@@ -75,6 +75,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         max_running=16,
         max_waiting=64,
         timeout=300.0,
+        run_folder=None,
         device="auto",
         precision="float32",
     ),

@@ -34,6 +34,7 @@ FLAGS: dict[str, tuple[list[str], Record]] = {
     "max_running": (["--max-running", "3"], {"max_running": 3}),
     "max_waiting": (["--max-waiting", "0"], {"max_waiting": 0}),
     "timeout": (["--timeout", "2.5"], {"limits": Limits(seconds=2.5)}),
+    "run_folder": (["--run", "other/run"], {"run": Path("other/run")}),
     "device": (["--device", "cuda:1"], {"device": "cuda:1"}),
     "precision": (["--precision", "int8"], {"precision": "int8"}),
 }
@@ -75,6 +76,7 @@ def base(checkpoint: Path) -> Record:
     load = {"path": checkpoint, "device": "auto", "precision": "float32", "compile": False}
     listen = {"host": "127.0.0.1", "port": 8000, "served": "service"}
     limits = {"limits": Limits(), "max_running": 16, "max_waiting": 64, "token": None}
+    limits["run"] = checkpoint.parent
     return {**load, **listen, **limits, "args": ("pipeline", "nano")}
 
 

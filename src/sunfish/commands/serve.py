@@ -59,7 +59,7 @@ def add(parser: Parser) -> None:
     parser.add_argument(
         "--run",
         dest="run_folder",
-        metavar="DIR",
+        metavar="PATH",
         help="folder of the training run that the page shows, there yet or not (that of the checkpoint)",
     )
     add_device_flags(parser)

@@ -89,7 +89,7 @@ def read_run(folder: Path, after: int = 0, samples_after: int = 0) -> Run:
         records=records,
         begin=begin,
         end=begin + whole,
-        more=begin + whole < size and whole > 0,
+        more=len(block) == MAX_METRICS,
         samples=samples,
         samples_end=samples_end,
     )
@@ -101,7 +101,9 @@ def parse_samples(content: bytes) -> list[Samples]:
     sections = []
     for step, body in zip(parts[::2], parts[1::2], strict=True):
         _, *texts = PROMPT.split(body)
-        shown = [ShownText(prompt=p, text=t.strip()) for p, t in zip(texts[::2], texts[1::2], strict=True)]
+        shown = [
+            ShownText(prompt=p, text=t.strip("\n")) for p, t in zip(texts[::2], texts[1::2], strict=True)
+        ]
         sections.append(Samples(step=int(step), texts=shown))
     return sections
 

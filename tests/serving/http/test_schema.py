@@ -28,8 +28,8 @@ def test_the_schema_names_every_path_and_failure(live: str) -> None:
         for method, operation in item.items()
     }
     assert set(operations) == {
-        *((f"/v1/{name}", "post") for name in ("completions", "chat/completions", "rewrite")),
-        *((path, "get") for path in ("/v1/models", "/v1/models/{name}", "/healthz", "/metrics")),
+        *((f"/v1/{name}", "post") for name in ("completions", "chat/completions", "rewrite", "score")),
+        *((path, "get") for path in ("/v1/models", "/v1/models/{name}", "/v1/run", "/healthz", "/metrics")),
     }
     assert all({"200", "4XX", "5XX"} == set(operation["responses"]) for operation in operations.values())
     fields = schema["components"]["schemas"]["CompletionRequest"]["properties"]

@@ -151,7 +151,7 @@ def test_chosen_words_are_rewritten_by_keyboard_and_the_rest_stays(
     spans = [(first, first + len(words[1])), (second, end)]
     wanted = rewrite(pipeline, old, spans, PROMPT, seed=5, n=6)
     assert choices.locator(".fill").all_text_contents() == [
-        " … ".join(fill.strip() for fill in new.fills) for new in wanted
+        " … ".join(fill.strip(" \n") for fill in new.fills) for new in wanted
     ]
     page.keyboard.press("Enter")  # the likeliest has the focus
     assert texts(page) == [wanted[0].text]
