@@ -143,12 +143,11 @@ def test_chosen_words_are_rewritten_by_keyboard_and_the_rest_stays(
     choices.first.wait_for()
     words = page.locator(".word").all_text_contents()
     assert chosen == [words[1], words[4], words[5]]
-    first = old.index(words[1], len(words[0]))
-    second = old.index(
-        words[4], old.index(words[3], old.index(words[2], first + len(words[1]))) + len(words[3])
-    )
-    end = old.index(words[5], second + len(words[4])) + len(words[5])
-    spans = [(first, first + len(words[1])), (second, end)]
+    places, end = [], 0
+    for word in words:
+        places.append((old.index(word, end), old.index(word, end) + len(word)))
+        end = places[-1][1]
+    spans = [places[1], (places[4][0], places[5][1])]
     wanted = rewrite(pipeline, old, spans, PROMPT, seed=5, n=6)
     assert choices.locator(".fill").all_text_contents() == [
         " … ".join(fill.strip(" \n") for fill in new.fills) for new in wanted
