@@ -95,6 +95,11 @@ def test_the_run_is_told() -> None:
     assert "ann" not in text
 
 
+def test_one_thread_is_one_thread() -> None:
+    environment = {**RECORD.trainer["environment"], "threads": 1}
+    assert "| machine | cpu, AVX2, 1 thread, float32, " in card(trainer={"environment": environment})
+
+
 def test_what_is_not_known_is_not_told() -> None:
     text = card(license=None, trainer={}, figures={})
     for word in ("size of the data", "hash of the data", "tokens seen", "| time", "machine", "## Figures"):

@@ -139,10 +139,11 @@ def _training(record: RunRecord, license: str | None) -> str:
 
 
 def _machine(environment: dict[str, Any]) -> str:
+    threads = environment.get("threads")
     words = {
         "device": "{}",
         "instructions": "{}",
-        "threads": "{} threads",
+        "threads": "{} thread" if threads == 1 else "{} threads",
         "precision": "{}",
         "torch": "PyTorch {}",
     }
@@ -173,7 +174,7 @@ def _figures(record: RunRecord) -> str:
 
 def _samples(samples: Sequence[Sample], repository: str) -> str:
     parts = [
-        "## Samples\n\nNot chosen: the texts of the first seeds. The command above each gives it on a CPU."
+        "## Samples\n\nNot chosen: the texts of the first seeds. The command above each text writes it again, on a CPU."
     ]
     for sample in samples:
         text = visible(sample.text) or "(an empty text)"
