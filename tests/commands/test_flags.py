@@ -44,6 +44,7 @@ FROZEN = {
     "tokenizer": """
         load out encode json config set help-all vocab-size
         data tokenizer text-field prompt-field prompt-template delimiter seed""",
+    "demo": "prompt seed",
     "push": "private revision prompt license resumable",
     "pull": "revision",
     "sizes": "measure quick device json",

@@ -27,7 +27,8 @@ NEEDED = {  # the words without a default
 }
 # What help writes in capitals; every other word of it is lower-case.
 NAMES = {
-    name.upper(): name for name in ("CPU", "FILE.txt", "JSON", "MASK", "N", "ONNX", "OMP_NUM_THREADS", "END")
+    name.upper(): name
+    for name in ("CPU", "FILE.txt", "JSON", "MASK", "N", "ONNX", "OMP_NUM_THREADS", "END", "SUNFISH_TOKEN")
 }
 # Words that stand for a flag's value, by the type of the value.
 VALUE_NAMES = {

@@ -21,7 +21,7 @@ from sunfish.serving.responses import CompletionLogprobs
 from sunfish.serving.schemas import MAX_LOGPROBS, Strictly
 from sunfish.serving.service import Service
 from sunfish.serving.streaming import ClientGone, JobGroup, while_connected
-from sunfish.serving.writing import ScoredToken, scored
+from sunfish.serving.writing import ScoredToken, score_tokens
 
 
 class ScoreRequest(Strictly):
@@ -67,7 +67,7 @@ class ScoreTask:
             pipeline.tokenizer, Gaps([self.text], []), pipeline.model.config.context_length
         ).pieces
         scorer = TokenScorer(pipeline, self.prompt, self.num_top)
-        tokens = scored(pipeline, scorer, ids, 0) or []
+        tokens = score_tokens(pipeline, scorer, ids, 0) or []
         (end,) = scorer.score([pipeline.tokenizer.end])
         yield Scores(tokens, sum(token.logprob for token in tokens) + end.logprob)
 
