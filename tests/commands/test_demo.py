@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from sunfish.cli import main, parse
-from sunfish.commands.demo import GAPPED, NEXT
+from sunfish.commands.demo import GAPPED, NEXT, open_page
 from sunfish.data.stories.oracle import check
+from sunfish.serving import server
+from sunfish.serving.service import Service
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +44,51 @@ def test_what_it_says_to_try_next_is_valid() -> None:
     for command in commands:
         arguments = parse(shlex.split(command)[1:])
         assert arguments.command == "train" or arguments.checkpoint == "demo"
+
+
+@pytest.mark.parametrize("screen", [":0", ""])
+def test_at_a_terminal_the_page_is_served_and_opened(
+    monkeypatch: pytest.MonkeyPatch, screen: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The socket and the service are real; the server is asked for nothing."""
+    monkeypatch.setattr("os.isatty", lambda number: True)
+    opened: list[str] = []
+    served: list[tuple[str, int]] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("DISPLAY", screen)
+    monkeypatch.setenv("WAYLAND_DISPLAY", "")
+
+    def run_server(service: Service, listener: socket.socket) -> None:
+        served.append((service.card.id, listener.getsockname()[1]))
+
+    monkeypatch.setattr(server, "run_server", run_server)
+    assert open_page() == 0
+    ((name, port),) = served
+    assert name == "demo" and port > 0
+    assert opened == ([f"http://127.0.0.1:{port}"] if screen else [])
+    assert f"the page: http://127.0.0.1:{port}" in capsys.readouterr().err
+
+
+def test_elsewhere_it_says_how_to_see_the_page(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # as it is where it was closed
+    assert open_page() == 0
+    assert "sunfish serve demo" in capsys.readouterr().err
+
+
+def test_without_the_extra_it_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("os.isatty", lambda number: True)
+    monkeypatch.delitem(sys.modules, "sunfish.serving.server")
+    monkeypatch.delattr("sunfish.serving.server")
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert open_page() == 0
+    assert capsys.readouterr().err.startswith(
+        "no page: serve needs uvicorn; install it with: ./run.sh -m pip"
+    )
 
 
 READERS = {

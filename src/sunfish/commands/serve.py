@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from sunfish.checkpoint.links import resolve_checkpoint
 from sunfish.commands.flags import user_path
 from sunfish.commands.parser import Parser
-from sunfish.commands.sampling_flags import CHECKPOINT, add_device_flags, load_pipeline
+from sunfish.commands.sampling_flags import add_checkpoint, add_device_flags, load_pipeline
 from sunfish.config.rules import check_at_least, check_number
 from sunfish.utils import how_to_install
 
@@ -20,7 +21,7 @@ MAX_JOBS = 4096
 
 def add(parser: Parser) -> None:
     """The flags of ``sunfish serve``."""
-    parser.add_argument("checkpoint", nargs="?", default=CHECKPOINT, help="checkpoint (%(default)s)")
+    add_checkpoint(parser)
     parser.add_argument(
         "--host",
         default="127.0.0.1",
@@ -67,6 +68,11 @@ def add(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal comes."""
+    return serve(arguments, lambda port: None)
+
+
+def serve(arguments: argparse.Namespace, when_listening: Callable[[int], object]) -> int:
+    """As :func:`run`; ``when_listening`` is called with the port once it takes connections."""
     check_at_least(arguments, 0, "port", most=MAX_PORT)
     check_at_least(arguments, 1, "max_running", most=MAX_JOBS)
     check_at_least(arguments, 0, "max_waiting", most=MAX_JOBS)
@@ -84,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_reach(arguments.host, token)
     name = str(read_metadata(user_path(arguments.checkpoint))["config"]["training"]["name"])
     with open_socket(arguments.host, arguments.port) as listener:
+        when_listening(arguments.port or listener.getsockname()[1])
         service = Service(
             load_pipeline(arguments),
             name,
