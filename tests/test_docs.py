@@ -29,6 +29,7 @@ PAGES = (
     "docs/serving.md",
     "docs/sharing.md",
     "docs/export.md",
+    "docs/containers.md",
     "docs/contributing.md",
 )
 INLINE = re.compile(r"^\| `(\./[^`]+)` \|", re.M)
