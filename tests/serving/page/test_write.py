@@ -105,7 +105,26 @@ def test_a_word_is_shaded_by_its_exact_likelihood(
         "--amount: 0.00;"
     }
     page.get_by_role("radio", name="Step").check()
-    expect(page.locator("#legend")).to_contain_text("the later it took its value")
+    expect(page.locator("#legend")).to_contain_text("the later the word took its value")
+
+
+def test_a_new_request_takes_the_place_of_one_that_runs_and_escape_stops_it(
+    open_page: OpenPage, address: str, pipeline: Pipeline
+) -> None:
+    page = open_page(address)
+    page.locator("#model:not(:empty)").wait_for()
+    for name, value in {"prompt": "a cat", "seed": "4", "n": "8"}.items():
+        page.fill(f"#{name}", value)
+    page.keyboard.press("Control+Enter")
+    ask(page, n=1)
+    expect(page.locator("#status")).to_have_text("The text is written.")
+    assert texts(page) == expected(pipeline)
+    page.route("**/v1/completions", lambda route: None)  # no answer comes
+    page.keyboard.press("Control+Enter")
+    page.locator("main[aria-busy]").wait_for()
+    page.keyboard.press("Escape")
+    expect(page.locator("#status")).to_have_text("Stopped.")
+    assert page.locator("#stop").is_hidden() and page.locator("#error").is_hidden()
 
 
 def test_a_link_and_both_snippets_give_the_text_again(open_page: OpenPage, address: str) -> None:

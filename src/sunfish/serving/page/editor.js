@@ -127,7 +127,7 @@ export class Editor {
       h("button", { type: "button", class: "main", click: () => this.rewrite() }, `Rewrite ${words}`),
       h("button", { type: "button", click: () => this.gap() }, count === 1 ? "Make it a gap" : "Make them gaps"),
       h("button", { type: "button", click: () => { this.chosen.clear(); this.painted(); } }, "Choose none"),
-    ] : [help]), ...(this.past.length ? [
+    ] : [help, h("button", { type: "button", click: () => this.gap() }, "Put gaps into it")]), ...(this.past.length ? [
       h("button", { type: "button", click: () => this.undo() }, "Undo"),
     ] : []));
     this.showTokens();
@@ -137,7 +137,8 @@ export class Editor {
     const word = this.panel.words[this.active];
     const { recording } = this.panel;
     const known = word ? recording.tokens.filter((t) => t.start < word[1] && t.end > word[0] && t.top.length) : [];
-    this.tokens.replaceChildren(...known.map((token) => h("dl", { class: "token-table" },
+    const caption = h("p", { class: "help" }, "Likeliest here, given the prompt and all words before");
+    this.tokens.replaceChildren(...(known.length ? [caption] : []), ...known.map((token) => h("dl", { class: "token-table" },
       h("div", { class: "it" }, h("dt", {}, visible(token.piece)), h("dd", {}, percent(token.logprob))),
       token.top.filter(([text]) => text !== token.piece).map(([text, logprob]) =>
         h("div", {}, h("dt", {}, visible(text)), h("dd", {}, percent(logprob)))))));

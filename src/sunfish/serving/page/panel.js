@@ -8,6 +8,7 @@ import { shade, shadeOf } from "./shading.js";
 import { nats, wordsOf } from "./text.js";
 
 export const LOGPROBS = 5; // likeliest tokens that are named at each place
+const NOISE = 12; // positions that are shown before the first state is there
 let count = 0;
 
 /** A text with its heading, its facts and its tools. */
@@ -21,7 +22,8 @@ export class Panel {
     this.recording = new Recording();
     this.kind = "likelihood";
     this.shown = -1; // the frame; -1: the text itself
-    this.body = h("div", { class: "text", id: this.id, lang: "en" });
+    const noise = Array.from({ length: NOISE }, (_, place) => h("span", { class: `noise width-${(place * 7) % 5}` }));
+    this.body = h("div", { class: "text", id: this.id }, noise);
     this.facts = h("p", { class: "facts" });
     this.menu = h("div", { class: "tools", hidden: true },
       h("button", { type: "button", "aria-pressed": "false", click: () => this.editor.toggle() }, "Edit"),

@@ -4,8 +4,8 @@ import { byId, h } from "./dom.js";
 
 const NATS = 4; // of surprise, at which the color is full
 const LEGENDS = {
-  likelihood: ["Certain", "surprising", "The darker a word, the less likely it was, given the prompt and all words before it."],
-  step: ["Early", "late", "The darker a word, the later it took its value."],
+  likelihood: ["Certain", "surprising", "The stronger the color, the less likely the word, given the prompt and all words before it."],
+  step: ["Early", "late", "The stronger the color, the later the word took its value."],
   none: null,
 };
 

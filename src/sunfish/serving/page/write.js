@@ -11,6 +11,7 @@ import {
 import { share } from "./share.js";
 import { piecesAround } from "./text.js";
 
+const PATIENCE_MS = 300; // until what was written before makes room
 const CALM_MS = 600; // between two states, for those who want no motion
 const player = new Player();
 let running = null; // the AbortController of what is being written
@@ -20,14 +21,29 @@ let link = ""; // of what is shown
 async function write(values) {
   values = seeded(values);
   const requests = requestsOf(values);
-  link = `#${toHash(values)}`;
-  history.replaceState(null, "", link);
-  begin();
+  const signal = begin();
   const columns = requests.map((request) => panelsFor(request, values));
-  layOut(columns);
-  const { signal } = running;
+  const show = soon(() => {
+    link = `#${toHash(values)}`;
+    history.replaceState(null, "", link);
+    layOut(columns);
+  });
   const run = values.mode === "fill" ? fill : stream;
-  await finish(Promise.all(requests.map((request, i) => run(request.body, columns[i], signal))), signal);
+  const work = requests.map((request, i) => run(request.body, columns[i], signal, show.now));
+  await finish(Promise.all(work), signal);
+  show.never();
+}
+
+/** Do something once: after a moment, or at once with `now`. A request that is refused leaves what is shown. */
+function soon(action) {
+  let timer = setTimeout(() => now(), PATIENCE_MS);
+  const never = () => { clearTimeout(timer); timer = null; };
+  const now = () => {
+    if (timer === null) return;
+    never();
+    action();
+  };
+  return { now, never };
 }
 
 /** Do the work of a button: the form shows that it runs, then how it ended. */
@@ -37,21 +53,23 @@ async function finish(work, signal) {
     const count = player.panels.length;
     say(count === 1 ? "The text is written." : `${count} texts are written.`);
   } catch (error) {
+    if (running?.signal !== signal) return; // newer work has taken its place
     if (error.name === "AbortError") say("Stopped.");
     else fail(error);
     running.abort(); // the other texts, too
   }
-  if (running?.signal === signal) end();
+  end();
 }
 
+/** Take down what was said of earlier work; returns the signal that ends the new one. */
 function begin() {
   running?.abort();
   running = new AbortController();
   byId("error").hidden = true;
-  byId("empty").hidden = true;
   byId("stop").hidden = false;
   byId("texts").setAttribute("aria-busy", "true");
   say("Writing.");
+  return running.signal;
 }
 
 function end() {
@@ -80,17 +98,19 @@ function layOut(columns) {
   panels.classList.toggle("single", columns.flat().length === 1);
   panels.style.setProperty("--columns", String(columns.length));
   const inRows = isRow ? columns[0].flatMap((_, i) => columns.map((column) => column[i])) : columns.flat();
+  byId("empty").hidden = true;
   panels.replaceChildren(...inRows.map((panel) => panel.element));
   player.take(inRows);
   const { top } = byId("texts").getBoundingClientRect();
   if (top > innerHeight / 2) byId("texts").scrollIntoView(); // a small screen, on which the form is above
 }
 
-async function stream(body, panels, signal) {
+async function stream(body, panels, signal, show) {
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   let shown = 0;
   const asked = { ...body, stream: true, diffusing: true, step_maps: true, logprobs: LOGPROBS };
   for await (const chunk of events("v1/completions", asked, signal)) {
+    show();
     const quietly = calm && performance.now() - shown < CALM_MS;
     if (!quietly) shown = performance.now();
     for (const choice of chunk.choices) panels[choice.index].add(choice, quietly || !player.follows);
@@ -98,8 +118,9 @@ async function stream(body, panels, signal) {
   }
 }
 
-async function fill(body, panels, signal) {
+async function fill(body, panels, signal, show) {
   const answer = await ask("v1/completions", body, signal);
+  show();
   for (const choice of answer.choices) {
     panels[choice.index].put(Recording.of(choice, piecesAround(body)));
   }
@@ -108,8 +129,7 @@ async function fill(body, panels, signal) {
 
 /** A text that was rewritten, from its link. */
 async function showRewritten({ body, pick }) {
-  begin();
-  const { signal } = running;
+  const signal = begin();
   const [panel] = panelsFor({ title: "Rewritten text", body: {} }, {});
   layOut([[panel]]);
   const work = ask("v1/rewrite", body, signal).then(({ choices }) => {
@@ -137,16 +157,15 @@ function fail(error) {
   const box = byId("error");
   const known = error instanceof ServerError || error instanceof FieldError;
   if (!known) console.error(error);
-  const status = error.status ? `${error.status} ` : "";
   const field = error.param ? byId(error.param) : null;
-  box.replaceChildren(
+  const again = () => byId("form").requestSubmit();
+  box.replaceChildren(...[
     h("strong", {}, titleOf(error)),
     h("span", {}, known ? error.message : `${error.name}: ${error.message}`),
-    error.retryAfter ? h("span", {}, `Try again in ${error.retryAfter} s.`) : null,
-    error.status >= 429 || error.status === 0
-      ? h("button", { type: "button", click: () => byId("form").requestSubmit() }, "Try again") : null);
+    error.retryAfter && h("span", {}, `Try again in ${error.retryAfter} s.`),
+    (error.status === 0 || error.status >= 429) && h("button", { type: "button", click: again }, "Try again"),
+  ].filter(Boolean));
   box.hidden = false;
-  box.dataset.status = status.trim();
   field?.setAttribute("aria-invalid", "true");
   field?.focus();
 }
