@@ -27,6 +27,7 @@ PAGES = (
     "docs/training.md",
     "docs/data.md",
     "docs/serving.md",
+    "docs/page.md",
     "docs/sharing.md",
     "docs/export.md",
     "docs/containers.md",

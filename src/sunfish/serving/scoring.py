@@ -14,7 +14,7 @@ from starlette.responses import Response
 from sunfish.sampling.gaps import Gaps, encode_gaps
 from sunfish.sampling.likelihood import TokenScorer
 from sunfish.sampling.pipeline import Pipeline
-from sunfish.sampling.prompts import check_text, encode_prompt
+from sunfish.sampling.prompts import check_text
 from sunfish.serving.answers import GONE
 from sunfish.serving.formats import completion_logprobs
 from sunfish.serving.responses import CompletionLogprobs
@@ -75,9 +75,7 @@ class ScoreTask:
 async def answer_score(service: Service, request: Request, asked: ScoreRequest) -> Response | dict[str, Any]:
     """The likelihood of a text."""
     check_text("text", asked.text)
-    prompt, pipeline = asked.prompt or "", service.pipeline
-    check_text("prompt", prompt)
-    encode_prompt(pipeline.prompt_tokenizer, prompt, pipeline.model.config.prompt_length)
+    (prompt,) = service.planner.checks.prompts("prompt", [asked.prompt or ""])
     task = ScoreTask(asked.text, prompt, asked.logprobs or 0)
     jobs: JobGroup[Scores] = JobGroup(service.engine, [task])
     try:

@@ -127,6 +127,16 @@ def test_a_new_request_takes_the_place_of_one_that_runs_and_escape_stops_it(
     assert page.locator("#stop").is_hidden() and page.locator("#error").is_hidden()
 
 
+def test_a_text_that_is_longer_than_the_context_has_no_likelihood(open_page: OpenPage, address: str) -> None:
+    page = open_page(address)
+    ask(page, max_tokens=120, n=2)
+    expect(page.locator("#status")).to_have_text("2 texts are written.")
+    assert any(len(text) > 150 for text in texts(page))
+    expect(page.locator(".facts").nth(1)).not_to_contain_text("nats")
+    page.locator(".word").first.click()
+    assert page.locator(".token-table").count() == 0
+
+
 def test_a_link_and_both_snippets_give_the_text_again(open_page: OpenPage, address: str) -> None:
     page = open_page(address)
     ask(page, n=2, prompt="It's a story about “Ida” & a robot", sampler="confidence", num_steps=3)

@@ -29,7 +29,9 @@ export async function* events(path, body, signal) {
   let waiting = "";
   try {
     for (;;) {
-      const { value, done } = await reader.read().catch((error) => { throw failure(error); });
+      const { value, done } = await reader.read().catch((error) => {
+        throw failure(error);
+      });
       if (done) throw new ServerError(0, `${LOST} The text is not whole.`);
       waiting += value;
       const parts = waiting.split("\n\n");
@@ -81,7 +83,9 @@ async function errorOf(response) {
   let error = {};
   try {
     error = (await response.json()).error;
-  } catch { /* an answer of a proxy, which is no JSON */ }
+  } catch {
+    /* an answer of a proxy, which is no JSON */
+  }
   const message = error?.message ?? `The server answered ${response.status} ${response.statusText}.`;
   return new ServerError(response.status, message, { ...error, retryAfter });
 }

@@ -15,8 +15,12 @@ export class Chart {
     this.at = null; // the step that the cursor is at; null: the newest
     this.key = h("ul", { class: "key" });
     this.svg = svg("svg", { role: "img", tabindex: "0" });
-    this.element = h("figure", { class: "chart" },
-      h("figcaption", {}, h("h2", {}, title), h("p", {}, about), this.key), this.svg);
+    this.element = h(
+      "figure",
+      { class: "chart" },
+      h("figcaption", {}, h("h2", {}, title), h("p", {}, about), this.key),
+      this.svg,
+    );
     this.svg.addEventListener("pointermove", (event) => this.point(event.offsetX));
     this.svg.addEventListener("pointerleave", () => this.moveTo(null));
     this.svg.addEventListener("blur", () => this.moveTo(null));
@@ -41,7 +45,9 @@ export class Chart {
     this.width = width;
     this.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     this.fit();
-    const lines = this.series.map(({ points }, i) => svg("path", { class: `series-${i}`, d: this.line(points) }));
+    const lines = this.series.map(({ points }, i) =>
+      svg("path", { class: `series-${i}`, d: this.line(points) }),
+    );
     this.cursor = svg("g");
     this.svg.replaceChildren(...this.axes(), ...lines, this.cursor);
     this.svg.setAttribute("aria-label", this.summary());
@@ -54,13 +60,15 @@ export class Chart {
     const ys = this.series.flatMap(({ points }) => points.map(([, y]) => y));
     this.isLog = this.log && Math.min(...ys) > 0;
     const to = this.isLog ? Math.log10 : (y) => y;
-    let low = to(reduced(ys, Math.min)), high = to(reduced(ys, Math.max));
+    let low = to(reduced(ys, Math.min)),
+      high = to(reduced(ys, Math.max));
     if (!this.isLog) low = Math.min(0, low);
     if (high - low < 1e-9) high = low + (this.isLog ? 0.1 : Math.abs(low) || 1);
     const room = (high - low) * 0.04;
     [low, high] = [this.isLog || low < 0 ? low - room : low, high + room];
     const [first, last] = [Math.min(0, ...xs), Math.max(...xs)];
-    const inner = this.width - MARGIN.left - MARGIN.right, tall = HEIGHT - MARGIN.top - MARGIN.bottom;
+    const inner = this.width - MARGIN.left - MARGIN.right,
+      tall = HEIGHT - MARGIN.top - MARGIN.bottom;
     this.x = (x) => MARGIN.left + (inner * (x - first)) / (last - first || 1);
     this.y = (y) => MARGIN.top + tall * (1 - (to(y) - low) / (high - low));
     const count = Math.max(2, Math.floor(tall / TICK_PIXELS));
@@ -69,12 +77,16 @@ export class Chart {
   }
 
   axes() {
-    const right = this.width - MARGIN.right, bottom = HEIGHT - MARGIN.bottom;
+    const right = this.width - MARGIN.right,
+      bottom = HEIGHT - MARGIN.bottom;
     return [
       ...this.yTicks.flatMap((y) => [
         svg("line", { class: "rule", x1: MARGIN.left, x2: right, y1: this.y(y), y2: this.y(y) }),
-        svg("text", { x: MARGIN.left - 8, y: this.y(y) + 4, "text-anchor": "end" }, short(y))]),
-      ...this.xTicks.map((x) => svg("text", { x: this.x(x), y: bottom + 18, "text-anchor": "middle" }, short(x))),
+        svg("text", { x: MARGIN.left - 8, y: this.y(y) + 4, "text-anchor": "end" }, short(y)),
+      ]),
+      ...this.xTicks.map((x) =>
+        svg("text", { x: this.x(x), y: bottom + 18, "text-anchor": "middle" }, short(x)),
+      ),
     ];
   }
 
@@ -85,7 +97,11 @@ export class Chart {
 
   point(offset) {
     const { steps } = this;
-    this.moveTo(steps.reduce((best, step) => (Math.abs(this.x(step) - offset) < Math.abs(this.x(best) - offset) ? step : best)));
+    this.moveTo(
+      steps.reduce((best, step) =>
+        Math.abs(this.x(step) - offset) < Math.abs(this.x(best) - offset) ? step : best,
+      ),
+    );
   }
 
   press(event) {
@@ -105,13 +121,30 @@ export class Chart {
   /** Show the values at the cursor, or the newest ones. */
   read() {
     if (!this.cursor) return;
-    const found = this.series.map(({ points }) => this.at === null ? points.at(-1) : nearest(points, this.at));
+    const found = this.series.map(({ points }) =>
+      this.at === null ? points.at(-1) : nearest(points, this.at),
+    );
     this.key.replaceChildren(
-      ...this.series.map(({ name }, i) => h("li", {}, h("i", { class: `series-${i}` }), `${name} ${short(found[i][1])}`)),
-      ...(this.at === null ? [] : [h("li", { class: "help" }, `step ${this.at.toLocaleString("en")}`)]));
-    const marks = found.map(([x, y], i) => svg("circle", { class: `series-${i}`, cx: this.x(x), cy: this.y(y), r: 3 }));
-    const line = this.at === null ? [] : [svg("line", {
-      class: "cursor", x1: this.x(this.at), x2: this.x(this.at), y1: MARGIN.top, y2: HEIGHT - MARGIN.bottom })];
+      ...this.series.map(({ name }, i) =>
+        h("li", {}, h("i", { class: `series-${i}` }), `${name} ${short(found[i][1])}`),
+      ),
+      ...(this.at === null ? [] : [h("li", { class: "help" }, `step ${this.at.toLocaleString("en")}`)]),
+    );
+    const marks = found.map(([x, y], i) =>
+      svg("circle", { class: `series-${i}`, cx: this.x(x), cy: this.y(y), r: 3 }),
+    );
+    const line =
+      this.at === null
+        ? []
+        : [
+            svg("line", {
+              class: "cursor",
+              x1: this.x(this.at),
+              x2: this.x(this.at),
+              y1: MARGIN.top,
+              y2: HEIGHT - MARGIN.bottom,
+            }),
+          ];
     this.cursor.replaceChildren(...line, ...marks);
   }
 
@@ -119,8 +152,12 @@ export class Chart {
   summary() {
     const parts = this.series.map(({ name, points }) => {
       const [first, last] = [points[0], points.at(-1)];
-      const lowest = reduced(points.map(([, y]) => y), Math.min);
-      return `${name} ${first[1].toPrecision(3)} at step ${first[0]}, ${last[1].toPrecision(3)} at step ${last[0]}, lowest ${lowest.toPrecision(3)}`;
+      const lowest = reduced(
+        points.map(([, y]) => y),
+        Math.min,
+      );
+      const ends = [first, last].map(([x, y]) => `${y.toPrecision(3)} at step ${x}`);
+      return `${name} ${ends.join(", ")}, lowest ${lowest.toPrecision(3)}`;
     });
     return `${this.title}: ${parts.join("; ")}`;
   }
@@ -134,10 +171,12 @@ const nearest = (points, step) =>
 /** Of the points in one column of pixels, the lowest and the highest. */
 export function thinned(points, columns) {
   if (points.length <= 2 * columns) return points;
-  const size = Math.ceil(points.length / columns), kept = [];
+  const size = Math.ceil(points.length / columns),
+    kept = [];
   for (let i = 0; i < points.length; i += size) {
     const group = points.slice(i, i + size);
-    const low = group.reduce((a, b) => (b[1] < a[1] ? b : a)), high = group.reduce((a, b) => (b[1] > a[1] ? b : a));
+    const low = group.reduce((a, b) => (b[1] < a[1] ? b : a)),
+      high = group.reduce((a, b) => (b[1] > a[1] ? b : a));
     kept.push(...(low[0] < high[0] ? [low, high] : low === high ? [low] : [high, low]));
   }
   return kept;
@@ -145,7 +184,8 @@ export function thinned(points, columns) {
 
 /** Round numbers from `low` to `high`, about `count` of them. */
 export function ticks(low, high, count) {
-  const rough = (high - low) / count, power = 10 ** Math.floor(Math.log10(rough));
+  const rough = (high - low) / count,
+    power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].map((m) => m * power).find((size) => size >= rough * 0.999);
   const first = Math.ceil(low / step - 1e-9);
   const found = [];

@@ -1,9 +1,9 @@
-// Texts to choose from, each with its share of the likelihood of all of them.
+// What else might stand somewhere: tokens at a place, and texts to choose from, with their likelihoods.
 
 import { h } from "./dom.js";
 import { nats, percent } from "./text.js";
 
-/** Show the texts that were `found` and the `old` one, the likeliest first; `take(choice, pick)` hears of a click. */
+/** Show the texts `found` and the `old` one, the likeliest first; a click calls `take(choice, pick)`. */
 export function showChoices(element, found, old, take) {
   const all = [...found.map((choice, pick) => ({ choice, pick })), { choice: old, pick: null }];
   all.sort((a, b) => b.choice.log_likelihood - a.choice.log_likelihood);
@@ -16,8 +16,13 @@ export function showChoices(element, found, old, take) {
   });
   const count = `${found.length} other ${found.length === 1 ? "text" : "texts"}, the likeliest first`;
   element.replaceChildren(
-    h("p", { class: "help", role: "status" }, found.length ? count : "The model finds no other words for this place."),
-    h("ol", {}, items));
+    h(
+      "p",
+      { class: "help", role: "status" },
+      found.length ? count : "The model finds no other words for this place.",
+    ),
+    h("ol", {}, items),
+  );
 }
 
 /** The new words of a text, its share of the likelihood of all, and its likelihood. */
@@ -29,3 +34,24 @@ function described({ fills, log_likelihood }, logShare) {
     h("span", { class: "number" }, nats(log_likelihood)),
   ];
 }
+
+/** Show the tokens of a word, each with the likeliest in its place. */
+export function showTokens(element, tokens) {
+  const known = tokens.filter((token) => token.top.length);
+  const row = (text, logprob, name) =>
+    h("div", { class: name }, h("dt", {}, visible(text)), h("dd", {}, percent(logprob)));
+  const tables = known.map(({ piece, logprob, top }) => {
+    const others = top.filter(([text]) => text !== piece);
+    return h(
+      "dl",
+      { class: "token-table" },
+      row(piece, logprob, "it"),
+      others.map((other) => row(...other)),
+    );
+  });
+  const caption = h("p", { class: "help" }, "Likeliest here, given the prompt and all words before");
+  element.replaceChildren(...(known.length ? [caption] : []), ...tables);
+}
+
+/** A token whose space and line breaks show. */
+const visible = (text) => text.replace(/^ /, "␣").replaceAll("\n", "⏎") || "∅";

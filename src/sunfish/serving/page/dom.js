@@ -5,7 +5,7 @@ const SVG = "http://www.w3.org/2000/svg";
 /** The element with an id. */
 export const byId = (id) => document.getElementById(id);
 
-/** A new element with attributes and children; a function among the attributes is a listener, null is left out. */
+/** A new element; an attribute that is a function is a listener, one that is null is left out. */
 export function h(tag, attributes = {}, ...children) {
   return fill(document.createElement(tag), attributes, children);
 }

@@ -1,10 +1,10 @@
-// Choosing words of a text: with the mouse, by touch or by keyboard; what is known of them; writing them anew.
+// Choosing words of a text with the mouse, by touch or by keyboard, and rewriting them.
 
 import { ask } from "./api.js";
-import { showChoices } from "./choices.js";
+import { showChoices, showTokens } from "./choices.js";
 import { h } from "./dom.js";
 import { Recording } from "./recording.js";
-import { inCharacters, percent, piecesAround, spansOf, withGaps } from "./text.js";
+import { inCharacters, piecesAround, spansOf, withGaps } from "./text.js";
 
 const ALTERNATIVES = 6;
 
@@ -45,7 +45,12 @@ export class Editor {
   /** The words were drawn anew: mark those that are chosen. */
   painted() {
     const { body, title } = this.panel;
-    const names = { role: "listbox", "aria-multiselectable": "true", tabindex: "0", "aria-label": `Words of ${title}` };
+    const names = {
+      role: "listbox",
+      "aria-multiselectable": "true",
+      tabindex: "0",
+      "aria-label": `Words of ${title}`,
+    };
     for (const [name, value] of Object.entries(names)) {
       if (this.on) body.setAttribute(name, value);
       else body.removeAttribute(name);
@@ -88,7 +93,9 @@ export class Editor {
   dragged() {
     const selection = getSelection();
     if (selection.isCollapsed || !selection.toString().trim()) return null;
-    const touched = [...this.panel.body.querySelectorAll(".word")].filter((word) => selection.containsNode(word, true));
+    const touched = [...this.panel.body.querySelectorAll(".word")].filter((word) =>
+      selection.containsNode(word, true),
+    );
     return touched.length > 1 ? [Number(touched[0].dataset.word), Number(touched.at(-1).dataset.word)] : null;
   }
 
@@ -115,33 +122,48 @@ export class Editor {
   }
 
   get spans() {
-    return spansOf(this.panel.words, [...this.chosen].sort((a, b) => a - b));
+    return spansOf(
+      this.panel.words,
+      [...this.chosen].sort((a, b) => a - b),
+    );
   }
 
   /** What can be done with the chosen words, and what else might have stood at the active one. */
   offer() {
     const count = this.chosen.size;
     const words = `${count} ${count === 1 ? "word" : "words"}`;
-    const help = h("p", { class: "help" }, "Choose words: click or drag; or arrow keys, Space, Shift with arrows.");
-    this.actions.replaceChildren(...(count ? [
-      h("button", { type: "button", class: "main", click: () => this.rewrite() }, `Rewrite ${words}`),
-      h("button", { type: "button", click: () => this.gap() }, count === 1 ? "Make it a gap" : "Make them gaps"),
-      h("button", { type: "button", click: () => { this.chosen.clear(); this.painted(); } }, "Choose none"),
-    ] : [help, h("button", { type: "button", click: () => this.gap() }, "Put gaps into it")]), ...(this.past.length ? [
-      h("button", { type: "button", click: () => this.undo() }, "Undo"),
-    ] : []));
-    this.showTokens();
-  }
-
-  showTokens() {
-    const word = this.panel.words[this.active];
-    const { recording } = this.panel;
-    const known = word ? recording.tokens.filter((t) => t.start < word[1] && t.end > word[0] && t.top.length) : [];
-    const caption = h("p", { class: "help" }, "Likeliest here, given the prompt and all words before");
-    this.tokens.replaceChildren(...(known.length ? [caption] : []), ...known.map((token) => h("dl", { class: "token-table" },
-      h("div", { class: "it" }, h("dt", {}, visible(token.piece)), h("dd", {}, percent(token.logprob))),
-      token.top.filter(([text]) => text !== token.piece).map(([text, logprob]) =>
-        h("div", {}, h("dt", {}, visible(text)), h("dd", {}, percent(logprob)))))));
+    const help = h(
+      "p",
+      { class: "help" },
+      "Choose words: click or drag; or arrow keys, Space, Shift with arrows.",
+    );
+    this.actions.replaceChildren(
+      ...(count
+        ? [
+            h("button", { type: "button", class: "main", click: () => this.rewrite() }, `Rewrite ${words}`),
+            h(
+              "button",
+              { type: "button", click: () => this.gap() },
+              count === 1 ? "Make it a gap" : "Make them gaps",
+            ),
+            h(
+              "button",
+              {
+                type: "button",
+                click: () => {
+                  this.chosen.clear();
+                  this.painted();
+                },
+              },
+              "Choose none",
+            ),
+          ]
+        : [help, h("button", { type: "button", click: () => this.gap() }, "Put gaps into it")]),
+      ...(this.past.length ? [h("button", { type: "button", click: () => this.undo() }, "Undo")] : []),
+    );
+    const [start, end] = this.panel.words[this.active] ?? [0, 0];
+    const tokens = this.panel.recording.tokens.filter((token) => token.start < end && token.end > start);
+    showTokens(this.tokens, tokens);
   }
 
   gap() {
@@ -158,7 +180,10 @@ export class Editor {
     this.choices.replaceChildren(h("p", { class: "help", role: "status" }, "Writing other words …"));
     try {
       const [answer, known] = await Promise.all([ask("v1/rewrite", body), ask("v1/score", { text, prompt })]);
-      const old = { fills: spans.map(([start, end]) => text.slice(start, end)), log_likelihood: known.log_likelihood };
+      const old = {
+        fills: spans.map(([start, end]) => text.slice(start, end)),
+        log_likelihood: known.log_likelihood,
+      };
       showChoices(this.choices, answer.choices, old, (choice, pick) => this.take(choice, body, pick));
       (this.choices.querySelector("button") ?? panel.body).focus({ preventScroll: true });
     } catch (error) {
@@ -188,6 +213,3 @@ export class Editor {
     this.panel.changed?.();
   }
 }
-
-/** A token whose space and line breaks show. */
-const visible = (text) => text.replace(/^ /, "␣").replaceAll("\n", "⏎") || "∅";

@@ -22,16 +22,25 @@ export class Panel {
     this.recording = new Recording();
     this.kind = "likelihood";
     this.shown = -1; // the frame; -1: the text itself
-    const noise = Array.from({ length: NOISE }, (_, place) => h("span", { class: `noise width-${(place * 7) % 5}` }));
+    const noise = Array.from({ length: NOISE }, (_, place) =>
+      h("span", { class: `noise width-${(place * 7) % 5}` }),
+    );
     this.body = h("div", { class: "text", id: this.id }, noise);
     this.facts = h("p", { class: "facts" });
-    this.menu = h("div", { class: "tools", hidden: true },
+    this.menu = h(
+      "div",
+      { class: "tools", hidden: true },
       h("button", { type: "button", "aria-pressed": "false", click: () => this.editor.toggle() }, "Edit"),
-      h("button", { type: "button", click: () => tools.share(this) }, "Share"));
+      h("button", { type: "button", click: () => tools.share(this) }, "Share"),
+    );
     this.editor = new Editor(this);
-    this.element = h("article", { class: "panel", "aria-labelledby": `${this.id}-title` },
+    this.element = h(
+      "article",
+      { class: "panel", "aria-labelledby": `${this.id}-title` },
       h("header", {}, h("h2", { id: `${this.id}-title` }, title), this.menu, this.facts),
-      this.body, this.editor.element);
+      this.body,
+      this.editor.element,
+    );
   }
 
   /** A new state of the text; `quietly`: it need not be shown. */
@@ -109,8 +118,12 @@ export class Panel {
     const [space] = text.match(/^\s*/u); // is not shaded
     if (span.previousSibling.data !== space) span.previousSibling.data = space;
     if (span.textContent !== text.slice(space.length)) span.textContent = text.slice(space.length);
-    const names = ["token", look.noise ? `noise width-${(place * 7 + number * 3) % 5}` : "",
-      !look.noise && look.draft ? "draft" : "", !look.noise && look.fresh ? "fresh" : ""];
+    const names = [
+      "token",
+      look.noise ? `noise width-${(place * 7 + number * 3) % 5}` : "",
+      !look.noise && look.draft ? "draft" : "",
+      !look.noise && look.fresh ? "fresh" : "",
+    ];
     span.className = names.filter(Boolean).join(" ");
     shade(span, look.noise ? 0 : shadeOf(look.token, this.kind, this.lastStep), this.kind);
   }
@@ -126,7 +139,14 @@ export class Panel {
     let place = 0;
     this.words.forEach(([start, end], number) => {
       children.push(text.slice(place, start));
-      children.push(this.word(number, tokens.filter((t) => t.start < end && t.end > start), start, end));
+      children.push(
+        this.word(
+          number,
+          tokens.filter((t) => t.start < end && t.end > start),
+          start,
+          end,
+        ),
+      );
       place = end;
     });
     children.push(text.slice(place));
@@ -137,10 +157,18 @@ export class Panel {
   word(number, tokens, start, end) {
     const { text } = this.recording;
     const isNew = this.recording.written.some(([from, to]) => from < end && to > start);
-    const word = h("span", { class: isNew ? "word new" : "word", id: `${this.id}-${number}`, "data-word": String(number) });
+    const word = h("span", {
+      class: isNew ? "word new" : "word",
+      id: `${this.id}-${number}`,
+      "data-word": String(number),
+    });
     if (!tokens.length) word.append(text.slice(start, end));
     for (const token of tokens) {
-      const part = h("span", { class: "token" }, text.slice(Math.max(start, token.start), Math.min(end, token.end)));
+      const part = h(
+        "span",
+        { class: "token" },
+        text.slice(Math.max(start, token.start), Math.min(end, token.end)),
+      );
       shade(part, shadeOf(token, this.kind, this.lastStep), this.kind);
       word.append(part);
     }

@@ -16,7 +16,8 @@ export class Player {
     this.slider = byId("step");
     this.slider.addEventListener("input", () => this.go(Number(this.slider.value)));
     byId("play").addEventListener("click", () => this.toggle());
-    for (const choice of document.querySelectorAll("[name=shade]")) choice.addEventListener("change", () => this.reshade());
+    for (const choice of document.querySelectorAll("[name=shade]"))
+      choice.addEventListener("change", () => this.reshade());
     document.addEventListener("keydown", (event) => this.key(event));
   }
 
@@ -98,7 +99,8 @@ export class Player {
   }
 
   key(event) {
-    if (byId("player").hidden || isTyping(event.target) || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (byId("player").hidden || isTyping(event.target) || event.ctrlKey || event.altKey || event.metaKey)
+      return;
     if (event.key === "ArrowRight") this.go(Number(this.slider.value) + 1);
     else if (event.key === "ArrowLeft") this.go(Number(this.slider.value) - 1);
     else if (event.key === " ") this.toggle();

@@ -27,7 +27,7 @@ export class Recording {
     this.text = choice.text;
     if (choice.finish_reason !== null) this.finish(choice);
     const tokens = choice.tokens ?? [];
-    const settled = this.done ? tokens.length : choice.settled ?? 0;
+    const settled = this.done ? tokens.length : (choice.settled ?? 0);
     this.frames.push({ tokens, settled, step: choice.step ?? this.frames.length });
   }
 
@@ -35,10 +35,12 @@ export class Recording {
     this.done = true;
     this.reason = choice.finish_reason;
     this.tokens = tokensOf(this.text, choice.tokens ?? [], choice.logprobs);
-    (choice.step_maps ?? []).forEach((step, i) => { this.tokens[i].step = step; });
+    (choice.step_maps ?? []).forEach((step, i) => {
+      this.tokens[i].step = step;
+    });
   }
 
-  /** Of what stands at a place of a frame: its text, whether it is noise, a draft, new, and whether it stayed. */
+  /** What stands at a place of a frame: its text; whether it is noise, a draft, new; its token if it stays. */
   look(number, place) {
     const frame = this.frames[number];
     const text = frame.tokens[place];

@@ -24,12 +24,12 @@ export function fitTo(card) {
   const own = card.settings;
   byId("sampler").replaceChildren(
     h("option", { value: "" }, `${own.sampler} (this model’s own)`),
-    ...card.samplers.map((name) => h("option", { value: name }, name)));
+    ...card.samplers.map((name) => h("option", { value: name }, name)),
+  );
   for (const name of ["guidance_scale", "temperature", "num_steps", "block_length", "top_p"]) {
     if (own[name] !== undefined) byId(name).placeholder = String(own[name]);
   }
   byId("max_tokens").placeholder = String(card.context_length - 1);
-  byId("max_tokens").max = String(card.context_length - 1);
   refit();
 }
 
@@ -46,8 +46,10 @@ export function refit() {
     const fits = (field.dataset.mode ?? mode) === mode && (have[field.dataset.needs] ?? true);
     field.hidden = !fits;
   }
-  byId("prompt-help").textContent = mode === "fill"
-    ? "What the text is about; it may be empty." : "What the text is about, not how it begins.";
+  byId("prompt-help").textContent =
+    mode === "fill"
+      ? "What the text is about; it may be empty."
+      : "What the text is about, not how it begins.";
   byId("go").textContent = mode === "fill" ? "Fill" : "Write";
 }
 
@@ -73,20 +75,25 @@ export function readForm() {
 export function writeForm(values) {
   setMode(values.mode === "fill" ? "fill" : "write");
   for (const name of [...NUMBERS, ...WORDS]) byId(name).value = values[name] ?? "";
-  document.querySelector("details.more").open = ["max_tokens", "top_p", "negative_prompt"].some((name) => values[name]);
+  document.querySelector("details.more").open = ["max_tokens", "top_p", "negative_prompt"].some(
+    (name) => values[name],
+  );
   refit();
 }
 
 /** The values with a seed. */
 export function seeded(values) {
-  return values.seed === undefined ? { ...values, seed: String(Math.floor(Math.random() * MAX_SEED)) } : values;
+  return values.seed === undefined
+    ? { ...values, seed: String(Math.floor(Math.random() * MAX_SEED)) }
+    : values;
 }
 
 /** The requests that the values ask for: one, or one for each guidance scale; {title, body}. */
 export function requestsOf(values) {
   const body = {};
   if (values.mode === "fill") {
-    if (!values.text?.includes("[MASK")) throw new FieldError("text", "There is no gap yet: put [MASK] where words are missing.");
+    if (!values.text?.includes("[MASK"))
+      throw new FieldError("text", "There is no gap yet: put [MASK] where words are missing.");
     body.text = values.text;
   }
   if (values.prompt) body.prompt = values.prompt;
@@ -110,10 +117,16 @@ function number(name, text) {
   const label = document.querySelector(`label[for=${name}]`).textContent;
   if (!Number.isFinite(value)) throw new FieldError(name, `${label} is “${text}”, which is no number.`);
   if (name === "seed" && !(Number.isSafeInteger(value) && value >= 0)) {
-    throw new FieldError(name, `${label} is “${text}”: give a whole number from 0 to ${Number.MAX_SAFE_INTEGER}.`);
+    throw new FieldError(
+      name,
+      `${label} is “${text}”: give a whole number from 0 to ${Number.MAX_SAFE_INTEGER}.`,
+    );
   }
   return value;
 }
+
+/** Whether a text may be longer than the model sees at a time: its likelihood is not known. */
+export const isLong = (body) => body.max_tokens > model.context_length - 1;
 
 /** The part of a link after the #. */
 export function toHash(values) {

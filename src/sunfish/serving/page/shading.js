@@ -4,7 +4,11 @@ import { byId, h } from "./dom.js";
 
 const NATS = 4; // of surprise, at which the color is full
 const LEGENDS = {
-  likelihood: ["Certain", "surprising", "The stronger the color, the less likely the word, given the prompt and all words before it."],
+  likelihood: [
+    "Certain",
+    "surprising",
+    "The stronger the color, the less likely the word, given the prompt and all words before it.",
+  ],
   step: ["Early", "late", "The stronger the color, the later the word took its value."],
   none: null,
 };
@@ -24,7 +28,8 @@ export function shade(element, amount, kind) {
 
 /** Say what the colors mean. */
 export function showLegend(kind) {
-  const legend = byId("legend"), words = LEGENDS[kind];
+  const legend = byId("legend"),
+    words = LEGENDS[kind];
   legend.hidden = !words;
   if (!words) return;
   const scale = [0, 0.25, 0.5, 0.75, 1].map((amount) => {
@@ -32,5 +37,9 @@ export function showLegend(kind) {
     shade(swatch, amount, kind);
     return swatch;
   });
-  legend.replaceChildren(words[0], h("span", { class: "scale", "aria-hidden": "true" }, scale), `${words[1]}. ${words[2]}`);
+  legend.replaceChildren(
+    words[0],
+    h("span", { class: "scale", "aria-hidden": "true" }, scale),
+    `${words[1]}. ${words[2]}`,
+  );
 }

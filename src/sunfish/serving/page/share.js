@@ -11,10 +11,11 @@ const address = (path) => new URL(path, document.baseURI.replace(/#.*/, "")).hre
 /** The command that sends the request. */
 export function curlOf({ path, body }) {
   const secret = token() ? ` -H "Authorization: Bearer $SUNFISH_TOKEN"` : "";
-  return `curl ${address(path)} -H "Content-Type: application/json"${secret} -d ${shellWord(JSON.stringify(body))}`;
+  const json = shellWord(JSON.stringify(body));
+  return `curl ${address(path)} -H "Content-Type: application/json"${secret} -d ${json}`;
 }
 
-/** The program that prints the text; it needs nothing but Python, to which JSON without true, false and null is code. */
+/** A program that prints the text. Python reads JSON as its own code, but for true, false and null. */
 export function pythonOf({ path, body, pick }) {
   const secret = token() ? `, "Authorization": "Bearer " + os.environ["SUNFISH_TOKEN"]` : "";
   return `import json
@@ -31,22 +32,33 @@ with urllib.request.urlopen(request) as response:
 /** Show the link and the programs of a text. */
 export function share(source, link) {
   const dialog = byId("share");
-  const parts = [["Link", link], ["curl", curlOf(source)], ["Python", pythonOf(source)]];
+  const parts = [
+    ["Link", link],
+    ["curl", curlOf(source)],
+    ["Python", pythonOf(source)],
+  ];
   dialog.replaceChildren(
     h("h2", { id: "share-title" }, "This text again"),
     h("p", { class: "help" }, "With the same model, each of these gives the same text."),
     ...parts.map(([name, text]) => part(name, text)),
-    h("div", { class: "actions" }, h("button", { type: "button", click: () => dialog.close() }, "Close")));
+    h("div", { class: "actions" }, h("button", { type: "button", click: () => dialog.close() }, "Close")),
+  );
   dialog.showModal();
 }
 
 function part(name, text) {
   const id = `share-${name.toLowerCase()}`;
   const code = h("pre", { id, tabindex: "0", "aria-label": name }, text);
-  const button = h("button", {
-    type: "button",
-    "aria-label": `Copy ${name}`,
-    click: async () => { button.textContent = (await copy(text, code)) ? "Copied" : "Press Ctrl+C"; },
-  }, "Copy");
+  const button = h(
+    "button",
+    {
+      type: "button",
+      "aria-label": `Copy ${name}`,
+      click: async () => {
+        button.textContent = (await copy(text, code)) ? "Copied" : "Press Ctrl+C";
+      },
+    },
+    "Copy",
+  );
   return h("section", { class: "snippet" }, h("header", {}, h("h3", {}, name), button), code);
 }

@@ -4,12 +4,12 @@ const HALF = "\uFFFD"; // stands for half a character
 
 /**
  * The range [start, end] of each piece in a text that they make up.
- * Pieces that share a character, as tokens of bytes may, share a range: the first has it, the others are empty.
+ * Where pieces share a character, as tokens of bytes may, the first has its range and the others are empty.
  */
 export function align(text, pieces) {
   const ranges = [];
   let place = 0;
-  for (let i = 0; i < pieces.length; ) {
+  for (let i = 0; i < pieces.length;) {
     if (!pieces[i].includes(HALF) && text.startsWith(pieces[i], place)) {
       ranges.push([place, (place += pieces[i].length)]);
       i += 1;
@@ -50,7 +50,8 @@ export function inCharacters(text, spans) {
 
 /** A text with a gap in the place of each range. */
 export function withGaps(text, spans) {
-  let gapped = "", place = 0;
+  let gapped = "",
+    place = 0;
   for (const [start, end] of spans) {
     gapped += `${text.slice(place, start)}[MASK]`;
     place = end;
@@ -61,7 +62,8 @@ export function withGaps(text, spans) {
 /** What stands around the gaps of a request, be they spans or [MASK]. */
 export function piecesAround({ text, spans }) {
   if (!spans) return text.split(/\[MASK[^\]]*\]/);
-  const characters = [...text], ends = [0, ...spans.flat(), characters.length];
+  const characters = [...text],
+    ends = [0, ...spans.flat(), characters.length];
   return ends.flatMap((from, i) => (i % 2 ? [] : [characters.slice(from, ends[i + 1]).join("")]));
 }
 

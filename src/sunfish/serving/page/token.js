@@ -13,20 +13,28 @@ export const forgetToken = () => sessionStorage.removeItem(KEY);
 
 /** Ask the user for the token; whether one was given. Requests that ask at once share the question. */
 export function askToken() {
-  asking ??= question().finally(() => { asking = null; });
+  asking ??= question().finally(() => {
+    asking = null;
+  });
   return asking;
 }
 
 function question() {
   const dialog = byId("token");
   const field = h("input", { id: "token-field", type: "password", autocomplete: "off", required: true });
-  const form = h("form", { method: "dialog" },
+  const form = h(
+    "form",
+    { method: "dialog" },
     h("h2", { id: "token-title" }, "This server needs its token"),
     h("p", { class: "help" }, "It is kept in this tab until you close it, and sent to this server alone."),
     h("div", { class: "field" }, h("label", { for: "token-field" }, "Token"), field),
-    h("div", { class: "actions" },
+    h(
+      "div",
+      { class: "actions" },
       h("button", { type: "submit", class: "main" }, "Use it"),
-      h("button", { type: "button", click: () => dialog.close() }, "Cancel")));
+      h("button", { type: "button", click: () => dialog.close() }, "Cancel"),
+    ),
+  );
   dialog.replaceChildren(form);
   dialog.returnValue = "";
   dialog.showModal();

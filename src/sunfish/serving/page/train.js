@@ -7,17 +7,36 @@ import { byId, h } from "./dom.js";
 const POLL_MS = 1000;
 const RETRY_MS = 3000; // after an answer failed
 const CHARTS = [
-  { title: "Loss", about: "nats/token, in training; logarithmic", log: true,
-    series: { loss: "loss", train_loss: "canvas", next_token: "next token" } },
-  { title: "Bound", about: "nats/token, on held-out texts", log: true,
-    series: { "validation/bound": "whole text", "validation/block_bound": "in blocks", "validation/next_token": "next token" } },
-  { title: "What the right prompt is worth", about: "nats/token more with a wrong one, on held-out texts",
-    series: { "validation/prompt_gain": "worth" } },
+  {
+    title: "Loss",
+    about: "nats/token, in training; logarithmic",
+    log: true,
+    series: { loss: "loss", train_loss: "canvas", next_token: "next token" },
+  },
+  {
+    title: "Bound",
+    about: "nats/token, on held-out texts",
+    log: true,
+    series: {
+      "validation/bound": "whole text",
+      "validation/block_bound": "in blocks",
+      "validation/next_token": "next token",
+    },
+  },
+  {
+    title: "What the right prompt is worth",
+    about: "nats/token more with a wrong one, on held-out texts",
+    series: { "validation/prompt_gain": "worth" },
+  },
   { title: "Speed", about: "tokens/s in training", series: { tokens_per_second: "tokens/s" } },
 ];
 const FIGURES = [
-  ["step", "step"], ["minutes", "minutes"], ["loss", "loss"], ["validation/bound", "bound"],
-  ["validation/next_token", "next token"], ["validation/prompt_gain", "worth of the prompt"],
+  ["step", "step"],
+  ["minutes", "minutes"],
+  ["loss", "loss"],
+  ["validation/bound", "bound"],
+  ["validation/next_token", "next token"],
+  ["validation/prompt_gain", "worth of the prompt"],
 ];
 const run = { after: 0, samplesAfter: 0, curves: new Map(), notes: [], samples: [], time: null };
 let charts = null;
@@ -50,13 +69,17 @@ function addPoint(name, step, value) {
 function draw(answer) {
   byId("empty").hidden = answer.exists;
   byId("content").hidden = !answer.exists;
-  byId("waiting").textContent = `There is no run ${answer.name} yet. It is shown here as soon as it writes its first line.`;
+  byId("waiting").textContent =
+    `There is no run ${answer.name} yet. It is shown here as soon as it writes its first line.`;
   document.title = `${answer.name} · SunFish`;
   if (!answer.exists) return;
   charts ??= CHARTS.map((options) => new Chart(options));
   if (!byId("charts").children.length) byId("charts").append(...charts.map((chart) => chart.element));
-  charts.forEach((chart, i) => chart.show(
-    Object.entries(CHARTS[i].series).map(([key, name]) => ({ name, points: run.curves.get(key) ?? [] }))));
+  charts.forEach((chart, i) =>
+    chart.show(
+      Object.entries(CHARTS[i].series).map(([key, name]) => ({ name, points: run.curves.get(key) ?? [] })),
+    ),
+  );
   drawFigures(answer.name);
   drawSamples();
   drawNotes();
@@ -64,24 +87,32 @@ function draw(answer) {
 
 function drawFigures(name) {
   const known = FIGURES.filter(([key]) => run.curves.has(key));
-  byId("figures").replaceChildren(...known.map(([key, label]) => {
-    const value = run.curves.get(key).at(-1)[1];
-    const text = key === "step" ? value.toLocaleString("en") : value.toFixed(key === "minutes" ? 1 : 3);
-    return h("div", {}, h("dt", {}, label), h("dd", {}, text));
-  }));
+  byId("figures").replaceChildren(
+    ...known.map(([key, label]) => {
+      const value = run.curves.get(key).at(-1)[1];
+      const text = key === "step" ? value.toLocaleString("en") : value.toFixed(key === "minutes" ? 1 : 3);
+      return h("div", {}, h("dt", {}, label), h("dd", {}, text));
+    }),
+  );
   const seconds = run.time === null ? null : Math.max(0, Date.now() / 1000 - run.time);
   byId("when").textContent = seconds === null ? name : `${name} · last line ${ago(seconds)} ago`;
 }
 
 function ago(seconds) {
-  const units = [["day", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const units = [
+    ["day", 86400],
+    ["h", 3600],
+    ["min", 60],
+    ["s", 1],
+  ];
   const [unit, size] = units.find(([, each]) => seconds >= each) ?? units.at(-1);
   const count = Math.floor(seconds / size);
   return `${count} ${unit === "day" && count > 1 ? "days" : unit}`;
 }
 
 function drawSamples() {
-  const slider = byId("when-sampled"), last = run.samples.length - 1;
+  const slider = byId("when-sampled"),
+    last = run.samples.length - 1;
   byId("samples").hidden = last < 0;
   if (last < 0) return;
   slider.max = String(last);
@@ -93,14 +124,20 @@ function drawSamples() {
   slider.setAttribute("aria-valuetext", label);
   byId("back").disabled = slider.value === "0";
   byId("on").disabled = slider.value === slider.max;
-  byId("shown").replaceChildren(...texts.map(({ prompt, text }) => h("article", { class: "panel" },
-    h("header", {}, h("h3", {}, prompt)), h("p", { class: "text" }, text))));
+  byId("shown").replaceChildren(
+    ...texts.map(({ prompt, text }) =>
+      h("article", { class: "panel" }, h("header", {}, h("h3", {}, prompt)), h("p", { class: "text" }, text)),
+    ),
+  );
 }
 
 function drawNotes() {
   byId("notes").hidden = !run.notes.length;
-  byId("notes").querySelector("ul").replaceChildren(
-    ...run.notes.map(([step, note]) => h("li", {}, `step ${step.toLocaleString("en")}: ${note}`)));
+  byId("notes")
+    .querySelector("ul")
+    .replaceChildren(
+      ...run.notes.map(([step, note]) => h("li", {}, `step ${step.toLocaleString("en")}: ${note}`)),
+    );
 }
 
 function goTo(number) {
@@ -121,7 +158,10 @@ async function poll() {
   } catch (error) {
     const box = byId("error");
     if (error.code === "no_run") byId("waiting").textContent = "";
-    box.replaceChildren(h("strong", {}, error.status === 0 ? "No answer" : `Failed (${error.status})`), h("span", {}, error.message));
+    box.replaceChildren(
+      h("strong", {}, error.status === 0 ? "No answer" : `Failed (${error.status})`),
+      h("span", {}, error.message),
+    );
     box.hidden = false;
     return error.status === 401 ? Infinity : RETRY_MS;
   }
@@ -132,7 +172,7 @@ async function start() {
   slider.addEventListener("input", () => goTo(Number(slider.value)));
   byId("back").addEventListener("click", () => goTo(Number(slider.value) - 1));
   byId("on").addEventListener("click", () => goTo(Number(slider.value) + 1));
-  for (let pause = 0; pause < Infinity; ) {
+  for (let pause = 0; pause < Infinity;) {
     pause = await poll();
     if (pause < Infinity) await new Promise((resolve) => setTimeout(resolve, pause));
   }

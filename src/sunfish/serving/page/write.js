@@ -1,12 +1,23 @@
 // The page at /: from the form to texts that condense before one's eyes.
 
-import { ask, events, ServerError } from "./api.js";
-import { byId, h } from "./dom.js";
+import { ask, events } from "./api.js";
+import { byId } from "./dom.js";
 import { LOGPROBS, Panel } from "./panel.js";
 import { Player } from "./player.js";
 import { Recording } from "./recording.js";
+import { clearErrors, fail, say } from "./report.js";
 import {
-  FieldError, currentMode, fitTo, fromHash, readForm, refit, requestsOf, seeded, setMode, toHash, writeForm,
+  currentMode,
+  fitTo,
+  fromHash,
+  isLong,
+  readForm,
+  refit,
+  requestsOf,
+  seeded,
+  setMode,
+  toHash,
+  writeForm,
 } from "./settings.js";
 import { share } from "./share.js";
 import { piecesAround } from "./text.js";
@@ -34,10 +45,13 @@ async function write(values) {
   show.never();
 }
 
-/** Do something once: after a moment, or at once with `now`. A request that is refused leaves what is shown. */
+/** Do something once: after a moment, or with `now`. What is refused at once leaves the texts alone. */
 function soon(action) {
   let timer = setTimeout(() => now(), PATIENCE_MS);
-  const never = () => { clearTimeout(timer); timer = null; };
+  const never = () => {
+    clearTimeout(timer);
+    timer = null;
+  };
   const now = () => {
     if (timer === null) return;
     never();
@@ -65,7 +79,7 @@ async function finish(work, signal) {
 function begin() {
   running?.abort();
   running = new AbortController();
-  byId("error").hidden = true;
+  clearErrors();
   byId("stop").hidden = false;
   byId("texts").setAttribute("aria-busy", "true");
   say("Writing.");
@@ -76,7 +90,8 @@ function end() {
   running = null;
   byId("stop").hidden = true;
   byId("texts").removeAttribute("aria-busy");
-  for (const panel of player.panels.filter((each) => !each.recording.done)) panel.element.classList.add("partial");
+  for (const panel of player.panels.filter((each) => !each.recording.done))
+    panel.element.classList.add("partial");
   player.finished();
 }
 
@@ -84,8 +99,15 @@ function panelsFor({ title, body }, values) {
   const count = body.n ?? 1;
   const path = "v1/completions";
   return Array.from({ length: count }, (_, pick) => {
-    const name = [title, count > 1 || !title ? `${values.mode === "fill" ? "Filling" : "Text"} ${pick + 1}` : ""];
-    const panel = new Panel(name.filter(Boolean).join(", "), { path, body, pick }, { share: showShare, gap: toGaps, fail });
+    const name = [
+      title,
+      count > 1 || !title ? `${values.mode === "fill" ? "Filling" : "Text"} ${pick + 1}` : "",
+    ];
+    const panel = new Panel(
+      name.filter(Boolean).join(", "),
+      { path, body, pick },
+      { share: showShare, gap: toGaps, fail },
+    );
     panel.changed = () => player.grown();
     return panel;
   });
@@ -108,7 +130,8 @@ function layOut(columns) {
 async function stream(body, panels, signal, show) {
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   let shown = 0;
-  const asked = { ...body, stream: true, diffusing: true, step_maps: true, logprobs: LOGPROBS };
+  const asked = { ...body, stream: true, diffusing: true, step_maps: true };
+  if (!isLong(body)) asked.logprobs = LOGPROBS;
   for await (const chunk of events("v1/completions", asked, signal)) {
     show();
     const quietly = calm && performance.now() - shown < CALM_MS;
@@ -141,7 +164,10 @@ async function showRewritten({ body, pick }) {
 
 function showShare(panel) {
   const { source } = panel;
-  const hash = source.path === "v1/rewrite" ? `#rewrite=${encodeURIComponent(JSON.stringify({ body: source.body, pick: source.pick }))}` : link;
+  const hash =
+    source.path === "v1/rewrite"
+      ? `#rewrite=${encodeURIComponent(JSON.stringify({ body: source.body, pick: source.pick }))}`
+      : link;
   share(source, new URL(hash, location.href).href);
 }
 
@@ -152,32 +178,6 @@ function toGaps(text) {
   byId("text").focus();
 }
 
-/** Say what went wrong, where it is seen and heard. */
-function fail(error) {
-  const box = byId("error");
-  const known = error instanceof ServerError || error instanceof FieldError;
-  if (!known) console.error(error);
-  const field = error.param ? byId(error.param) : null;
-  const again = () => byId("form").requestSubmit();
-  box.replaceChildren(...[
-    h("strong", {}, titleOf(error)),
-    h("span", {}, known ? error.message : `${error.name}: ${error.message}`),
-    error.retryAfter && h("span", {}, `Try again in ${error.retryAfter} s.`),
-    (error.status === 0 || error.status >= 429) && h("button", { type: "button", click: again }, "Try again"),
-  ].filter(Boolean));
-  box.hidden = false;
-  field?.setAttribute("aria-invalid", "true");
-  field?.focus();
-}
-
-function titleOf(error) {
-  if (error instanceof FieldError) return "Not sent";
-  const titles = { 0: "No answer", 400: "Refused", 401: "No token", 429: "Too much at once", 503: "Not now" };
-  return `${titles[error.status] ?? "Failed"}${error.status ? ` (${error.status})` : ""}`;
-}
-
-const say = (text) => { byId("status").textContent = text; };
-
 function insertGap() {
   const field = byId("text");
   field.focus();
@@ -186,12 +186,13 @@ function insertGap() {
 
 function onSubmit(event) {
   event?.preventDefault();
-  for (const field of byId("form").querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
+  clearErrors();
   write(readForm()).catch(fail);
 }
 
 function onKey(event) {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !document.querySelector("dialog[open]")) onSubmit(event);
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !document.querySelector("dialog[open]"))
+    onSubmit(event);
   else if (event.key === "Escape" && running && !document.querySelector("dialog[open]")) running.abort();
   else if (event.altKey && event.code === "KeyM" && currentMode() === "fill") {
     event.preventDefault();
