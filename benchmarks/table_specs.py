@@ -135,6 +135,23 @@ TABLES: dict[str, Table] = {
         ),
         shared={"minutes": 15.0},
     ),
+    # docs/export.md
+    "exports": FigureTable(
+        "speed/exports",
+        cases=tuple(
+            {"model": model, "form": form}
+            for model in ("tiny", "small")
+            for form in ("pytorch", "float32", "int8")
+        ),
+        columns=(
+            Column("model", "model", "`{}`"),
+            Column("form", "form"),
+            Column("tokens/s, ratio to PyTorch", "ratio_to_pytorch", "{:.2f}"),
+            Column("nats/token", "nats_per_token", "{:.4f}"),
+            Column("texts equal to PyTorch's", "same_texts", "{:.0f}%"),
+        ),
+        shared={"guidance": 3.0},
+    ),
     # docs/training.md
     "kills": FigureTable(
         "robustness/kills",

@@ -81,7 +81,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         precision="float32",
     ),
     "distill-guidance": dict(teacher_checkpoint="teacher.ckpt", cpu=False, print_config=False, set=[]),
-    "export": dict(checkpoint="x.ckpt", folder="x", onnx=False, int8=False),
+    "export": dict(checkpoint="x.ckpt", folder="x", onnx=False, web=False, int8=False, runtime=None),
     "bench": dict(
         what="sample",
         checkpoint="checkpoints/last.ckpt",

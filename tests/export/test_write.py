@@ -14,7 +14,8 @@ from sunfish.checkpoint.folder import save_checkpoint
 from sunfish.cli import main
 from sunfish.config import Config, GenerationConfig
 from sunfish.export.standalone import Model
-from sunfish.export.write import example_inputs, export_onnx, sampling_settings
+from sunfish.export.tracing import example_inputs
+from sunfish.export.write import export_onnx, sampling_settings
 from sunfish.sampling.generation_config import write_generation_config
 from sunfish.sampling.pipeline import Pipeline
 from tests.helpers import model

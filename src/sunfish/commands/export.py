@@ -16,17 +16,36 @@ def add(parser: Parser) -> None:
     parser.add_argument(
         "--onnx", action="store_true", help="ONNX graphs, and a sample.py that needs onnxruntime and numpy"
     )
-    parser.add_argument("--int8", action="store_true", help="weights of 8 bits: a quarter of the size")
+    parser.add_argument(
+        "--web", action="store_true", help="a page that runs the model in a browser, for any static server"
+    )
+    parser.add_argument("--int8", action="store_true", help="weights of 8 bits: a third of the size")
+    parser.add_argument(
+        "--runtime",
+        metavar="FOLDER",
+        help="with --web: the npm package onnxruntime-web, unpacked (npm fetches it)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and print the folder."""
-    if not arguments.onnx:
-        raise UsageError(f"say what to write to {arguments.folder}: --onnx")
-    from sunfish.export.write import export_onnx
+    if arguments.onnx == arguments.web:
+        raise UsageError(f"say what to write to {arguments.folder}: --onnx or --web")
+    if arguments.runtime is not None and arguments.onnx:
+        raise UsageError("--runtime is for --web; leave it out")
+    path, folder = user_path(arguments.checkpoint), user_path(arguments.folder)
+    if arguments.onnx:
+        from sunfish.export.write import export_onnx
 
-    folder = export_onnx(user_path(arguments.checkpoint), user_path(arguments.folder), int8=arguments.int8)
+        export_onnx(path, folder, int8=arguments.int8)
+        how = f"python {folder / 'sample.py'} --prompt TEXT"
+    else:
+        from sunfish.export.web import export_web
+
+        runtime = None if arguments.runtime is None else user_path(arguments.runtime)
+        export_web(path, folder, int8=arguments.int8, runtime=runtime)
+        how = f"python -m http.server --directory {folder}"
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    log(f"wrote {format_bytes(size)}; try it: python {folder / 'sample.py'} --prompt TEXT")
+    log(f"wrote {format_bytes(size)}; try it: {how}")
     print(folder)
     return 0

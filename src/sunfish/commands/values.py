@@ -12,7 +12,7 @@ from sunfish.utils import UsageError
 PATHS = frozenset(
     (
         *("checkpoint", "teacher_checkpoint", "resume", "checkpoints", "data", "data_folder", "tokenizer"),
-        *("prompt_file", "token_file", "run_folder", "file", "folder", "load", "out"),
+        *("prompt_file", "token_file", "run_folder", "file", "folder", "runtime", "load", "out"),
     )
 )
 

@@ -1,38 +1,29 @@
-"""Owns the folder of an export: three ONNX graphs over one file of weights, tokenizers, settings, and a sampler."""
+"""Owns the folder of an export: ONNX graphs over one file of weights, tokenizers, settings, and a sampler."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import shutil
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from sunfish.checkpoint.folder import Checkpoint, load_checkpoint
 from sunfish.checkpoint.metadata import PROMPT_TOKENIZER, TOKENIZER
-from sunfish.config import GenerationConfig, ModelConfig
+from sunfish.config import GenerationConfig
 from sunfish.disk.writing import replace_folder, temporary_path, writing
-from sunfish.export.graphs import DraftGraph, EncodeGraph, Graph, VerifyGraph
 from sunfish.export.int8 import quantize_graph
+from sunfish.export.tracing import build_graphs, write_graphs
 from sunfish.sampling.generation_config import read_generation_config
 from sunfish.utils import UsageError, format_bytes, how_to_install, log
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
 FORMAT = "sunfish-onnx-1"
-OPSET = 20  # the newest that onnxruntime-web reads with all operators
 PACKAGES = ("onnx", "onnxruntime")
-SAMPLER, SETTINGS, WEIGHTS = "sample.py", "settings.json", "weights.bin"
-MAX_BYTES = 3 * 2**29  # of weights; the format ends at 2 GiB, the output table twice
-MIN_SHARED = 1024  # bytes of a tensor that goes to the file of weights
-ALIGNMENT = 64  # of a tensor in that file
+SAMPLER, SETTINGS = "sample.py", "settings.json"
+MAX_BYTES = 3 * 2**29  # of weights; the format ends at 2 GiB, and has the output table twice
 SETTINGS_OF_SAMPLING = (
     *("sampler", "block_length", "temperature", "top_p", "lenience"),
     *("guidance_scale", "plausibility", "negative_prompt"),
@@ -56,22 +47,10 @@ def export_onnx(path: Path, folder: Path, *, int8: bool = False) -> Path:
         WriteError: A file could not be written.
     """
     check_packages()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists and is not empty; give a folder that does not exist")
-    checkpoint = load_checkpoint(path)
-    check_supported(checkpoint)
-    temporary = temporary_path(folder)
-    try:
-        with writing(folder):
-            temporary.mkdir(parents=True)
-            graphs = build_graphs(checkpoint, temporary)
-            if int8:
-                graphs = {name: quantize_graph(temporary / f"{name}.onnx") for name in graphs}
-            write_graphs(temporary, graphs)
-            write_companions(temporary, checkpoint)
-        replace_folder(folder, temporary)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    check_new(folder)
+    checkpoint = load_for_export(path)
+    with new_folder(folder) as temporary:
+        write_model(temporary, checkpoint, int8)
     return folder
 
 
@@ -82,8 +61,32 @@ def check_packages() -> None:
             raise ImportError(f"export needs {name}; install it with: {how_to_install('onnx')}")
 
 
-def check_supported(checkpoint: Checkpoint) -> None:
-    """Raise ``UsageError`` for a checkpoint that the graphs cannot hold."""
+def check_new(folder: Path) -> None:
+    """Raise ``UsageError`` for a folder that holds something."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not empty; give a folder that does not exist")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``folder`` when all is written, and goes if something fails."""
+    temporary = temporary_path(folder)
+    try:
+        with writing(folder):
+            temporary.mkdir(parents=True)
+            yield temporary
+        replace_folder(folder, temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def load_for_export(path: Path) -> Checkpoint:
+    """The checkpoint.
+
+    Raises:
+        UsageError: It has a part that the graphs do not have.
+    """
+    checkpoint = load_checkpoint(path)
     name = checkpoint.config.process.process
     if name != "masked":
         raise UsageError(
@@ -99,106 +102,16 @@ def check_supported(checkpoint: Checkpoint) -> None:
             f"{checkpoint.path} has {format_bytes(size)} of weights, but an ONNX graph holds at most "
             f"{format_bytes(MAX_BYTES)}; export a smaller model"
         )
+    return checkpoint
 
 
-@torch.no_grad()
-def build_graphs(checkpoint: Checkpoint, folder: Path) -> dict[str, ModelProto]:
-    """The graphs ``encode``, ``draft`` and ``verify``, which are also written whole to ``NAME.onnx`` in ``folder``."""
-    model, size = checkpoint.model, checkpoint.tokenizer.size
-    graphs: dict[str, Graph] = {
-        "encode": EncodeGraph(model),
-        "draft": DraftGraph(model, size),
-        "verify": VerifyGraph(model, size),
-    }
-    examples = example_inputs(model.config)
-    return {name: _to_onnx(graph.eval(), examples, folder / f"{name}.onnx") for name, graph in graphs.items()}
-
-
-def example_inputs(config: ModelConfig) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
-    """A tensor for each input of a graph, and which of its dimensions differ from pass to pass.
-
-    No two of these have the same size, and none has 0 or 1, which the exporter would take for constants.
-    """
-    rows, prompt, cached, kept, ids = 2, 6, 11, 9, 7
-    layers, heads = config.n_layer + 1, config.n_head
-    shape = (layers if config.prompt_length else 1, rows, heads, prompt, config.n_embd // heads)
-    whole = torch.ones(rows, prompt, dtype=torch.bool)
-    return {
-        "prompts": (torch.zeros(rows, prompt, dtype=torch.long), (0, 1)),
-        "visible": (whole, (0, 1)),
-        "ids": (torch.zeros(ids, dtype=torch.long), (0,)),
-        "canvas": (torch.full((ids,), config.vocab_size), (0,)),
-        "cache": (torch.zeros(layers, 2, rows, heads, cached, shape[-1]), (2, 4)),
-        "kept": (torch.arange(kept), (0,)),
-        "keys": (torch.zeros(shape), (1, 3)),
-        "values": (torch.zeros(shape), (1, 3)),
-        "mask": (whole, (0, 1)),
-        "scale": (torch.tensor(3.0), ()),
-        "plausibility": (torch.tensor(0.3), ()),
-    }
-
-
-def _to_onnx(graph: Graph, examples: dict[str, tuple[Tensor, tuple[int, ...]]], path: Path) -> ModelProto:
-    import onnx
-
-    names = list(graph.inputs)
-    dynamic = {**{name: examples[name][1] for name in names}, **graph.dynamic_outputs}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the tracer says of itself, and of len and bool of shapes
-        # The exporter that is to replace the tracer takes two minutes for what takes this one seconds.
-        torch.onnx.export(
-            graph,
-            tuple(examples[name][0] for name in names),
-            path,
-            input_names=names,
-            output_names=list(graph.dynamic_outputs),
-            dynamic_axes={name: [*axes] for name, axes in dynamic.items() if axes},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-    proto = onnx.load(path)
-    _use_weights_directly(proto)
-    onnx.save(proto, path)
-    return proto
-
-
-def _use_weights_directly(proto: ModelProto) -> None:
-    """Remove the identities that stand between a weight and its second product, behind which nothing finds the weight."""
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    same = {
-        node.output[0]: node.input[0]
-        for node in proto.graph.node
-        if node.op_type == "Identity" and node.input[0] in weights
-    }
-    nodes = [node for node in proto.graph.node if node.output[0] not in same]
-    for node in nodes:
-        node.input[:] = [same.get(name, name) for name in node.input]
-    del proto.graph.node[:]
-    proto.graph.node.extend(nodes)
-
-
-def write_graphs(folder: Path, graphs: dict[str, ModelProto]) -> None:
-    """Write each graph to ``NAME.onnx``, and what they have in common once, to one file of weights."""
-    from onnx import TensorProto
-
-    places: dict[bytes, int] = {}
-    with (folder / WEIGHTS).open("wb") as weights:
-        for name, proto in graphs.items():
-            for tensor in proto.graph.initializer:
-                content = tensor.raw_data
-                if len(content) < MIN_SHARED:
-                    continue
-                digest = hashlib.sha256(content).digest()
-                if digest not in places:
-                    weights.write(bytes(-weights.tell() % ALIGNMENT))
-                    places[digest] = weights.tell()
-                    weights.write(content)
-                tensor.ClearField("raw_data")
-                tensor.data_location = TensorProto.EXTERNAL
-                entries = {"location": WEIGHTS, "offset": str(places[digest]), "length": str(len(content))}
-                for key, value in entries.items():
-                    tensor.external_data.add(key=key, value=value)
-            (folder / f"{name}.onnx").write_bytes(proto.SerializeToString())
+def write_model(folder: Path, checkpoint: Checkpoint, int8: bool) -> None:
+    """Write all files of an export to an empty ``folder``."""
+    graphs = build_graphs(checkpoint.model, checkpoint.tokenizer.size, folder)
+    if int8:
+        graphs = {name: quantize_graph(folder / f"{name}.onnx") for name in graphs}
+    write_graphs(folder, graphs)
+    write_companions(folder, checkpoint)
 
 
 def write_companions(folder: Path, checkpoint: Checkpoint) -> None:
