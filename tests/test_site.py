@@ -53,14 +53,19 @@ def test_a_style_sheet_is_read_too(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("link", "code"), [("docs/model.md", 0), ("docs/models.md", 1), ("docs/model.md#no", 1)]
+    ("links", "code"), [(["docs/model.md"], 0), (["docs/models.md", "docs/model.md#no"], 1)]
 )
-def test_a_broken_link_is_an_error(tmp_path: Path, link: str, code: int) -> None:
-    """A project of one heading a page; the first page links to another one."""
+def test_a_broken_link_is_an_error(
+    tmp_path: Path, links: list[str], code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A project of one heading a page; the first page has the links."""
     pytest.importorskip("sphinx", reason="the site needs the extra docs")
     for name in (*LISTS, *GUIDES, *PACKAGES, *REST[2:], "docs/decisions", "docs/experiments/one"):
         path = tmp_path / f"{name}.md"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"# {name}\n" + f"\n[a link]({link})\n" * (name == "README"))
+        path.write_text(
+            f"# {name}\n" + "".join(f"\n[a link]({link})\n" for link in links if name == "README")
+        )
     assert build(tmp_path, tmp_path / "site") == code
-    assert (tmp_path / "site" / "index.html").is_file()
+    warnings = capfd.readouterr().err.splitlines()
+    assert len(warnings) == (len(links) if code else 0) and (tmp_path / "site" / "index.html").is_file()
