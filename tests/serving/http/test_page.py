@@ -82,9 +82,20 @@ def test_the_page_names_every_field_of_a_text_and_every_limit() -> None:
     named = set(re.findall(r"[a-z_]+", PAGE))
     assert set(TextRequest.model_fields) <= named
     limits = Limits()
-    shown = [limits.texts, limits.gaps, limits.particles, limits.steps, limits.stops, limits.prompts]
+    shown = [
+        limits.texts,
+        limits.tokens,
+        limits.gaps,
+        limits.particles,
+        limits.steps,
+        limits.stops,
+        limits.prompts,
+    ]
     assert all(f"{number:,} " in PAGE for number in shown)
     assert f"within {limits.body_seconds:g} seconds" in PAGE and limits.body_bytes == 2**20
+    assert f"arrive within {limits.head_seconds:g} seconds" in PAGE
+    assert f"nothing for {limits.unread_seconds:g} seconds" in PAGE
     assert {field.name for field in fields(Limits)} == {
-        *("seconds", "body_bytes", "body_seconds", "texts", "gaps", "particles", "steps", "prompts", "stops")
+        *("seconds", "head_seconds", "unread_seconds", "body_bytes", "body_seconds"),
+        *("texts", "tokens", "gaps", "particles", "steps", "prompts", "stops"),
     }
