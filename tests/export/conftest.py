@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from sunfish.checkpoint.folder import save_checkpoint
+from sunfish.checkpoint.folder import Checkpoint, save_checkpoint
 from sunfish.export.write import export_onnx
 from tests.helpers import model
 from tests.tiny_checkpoint import CONFIG, story_tokenizer, trainer_state
@@ -29,3 +31,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(checkpoint: Path) -> Path:
     """Its export in float32; not to be changed by a test."""
     return export_onnx(checkpoint, checkpoint.parent / "exported")
+
+
+def copy_of(exported: Path) -> Callable[[Path, Checkpoint, bool], None]:
+    """What can stand for ``write_model`` where the model is that of ``exported``, to save the time of another export."""
+
+    def write_model(folder: Path, checkpoint: Checkpoint, int8: bool) -> None:
+        shutil.copytree(exported, folder, dirs_exist_ok=True)
+
+    return write_model

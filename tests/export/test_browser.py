@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from sunfish.config import GenerationConfig
-from sunfish.export import standalone
-from sunfish.export.web import export_web
+from sunfish.export import standalone, web
 from sunfish.sampling.pipeline import Pipeline
+from tests.export.conftest import copy_of
 
 pytestmark = pytest.mark.slow
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -51,10 +51,12 @@ def skip(reason: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def address(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(checkpoint: Path, exported: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a static server that shows the export."""
     try:
-        folder = export_web(checkpoint, tmp_path_factory.mktemp("web") / "site")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(web, "write_model", copy_of(exported))
+            folder = web.export_web(checkpoint, tmp_path_factory.mktemp("web") / "site")
     except ValueError as why:
         skip(f"the page of an export is NOT tested: {why}")
     server = http.server.ThreadingHTTPServer(

@@ -12,8 +12,9 @@ import pytest
 from sunfish.cli import main
 from sunfish.export import web
 from sunfish.utils import file_sha256
+from tests.export.conftest import copy_of
 from tests.export.test_write import saved
-from tests.tiny_checkpoint import CONFIG, write_checkpoint
+from tests.tiny_checkpoint import CONFIG
 
 PAGE = Path(web.__file__).parent / "web"
 
@@ -38,11 +39,11 @@ def install_npm(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
 
-@pytest.mark.slow
 def test_the_folder_has_page_model_and_runtime(
-    checkpoint: Path, exported: Path, package: Path, tmp_path: Path
+    checkpoint: Path, exported: Path, package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "site"
+    monkeypatch.setattr(web, "write_model", copy_of(exported))
     assert main(["export", str(checkpoint), str(folder), "--web", "--runtime", str(package)]) == 0
     names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     assert names == {
@@ -121,12 +122,11 @@ def test_a_tokenizer_that_the_page_does_not_read_is_refused(
     assert "the page reads the tokenizers bpe and bytes" in error and "export it with --onnx" in error
 
 
-def test_one_of_two_forms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_checkpoint(tmp_path / "step-0000001")
+def test_one_of_two_forms(capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
         ([], "say what to write to site: --onnx or --web"),
         (["--onnx", "--web"], "say what to write to site: --onnx or --web"),
         (["--onnx", "--runtime", "x"], "--runtime is for --web"),
     ):
-        assert main(["export", str(path), "site", *words]) == 2
+        assert main(["export", "x.ckpt", "site", *words]) == 2
         assert message in capsys.readouterr().err
