@@ -72,6 +72,9 @@ def test_steps_are_scrubbed(open_page: OpenPage, address: str, pipeline: Pipelin
     (whole,) = expected(pipeline, **steps)
     assert texts(page) == [whole]
     slider, noise = page.locator("#step"), page.locator(".noise")
+    page.get_by_role("button", name="Share").focus()  # buttons take no arrow keys
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowRight")
     last = int(slider.get_attribute("max") or 0)
     assert 3 <= last <= 8
     page.locator("#texts").focus()
@@ -142,6 +145,7 @@ def test_a_link_and_both_snippets_give_the_text_again(open_page: OpenPage, addre
     ask(page, n=2, prompt="It's a story about “Ida” & a robot", sampler="confidence", num_steps=3)
     wanted = texts(page)
     page.get_by_role("button", name="Share").nth(1).click()
+    assert page.locator("#share-text").text_content() == wanted[1]
     link, curl, program = (
         page.locator(f"#share-{name}").text_content() or "" for name in ("link", "curl", "python")
     )
@@ -194,6 +198,24 @@ def test_chosen_words_are_rewritten_by_keyboard_and_the_rest_stays(
     assert texts(other) == [wanted[0].text]
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
     assert done.stdout == f"{wanted[0].text}\n", done.stderr
+
+
+def test_words_are_chosen_by_drawing_the_mouse_over_them(open_page: OpenPage, address: str) -> None:
+    page = open_page(address)
+    ask(page)
+    words = page.locator(".word").all_text_contents()
+    first, last = (page.locator(".word").nth(number).bounding_box() for number in (1, 3))
+    assert first and last
+    page.mouse.move(first["x"] + 1, first["y"] + first["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(last["x"] + last["width"] - 1, last["y"] + last["height"] / 2, steps=4)
+    page.mouse.up()
+    assert page.locator(".word.chosen").all_text_contents() == words[1:4]
+    page.locator(".word").nth(2).click()  # a second click lets go
+    assert page.locator(".word.chosen").all_text_contents() == [words[1], words[3]]
+    page.get_by_role("button", name="Choose none").click()
+    page.get_by_role("button", name="Put gaps into it").click()
+    assert page.input_value("#text") == page.locator(".panel .text").text_content()
 
 
 def test_words_become_gaps_and_gaps_are_filled(open_page: OpenPage, address: str, pipeline: Pipeline) -> None:

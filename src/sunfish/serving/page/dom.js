@@ -25,9 +25,10 @@ function fill(element, attributes, children) {
   return element;
 }
 
-/** Whether a key belongs to a field, so that it is no shortcut. */
-export function isTyping(target) {
-  return Boolean(target.closest?.("input, textarea, select, button, a, summary, [role=listbox], dialog"));
+/** Whether a key means something to what has the focus, so that it is no shortcut. */
+export function isTaken(key, target) {
+  const takes = key === " " ? "button, a, summary, input, textarea, select" : "input, textarea, select";
+  return Boolean(target.closest(`${takes}, [role=listbox], dialog`));
 }
 
 /** Put a text on the clipboard; where a browser allows that to no page, it stays selected in `field`. */

@@ -22,7 +22,7 @@ export class Editor {
     this.choices = h("div", { class: "choices" });
     this.element = h("div", { class: "editor", hidden: true }, this.actions, this.tokens, this.choices);
     const { body } = panel;
-    body.addEventListener("pointerup", (event) => this.point(event));
+    body.addEventListener("pointerdown", (event) => this.press(event));
     body.addEventListener("keydown", (event) => this.key(event));
   }
 
@@ -69,6 +69,19 @@ export class Editor {
     if (this.on) this.offer();
   }
 
+  /** A click or a drag begins, which may end outside of the text; one that scrolls is canceled. */
+  press({ button }) {
+    if (button !== 0) return;
+    const over = new AbortController();
+    const end = (event) => {
+      over.abort();
+      if (event.type === "pointerup") this.point(event);
+    };
+    for (const name of ["pointerup", "pointercancel"]) {
+      document.addEventListener(name, end, { signal: over.signal });
+    }
+  }
+
   point(event) {
     if (this.panel.shown >= 0 || !this.panel.recording.done) return;
     const picked = this.dragged() ?? this.under(event.target);
@@ -86,7 +99,8 @@ export class Editor {
 
   under(target) {
     const word = target.closest(".word");
-    return word && [Number(word.dataset.word), Number(word.dataset.word)];
+    if (!this.panel.body.contains(word)) return null;
+    return [Number(word.dataset.word), Number(word.dataset.word)];
   }
 
   /** The first and last word of what the mouse was drawn over, or null. */

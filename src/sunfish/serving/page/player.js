@@ -1,6 +1,6 @@
 // Scrubbing: the steps of all texts at once.
 
-import { byId, isTyping } from "./dom.js";
+import { byId, isTaken } from "./dom.js";
 import { showLegend } from "./shading.js";
 
 const WHOLE_MS = 5000; // of all steps, if that is neither too fast nor too slow
@@ -99,7 +99,13 @@ export class Player {
   }
 
   key(event) {
-    if (byId("player").hidden || isTyping(event.target) || event.ctrlKey || event.altKey || event.metaKey)
+    if (
+      byId("player").hidden ||
+      isTaken(event.key, event.target) ||
+      event.ctrlKey ||
+      event.altKey ||
+      event.metaKey
+    )
       return;
     if (event.key === "ArrowRight") this.go(Number(this.slider.value) + 1);
     else if (event.key === "ArrowLeft") this.go(Number(this.slider.value) - 1);

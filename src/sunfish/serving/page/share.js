@@ -29,17 +29,18 @@ with urllib.request.urlopen(request) as response:
 `;
 }
 
-/** Show the link and the programs of a text. */
-export function share(source, link) {
+/** Show a text, its link and its programs. */
+export function share(text, source, link) {
   const dialog = byId("share");
   const parts = [
+    ["Text", text],
     ["Link", link],
     ["curl", curlOf(source)],
     ["Python", pythonOf(source)],
   ];
   dialog.replaceChildren(
-    h("h2", { id: "share-title" }, "This text again"),
-    h("p", { class: "help" }, "With the same model, each of these gives the same text."),
+    h("h2", { id: "share-title" }, "Share this text"),
+    h("p", { class: "help" }, "With the same model, the link, the command and the program give it again."),
     ...parts.map(([name, text]) => part(name, text)),
     h("div", { class: "actions" }, h("button", { type: "button", click: () => dialog.close() }, "Close")),
   );

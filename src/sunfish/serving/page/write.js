@@ -168,7 +168,7 @@ function showShare(panel) {
     source.path === "v1/rewrite"
       ? `#rewrite=${encodeURIComponent(JSON.stringify({ body: source.body, pick: source.pick }))}`
       : link;
-  share(source, new URL(hash, location.href).href);
+  share(panel.recording.text, source, new URL(hash, location.href).href);
 }
 
 /** Take a text with gaps into the form. */
