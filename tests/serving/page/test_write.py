@@ -241,3 +241,24 @@ def test_words_become_gaps_and_gaps_are_filled(open_page: OpenPage, address: str
     assert texts(page) == [text.text for text in wanted]
     assert page.locator(".player #play").is_hidden() and page.locator(".word.new").count() >= 2
     expect(page.locator(".facts").nth(1)).to_contain_text(f"{-wanted[0].log_likelihood:.1f} nats")
+
+
+def test_characters_beyond_16_bits_are_counted_as_the_server_counts_them(
+    open_page: OpenPage, address: str
+) -> None:
+    page = open_page(address)
+    page.locator("#model:not(:empty)").wait_for()
+    page.get_by_role("radio", name="Fill gaps").check()
+    page.fill("#text", "𝄞 A 😀 dog [MASK:1] ran.")
+    page.fill("#seed", "1")
+    page.click("#go")
+    page.locator(ALL_IS_SHOWN).first.wait_for()
+    (text,) = texts(page)
+    assert text.startswith("𝄞 A 😀 dog ") and text.endswith(" ran.")
+    page.locator(".word", has_text="dog").click()
+    with page.expect_request("**/v1/rewrite") as asked:
+        page.get_by_role("button", name="Rewrite 1 word").click()
+    body = asked.value.post_data_json
+    assert body["text"] == text and body["spans"] == [[text.index("dog"), text.index("dog") + 3]]
+    page.locator(".choices li").first.wait_for()
+    assert page.locator("#error").is_hidden()
