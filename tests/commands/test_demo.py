@@ -20,6 +20,7 @@ from sunfish.serving.service import Service
 @pytest.fixture(autouse=True)
 def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.isatty", lambda number: False)  # also where pytest -s runs at a terminal
 
 
 def test_it_writes_the_text_of_sample_and_fills_a_gap(
@@ -68,6 +69,13 @@ def test_at_a_terminal_the_page_is_served_and_opened(
     assert name == "demo" and port > 0
     assert opened == ([f"http://127.0.0.1:{port}"] if screen else [])
     assert f"the page: http://127.0.0.1:{port}" in capsys.readouterr().err
+
+
+def test_it_is_served_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    monkeypatch.setattr(server, "run_server", lambda service, _: names.append(service.card.id))
+    assert main(["serve", "demo", "--port", "0"]) == 0
+    assert names == ["demo"]
 
 
 def test_elsewhere_it_says_how_to_see_the_page(
