@@ -206,7 +206,7 @@ def test_an_error_of_cleaning_up_is_one_of_the_job(new_engine: NewEngine, pipeli
 
 
 def test_nan_reaches_only_the_texts_that_have_it(new_engine: NewEngine) -> None:
-    """One prompt's embedding is NaN: nobody else sees that text, though all share a pass."""
+    """One prompt's embedding is NaN: no other text sees that, though they share passes."""
     faulty = pipeline_of()
     letter = faulty.tokenizer.encode("w")[0]
     encode = faulty.model.encode
@@ -217,15 +217,19 @@ def test_nan_reaches_only_the_texts_that_have_it(new_engine: NewEngine) -> None:
         condition.values[:, rows] = torch.nan
         return condition
 
-    expected = list(text(1)(faulty))
+    expected = [list(text(seed)(faulty)) for seed in range(4)]
     faulty.model.encode = encode_nan  # type: ignore[method-assign]
     engine = new_engine(faulty, start=False)
-    right = engine.submit(text(1))
-    wrong = engine.submit(lambda p: iter(p.generate(["w"], CONFIG)))
+    right, wrong = [], []
+    for seed in range(4):  # so many that some meet in a pass, however slowly their threads start
+        wrong.append(engine.submit(lambda p: iter(p.generate(["w"], CONFIG))))
+        right.append(engine.submit(text(seed)))
+        wrong.append(engine.submit(lambda p: iter(p.generate(["w"], CONFIG))))
     engine.start()
-    with pytest.raises(ValueError, match="the network returned NaN"):
-        list(wrong)
-    assert list(right) == expected and engine.stats().rows_per_pass > 2
+    for job in wrong:
+        with pytest.raises(ValueError, match="the network returned NaN"):
+            list(job)
+    assert [list(job) for job in right] == expected and engine.stats().rows_per_pass > 2
 
 
 def test_a_pass_that_fails_ends_its_jobs_and_not_the_engine(
