@@ -144,7 +144,7 @@ def test_the_program_beside_the_graphs(
         ({"num_steps": 20}, "there is no setting 'num_steps'"),
         ({"negative_prompt": "cats", "guidance_scale": 1.0}, "needs a guidance_scale above 1"),
         ({"seq_len": 1}, "seq_len is 1"),
-        ({"seed": -1}, "seed -1"),
+        ({"seed": -1}, "seed is -1"),
     ],
 )
 def test_wrong_settings_are_named(sampler: Model, given: dict[str, object], message: str) -> None:
@@ -162,4 +162,12 @@ def test_another_format_is_refused(exported: Path, tmp_path: Path) -> None:
     settings = json.loads((folder / "settings.json").read_text())
     (folder / "settings.json").write_text(json.dumps({**settings, "format": "sunfish-onnx-0"}))
     with pytest.raises(ValueError, match="has format 'sunfish-onnx-0'"):
+        Model(folder)
+
+
+@pytest.mark.parametrize("name", ["verify.onnx", "tokenizer.json"])
+def test_a_damaged_file_is_named(exported: Path, tmp_path: Path, name: str) -> None:
+    folder = Path(shutil.copytree(exported, tmp_path / "copy"))
+    (folder / name).write_bytes((folder / name).read_bytes()[:100])
+    with pytest.raises(ValueError, match=rf"{name} cannot be read \(.+\); export the checkpoint again"):
         Model(folder)

@@ -112,27 +112,37 @@ def accept(drafted: Array, drawn_from: Array, target: Array, random: Random, len
     return [*drafted[:accepted].tolist(), int(draw(last[None], random.uniform(1))[0])]
 
 
+def loaded(path: Path, load: Callable[[str], Any]) -> Any:
+    """What a library makes of a file; whatever it raises becomes one line."""
+    try:
+        return load(str(path))
+    except Exception as why:
+        reason = (str(why).splitlines() or [""])[0]
+        raise ValueError(f"{path} cannot be read ({reason[:200]}); export the checkpoint again") from why
+
+
 class Model:
     """An export, ready to write."""
 
     def __init__(self, folder: str | Path = Path(__file__).parent, threads: int = 0) -> None:
         """Load ``folder``; ``threads`` 0 means one for each core."""
-        options = onnxruntime.SessionOptions()
+        folder, options = Path(folder), onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        self.settings: dict[str, Any] = json.loads((Path(folder) / "settings.json").read_text("utf-8"))
+        self.settings: dict[str, Any] = json.loads((folder / "settings.json").read_text("utf-8"))
         if (written := self.settings.get("format")) != FORMAT:
             raise ValueError(
                 f"{folder} has format {written!r}, but this sampler reads {FORMAT}; use the one beside it"
             )
+
+        def session(path: str) -> Any:
+            return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
         self.graphs = {
-            name: onnxruntime.InferenceSession(
-                str(Path(folder) / f"{name}.onnx"), options, providers=["CPUExecutionProvider"]
-            )
-            for name in ("encode", "draft", "verify")
+            name: loaded(folder / f"{name}.onnx", session) for name in ("encode", "draft", "verify")
         }
-        self.tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
-        separate = Path(folder) / "prompt_tokenizer.json"
-        self.prompt_tokenizer = Tokenizer.from_file(str(separate)) if separate.exists() else self.tokenizer
+        self.tokenizer = loaded(folder / "tokenizer.json", Tokenizer.from_file)
+        separate = folder / "prompt_tokenizer.json"
+        self.prompt_tokenizer = loaded(separate, Tokenizer.from_file) if separate.exists() else self.tokenizer
         for tokenizer in (self.tokenizer, self.prompt_tokenizer):
             tokenizer.encode_special_tokens = True  # an end mark in a prompt is ordinary text
 
@@ -160,10 +170,10 @@ class Model:
         """The ids of a text, a few at a time; an end mark is the last one. Arguments as in :meth:`write`."""
         settings = self.checked({**self.settings["sampling"], **given})
         context, end = self.settings["context_length"], self.settings["end"]
-        if seq_len == 1 or min(seq_len, seed, number) < 0:
-            raise ValueError(
-                f"seq_len is {seq_len}, seed {seed}, number {number}: give 2 or more, 0 or more, 0 or more"
-            )
+        if seq_len < 0 or seq_len == 1:
+            raise ValueError(f"seq_len is {seq_len}: give 2 or more, or 0 for the model's context")
+        if min(seed, number) < 0:
+            raise ValueError(f"seed is {seed} and number is {number}: give 0 or more")
         length, condition = seq_len or context, self.encode(prompt, settings)
         random = Random("sample", seed, number)
         prefix, written, window = [end], 1, 0
@@ -278,9 +288,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: one for each core")
     model_settings = ("temperature", "top_p", "lenience", "guidance_scale", "plausibility")
     kinds: dict[str, type] = {**dict.fromkeys(model_settings, float), "block_length": int}
-    for name in (*RULES, "negative_prompt"):
-        kind = kinds.get(name, str)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None, help="see settings.json")
+    for name, (words, _) in RULES.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=kinds.get(name, str), help=words)
+    parser.add_argument("--negative-prompt", help="what guidance leads away from")
     arguments = vars(parser.parse_args())
     given = {name: arguments[name] for name in (*RULES, "negative_prompt") if arguments[name] is not None}
     try:
