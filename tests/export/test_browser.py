@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
-import os
-import shutil
 import threading
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,15 +16,10 @@ import pytest
 from sunfish.config import GenerationConfig
 from sunfish.export import standalone, web
 from sunfish.sampling.pipeline import Pipeline
+from tests.browser import chromium, skip
 from tests.export.conftest import copy_of
 
 pytestmark = pytest.mark.slow
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-# No sandbox, since tests often run as root; nothing that asks for hosts beyond this machine.
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 PROMPT = "Write a story about a robot"
 TEXTS = [
     "Write a story about a robot",
@@ -42,12 +34,6 @@ Handler = http.server.SimpleHTTPRequestHandler
 class _Quiet(Handler):
     def log_message(self, format: str, *parts: Any) -> None:
         """Says nothing."""
-
-
-def skip(reason: str) -> None:
-    """Skip, and say at the end of the suite that it was done."""
-    warnings.warn(reason, stacklevel=1)
-    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +59,9 @@ def address(checkpoint: Path, exported: Path, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="module")
 def page(address: str) -> Iterator[Any]:
     """The page, its model loaded. It must not complain, and ask for nothing elsewhere."""
-    path = os.environ.get("SUNFISH_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        skip("no Chromium was found, so the page is NOT tested; install one (apt-get install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api")
     complaints: list[str] = []
     requested: list[str] = []
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=ARGUMENTS)
+    with chromium() as browser:
         shown = browser.new_page()
         shown.set_default_timeout(60_000)
         shown.on("pageerror", lambda error: complaints.append(str(error)))
@@ -89,7 +70,6 @@ def page(address: str) -> Iterator[Any]:
         shown.goto(address)
         shown.wait_for_selector("#write:enabled")
         yield shown
-        browser.close()
     assert complaints == []
     assert any(url.endswith(".wasm") for url in requested)
     assert [url for url in requested if not url.startswith((address, f"blob:{address}", "data:"))] == []

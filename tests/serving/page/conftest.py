@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.serving.server import open_socket, server_of
 from sunfish.serving.service import Service
+from tests.browser import chromium
 from tests.tiny_checkpoint import write_checkpoint
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-# No sandbox, since tests often run as root; nothing that asks for hosts beyond this machine.
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 ALL_IS_SHOWN = "main:not([aria-busy]) .word"
 OpenPage = Callable[..., Page]
 ServeAt = Callable[..., str]
@@ -61,24 +53,11 @@ def address(pipeline: Pipeline) -> Iterator[str]:
         yield at
 
 
-def find_browser() -> str | None:
-    """Where a Chromium is: the one that SUNFISH_BROWSER names, or one on the path."""
-    named = os.environ.get("SUNFISH_BROWSER")
-    return named or next(filter(None, map(shutil.which, NAMES)), None)
-
-
 @pytest.fixture(scope="module")  # while it runs, no other module can have an event loop of its own
 def browser() -> Iterator[Browser]:
     """A headless Chromium."""
-    path = find_browser()
-    if path is None:
-        reason = "no Chromium was found, so the page is NOT tested; install one (apt-get install chromium)"
-        warnings.warn(reason, stacklevel=1)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

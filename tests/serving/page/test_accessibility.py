@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -13,6 +12,7 @@ from playwright.sync_api import Page, expect
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.serving.service import Service
 from sunfish.training.logger import Logger
+from tests.browser import skip
 from tests.serving.page.conftest import ALL_IS_SHOWN, OpenPage, serving
 
 pytestmark = pytest.mark.slow
@@ -30,8 +30,7 @@ def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
         if done.returncode == 0:
             return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
         reason = f"npm could not install axe-core: {done.stderr.strip().splitlines()[-1:]}"
-    warnings.warn(f"{reason}, so accessibility is NOT tested", stacklevel=1)
-    pytest.skip(reason)
+    skip(f"{reason}, so accessibility is NOT tested")
 
 
 @pytest.fixture(scope="module")
