@@ -82,7 +82,7 @@ Children's stories of at most 256 tokens, about the topics, people and places of
 knows no other prompts and no facts.
 
 ## Made again
-In a clone, twenty minutes of one core:
+In a clone, twenty minutes of one core that does nothing else:
 
 ```
 ./run.sh benchmarks/quality/demo_model.py

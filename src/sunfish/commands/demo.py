@@ -15,7 +15,7 @@ from sunfish.config.rules import check_at_least
 from sunfish.utils import log
 
 PROMPT = "Write a story about a robot"
-GAPPED = "One day a robot named Mia lost her red kite. [MASK] Mia hugged the kite and went home."
+GAPPED = "Once upon a time, there was a small dog named Leo. [MASK] In the end, Leo got a big, warm hug."
 NEXT = """next:
   sunfish sample demo --prompt "Write a story about a dragon" --num-samples 3
   sunfish edit demo --text "A small lion went home." --replace lion --prompt "Write about a robot"
