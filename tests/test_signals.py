@@ -31,8 +31,14 @@ def test_every_command_ends_in_one_line(
 ) -> None:
     before = [signal.getsignal(s) for s in STOPPING]
     monkeypatch.setattr(COMMANDS[name], "run", lambda _: send(signum))
-    needed = {"infill": ["--text", "A [MASK]."], "distill-guidance": ["x"], "bench": ["sample", "x"]}
-    needed["export"] = ["x", "y"]
+    needed = {
+        "infill": ["--text", "A [MASK]."],
+        "distill-guidance": ["x"],
+        "export": ["x", "y"],
+        "bench": ["sample", "x"],
+        "push": ["x", "user/x"],
+        "pull": ["user/x"],
+    }
     assert main([name, *needed.get(name, [])]) == 128 + signum
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", f"stopped by {signum.name}\n")
