@@ -29,6 +29,7 @@ SEARCHED, LONGEST = (
     2000,
     2,
 )  # batches that are looked at, and how many of the longest of each block length are taken
+SMOKE_STORIES = 500
 WARM_UP = 4  # steps that compile kernels
 
 
@@ -48,7 +49,7 @@ def measure(run: Run) -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = config_of(run).with_fields(max_steps=NEVER, max_minutes=0.0, checkpoints=folder)
         if run.smoke:
-            config = config.with_fields(data_folder=str(Path(folder) / "data"))
+            config = config.with_fields(data_folder=str(Path(folder) / "data"), stories=SMOKE_STORIES)
         dtype = choose_precision(config.training.precision, run.device)
         begin = run.clock()
         speed = estimate_throughput(run.device, dtype, config)[""]

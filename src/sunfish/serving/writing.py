@@ -92,7 +92,8 @@ class TextProgress:
     def __init__(self, pipeline: Pipeline, task: TextTask) -> None:
         self.pipeline, self.task, self.stops = pipeline, task, StopStrings(task.stop)
         self.steps = StepMap(pipeline.tokenizer.size)
-        self.shown, self.count = "", 0  # the text that was sent, and its tokens
+        self.shown, self.count = "", 0  # the text that was sent, and its settled tokens
+        self.scored: list[ScoredToken] = []  # of a denoising state, which repeats what came before
         self.scorer: TokenScorer | None = None
         if task.num_top is not None:
             self.scorer = TokenScorer(pipeline, task.prompt, task.num_top)
@@ -108,15 +109,25 @@ class TextProgress:
             if whole.text == before:
                 return None
             pieces = [self._piece(token) for token in whole.ids]
-            return Chunk(whole.text, None, self.steps.number, state=State(pieces, state.settled))
+            scored = self._score(whole.ids[: state.settled])
+            return Chunk(whole.text, scored, self.steps.number, state=State(pieces, state.settled))
         ids = state.ids[: settled_tokens(self.pipeline, state.ids[: state.settled], self.stops, self.count)]
         text = self.pipeline.tokenizer.decode(ids)
         new = text[len(self.shown) :]
         if not new:
             return None
-        chunk = Chunk(new, score_tokens(self.pipeline, self.scorer, ids, self.count), self.steps.number)
-        self.shown, self.count = text, len(ids)
+        chunk = Chunk(new, self._score(ids), self.steps.number)
+        self.shown = text
         return chunk
+
+    def _score(self, ids: list[int]) -> list[ScoredToken] | None:
+        """The final ``ids`` that the reader has no scores of yet; of a denoising state, all of them."""
+        new = score_tokens(self.pipeline, self.scorer, ids, self.count)
+        self.count = max(self.count, len(ids))
+        if new is None or not self.task.diffusing:
+            return new
+        self.scored = [*self.scored, *new][: len(ids)]
+        return self.scored
 
     def _piece(self, token: int) -> str:
         tokenizer = self.pipeline.tokenizer
@@ -136,9 +147,7 @@ class TextProgress:
             pipeline.prompt_pmi(whole) if task.is_ranked else None,
         )
         rest = whole.text if task.diffusing else whole.text[len(self.shown) :]
-        return Chunk(
-            rest, score_tokens(pipeline, self.scorer, whole.ids, self.count), self.steps.number, written
-        )
+        return Chunk(rest, self._score(whole.ids), self.steps.number, written)
 
 
 class StepMap:

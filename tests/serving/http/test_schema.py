@@ -11,7 +11,7 @@ from schemathesis import GenerationMode, checks
 
 from tests.serving.http.conftest import Json
 
-EXAMPLES = 100  # of each operation
+EXAMPLES = 40  # of each operation
 CHECKS = [
     checks.not_a_server_error,
     checks.response_schema_conformance,

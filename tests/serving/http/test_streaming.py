@@ -124,6 +124,23 @@ def test_denoising_states_are_whole_texts(client: TestClient, pipeline: Pipeline
     assert steps == sorted(steps) and steps[-1] >= max(whole["step_maps"], default=0)
 
 
+@pytest.mark.parametrize("settings", SAMPLERS, ids=str)
+def test_denoising_states_say_how_likely_their_final_tokens_are(client: TestClient, settings: Json) -> None:
+    """The scores of the whole text, as far as it was final; those of drafts are not known yet."""
+    body = {"prompt": "a dog", "seed": 4, "max_tokens": 24, "step_maps": True, "logprobs": 1, **settings}
+    *states, last = [chunk["choices"][0] for chunk in stream(client, **body, diffusing=True)]
+    (whole,) = client.post(URL, json=body).json()["choices"]
+    assert len({state["settled"] for state in states}) > 1 or not settings.get("block_length", 1)
+    for state in (*states, last):
+        known = len(state["logprobs"]["tokens"])
+        assert known == min(state.get("settled", known), len(state["tokens"]))
+        for name, values in state["logprobs"].items():
+            wanted = whole["logprobs"][name][:known]
+            if name == "top_logprobs":
+                values, wanted = ([v for top in each for v in top.values()] for each in (values, wanted))
+            assert values == pytest.approx(wanted, abs=1e-4) if name.endswith("probs") else values == wanted
+
+
 def test_a_step_that_changes_nothing_does_not_count() -> None:
     steps = StepMap(5)
     for ids in ([], [9, 9], [9, 1], [9, 1], [2, 1, 9], [3, 1, 4]):

@@ -262,3 +262,16 @@ def test_characters_beyond_16_bits_are_counted_as_the_server_counts_them(
     assert body["text"] == text and body["spans"] == [[text.index("dog"), text.index("dog") + 3]]
     page.locator(".choices li").first.wait_for()
     assert page.locator("#error").is_hidden()
+
+
+def test_final_tokens_are_shaded_while_the_text_is_written(open_page: OpenPage, address: str) -> None:
+    page = open_page(address)
+    looks = page.evaluate("""async () => {
+        const { Recording } = await import("/page/recording.js");
+        const recording = new Recording();
+        const logprobs = { token_logprobs: [-2, -0.5] };
+        const choice = { text: "a b c", finish_reason: null, logprobs, tokens: ["a", " b", " c"], settled: 2 };
+        recording.add(choice);
+        return [0, 1, 2].map((place) => recording.look(0, place).token);
+    }""")
+    assert looks == [{"step": None, "logprob": -2}, {"step": None, "logprob": -0.5}, None]

@@ -13,7 +13,8 @@ export class Recording {
     this.reason = null;
     this.written = []; // ranges of what was filled in, where the rest was given
     this.likelihood = null; // of the whole text, in nats
-    this.tokens = []; // of the finished text: {text, start, end, step, logprob, top}
+    this.tokens = []; // of the finished text: {piece, start, end, step, logprob, top}
+    this.known = []; // log-probabilities of the tokens that are final, while the text is written
   }
 
   /** A choice that came whole: fills between `pieces`. */
@@ -26,6 +27,7 @@ export class Recording {
   add(choice) {
     this.text = choice.text;
     if (choice.finish_reason !== null) this.finish(choice);
+    this.known = choice.logprobs?.token_logprobs ?? this.known;
     const tokens = choice.tokens ?? [];
     const settled = this.done ? tokens.length : (choice.settled ?? 0);
     this.frames.push({ tokens, settled, step: choice.step ?? this.frames.length });
@@ -45,12 +47,14 @@ export class Recording {
     const frame = this.frames[number];
     const text = frame.tokens[place];
     const last = this.tokens[place];
+    const known = place < frame.settled ? this.known[place] : undefined;
+    const live = known === undefined ? null : { step: null, logprob: known };
     return {
       text,
       noise: text === MASK,
       draft: place >= frame.settled,
       fresh: number > 0 && text !== this.frames[number - 1].tokens[place],
-      token: this.done && last?.piece === text ? last : null,
+      token: this.done ? (last?.piece === text ? last : null) : live,
     };
   }
 
