@@ -19,7 +19,17 @@ from typing import NamedTuple
 FOLDER = Path(__file__).resolve().parent
 README = FOLDER / "README.md"
 MARKER = "<!-- index.py writes everything below this line -->"
-SUBJECTS = ("model", "processes", "sampling", "training", "data", "hardware", "infilling", "serving", "evaluation")
+SUBJECTS = (
+    "model",
+    "processes",
+    "sampling",
+    "training",
+    "data",
+    "hardware",
+    "infilling",
+    "serving",
+    "evaluation",
+)
 VERDICTS = ("kept", "rejected", "measured", "superseded")
 REQUIRED = ("date", "commit", "machine", "verdict", "subject")
 LINKS = ("supersedes", "superseded by")

@@ -104,6 +104,7 @@ def test_it_needs_nothing_but_three_packages() -> None:
     assert names - set(sys.stdlib_module_names) == {"numpy", "onnxruntime", "tokenizers"}
 
 
+@pytest.mark.slow
 def test_the_program_beside_the_graphs(
     checkpoint: Path, exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

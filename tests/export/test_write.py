@@ -57,6 +57,7 @@ def test_example_inputs_have_no_two_sizes_alike() -> None:
     assert len(varying) == 5 and min(varying) > 1
 
 
+@pytest.mark.slow
 def test_a_model_without_prompts(tmp_path: Path) -> None:
     path = saved(tmp_path / "step-0000001", CONFIG.with_fields(prompt_length=0))
     sampler = Model(export_onnx(path, tmp_path / "exported"), threads=1)

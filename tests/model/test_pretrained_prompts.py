@@ -65,6 +65,7 @@ def test_frozen_embeddings_train_and_later_sample_offline(tmp_path: Path) -> Non
     assert train(config.with_fields(max_steps=4), last).name == "step-0000004"
 
 
+@pytest.mark.slow
 def test_an_error_names_the_choice_that_works_offline(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"could not be loaded.*--prompt_encoder learned"):
         load_pretrained_prompts(f"hf:{tmp_path / 'nothing'}")

@@ -302,6 +302,7 @@ def test_an_engine_that_never_started_can_be_closed(pipeline: Pipeline) -> None:
         list(job)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_many_jobs(new_engine: NewEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of jobs that end, fail and are canceled: no thread, no cache, no job."""
     rooms, jobs = weakref.WeakSet[Room](), weakref.WeakSet[Job[Any]]()

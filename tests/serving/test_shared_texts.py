@@ -74,11 +74,13 @@ def without_rounding(item: Any) -> Any:
     return tuple(round(part, 9) if isinstance(part, float) else part for part in item)
 
 
+@pytest.mark.slow
 def test_jobs_of_every_kind_write_what_they_write_alone(new_engine: NewEngine, pipeline: Pipeline) -> None:
     works = [*VERIFIED, *DENOISED, *MASKED]
     assert check_texts(new_engine, pipeline, works, max_running=len(works)) > 3
 
 
+@pytest.mark.slow
 def test_fills_that_are_drawn_again(
     new_engine: NewEngine, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

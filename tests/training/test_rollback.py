@@ -98,6 +98,7 @@ def test_what_was_skipped_leaves_no_trace(tmp_path: Path, poison: Callable[..., 
     assert all(torch.equal(value, left[name]) for name, value in other.average.state_dict().items())
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_around_a_rollback_it_is_the_same_run(
     tmp_path: Path, poison: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
