@@ -15,7 +15,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("rng", "signals", "text_files", "utils"),
     ("disk",),
     ("config", "hardware", "tokenizers"),
-    ("types",),
+    ("types", "hub"),
     ("data", "model", "processes"),
     ("checkpoint",),
     ("sharing",),

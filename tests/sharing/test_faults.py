@@ -13,10 +13,10 @@ import pytest
 from huggingface_hub import constants
 
 from sunfish.cli import main
+from sunfish.hub import Unreachable, client, hub_errors
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.sharing import download
 from sunfish.sharing.download import fetch
-from sunfish.sharing.hub import Unreachable, client, hub_errors
 from sunfish.sharing.upload import upload
 from tests.sharing.conftest import NAME
 from tests.sharing.hub_server import Files, Hub

@@ -22,7 +22,7 @@ def add(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fetch it, and print the checkpoint's folder."""
-    from sunfish.sharing.hub import check_name, plain_progress
+    from sunfish.hub import check_name, plain_progress
     from sunfish.sharing.pull import pull
 
     name = check_name(arguments.repository).rpartition("/")[2]

@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     import tempfile
     from pathlib import Path
 
+    from sunfish.hub import check_name, plain_progress
     from sunfish.sampling.hub_pipeline import write_model
-    from sunfish.sharing.hub import check_name, plain_progress
     from sunfish.sharing.upload import upload
 
     check_name(arguments.repository)

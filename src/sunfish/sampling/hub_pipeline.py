@@ -10,8 +10,8 @@ from typing import Any, Self
 from sunfish.checkpoint.links import resolve_checkpoint
 from sunfish.checkpoint.metadata import CARD
 from sunfish.config.data import STORIES
+from sunfish.hub import require_hub
 from sunfish.sampling.pipeline import Pipeline
-from sunfish.sharing.hub import require_hub
 from sunfish.sharing.model_card import Sample, check_license, model_card
 from sunfish.sharing.repository import copy_model
 from sunfish.sharing.run_record import read_record

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sunfish.checkpoint.links import CONFIG
 from sunfish.checkpoint.metadata import metadata_of
 from sunfish.hardware.resources import free_disk
-from sunfish.sharing.hub import Unreachable, check_name, client, hub_errors
+from sunfish.hub import Unreachable, check_name, client, hub_errors
 from sunfish.sharing.repository import FILES, LARGEST, REQUIRED, TRAINER, hashed_files
 from sunfish.utils import file_sha256, format_bytes, log
 
@@ -97,7 +97,7 @@ def fetch(
     Args:
         repository: ``USER/NAME``.
         revision: A branch, a tag or a commit; None: the newest commit of the main branch.
-        token: See :func:`sunfish.sharing.hub.client`.
+        token: See :func:`sunfish.hub.client`.
         cache_dir: Where the files go; None: ``HF_HUB_CACHE``.
         force_download: Whether files in the cache are sent again.
         local_files_only: Whether only the cache is looked at.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sunfish.sharing.hub import check_name, client, hub_errors
+from sunfish.hub import check_name, client, hub_errors
 from sunfish.sharing.repository import FILES
 
 
@@ -25,7 +25,7 @@ def upload(
         repository: ``USER/NAME``.
         private: Whether only its owner may see it.
         revision: A branch, made if there is none; None: the main one.
-        token: See :func:`sunfish.sharing.hub.client`.
+        token: See :func:`sunfish.hub.client`.
 
     Returns:
         The address of the commit.

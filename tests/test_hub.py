@@ -12,7 +12,7 @@ from huggingface_hub import constants
 from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
 from sunfish.cli import main
-from sunfish.sharing.hub import check_name, client, plain_progress
+from sunfish.hub import check_name, client, plain_progress
 from sunfish.utils import UsageError
 
 INSTALL = "sharing models needs an extra: ./run.sh -m pip install -e '.[hub]'"
