@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sunfish.config import DataConfig
+from sunfish.data.sources import held_out as rules
 from sunfish.data.sources import open_source
 from sunfish.data.sources.base import SPLITS, ContinuedExample
 from sunfish.data.sources.files import FileSource, source
@@ -103,7 +104,7 @@ def test_records_beside_one_long_text_are_for_training(tmp_path: Path) -> None:
 def test_a_chunk_ends_with_the_document_that_fills_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "CHUNK_CHARACTERS", 100)
+    monkeypatch.setattr(rules, "CHUNK_CHARACTERS", 100)
     texts = [letter * size for letter, size in zip("abcdefgh", (60, 40, 1, 1, 200, 1, 1, 1), strict=True)]
     files = FileSource(write(tmp_path / "a.txt", "\n".join([*texts, "z"])), delimiter="\n")
     held_out = held_out_by_hand([*texts, "z"], 0.05)

@@ -20,7 +20,7 @@ SHOWN_CHARACTERS = 300  # of a path, in a message
 
 def source_names() -> list[str]:
     """The names that ``--data`` takes besides a path: the files of this folder."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in ("base", "files"))
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in ("base", "files", "held_out"))
 
 
 def open_source(config: DataConfig, seed: int) -> Source:

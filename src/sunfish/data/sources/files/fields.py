@@ -114,8 +114,8 @@ class FieldCounts:
             self.with_text += lookup(record, self.fields.text_field) is not ABSENT
             self.with_prompt += all(lookup(record, n) is not ABSENT for n in self.fields.prompt_fields)
 
-    def check(self, path: Path) -> None:
-        """Refuse names of fields that no record of ``path`` has.
+    def check(self, path: Path | str) -> None:
+        """Refuse names of fields that no record of ``path``, a file or a data set, has.
 
         Raises:
             UsageError: No record has the field of the text, or those of the prompt.
