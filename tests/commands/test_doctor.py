@@ -142,7 +142,7 @@ def test_python_the_packages_and_the_extras(
         return
     lacking = {"log": "wandb", "eval": "sklearn", "parquet": "pyarrow"} if "wandb" in missing else {}
     purposes = {
-        "hf": "prompt encoders of Hugging Face models",
+        "hf": "data sets and prompt encoders of Hugging Face",
         "log": "TensorBoard, wandb and trackio",
         "eval": "plots and classifiers of the benchmarks",
         "parquet": ".parquet files",

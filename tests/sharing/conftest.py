@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
 from sunfish.sampling.hub_pipeline import write_model
-from tests.sharing.hub_server import TOKEN, Files, Hub, serving
+from tests.sharing.hub_server import Files, Hub, connected
 from tests.tiny_checkpoint import write_checkpoint
 
 NAME = "user/robots"
@@ -18,17 +16,8 @@ NAME = "user/robots"
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub that the client asks, with the token of its user; nothing waits between two tries."""
-    with serving() as server:
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_URL_HOSTS", frozenset({"127.0.0.1"}))
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("HF_TOKEN", TOKEN)
-        monkeypatch.setattr(time, "sleep", lambda seconds: None)
-        monkeypatch.chdir(tmp_path)
+    """A hub that the client asks."""
+    with connected(monkeypatch, tmp_path) as server:
         yield server
 
 

@@ -6,17 +6,23 @@ import base64
 import hashlib
 import json
 import re
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pytest
+from huggingface_hub import constants
+
 TOKEN = "hf_token_of_user"
-LFS = (".safetensors", ".bin", ".pt")  # what the hub keeps beside git
-MODEL = r"/api/models/(?P<name>[^/]+/[^/]+)"
+LFS = (".safetensors", ".bin", ".pt", ".parquet")  # what the hub keeps beside git
+MODEL = r"/api/(?:models/)?(?P<name>(?:datasets/)?[^/]+/[^/]+)"  # a data set is datasets/USER/NAME everywhere
 
 Files = dict[str, bytes]
 
@@ -176,16 +182,40 @@ class Handler(BaseHTTPRequestHandler):
         siblings = [{"rfilename": path, "size": len(content)} for path, content in files.items()]
         return self.answer(
             200,
-            {"id": name, "modelId": name, "sha": commit, "private": repository.private, "siblings": siblings},
+            {
+                "id": name.removeprefix("datasets/"),
+                "sha": commit,
+                "private": repository.private,
+                "siblings": siblings,
+            },
         )
 
-    def tree(self, name: str, revision: str) -> None:
-        """GET /api/models/USER/NAME/tree/REVISION"""
+    def tree(self, name: str, revision: str, folder: str | None = None) -> None:
+        """GET /api/models/USER/NAME/tree/REVISION[/FOLDER]"""
+        repository = self.opened(name)
+        if repository is None:
+            return None
+        prefix = f"{folder}/" if folder else ""
+        inside = {p: c for p, c in repository.files(revision).items() if p.startswith(prefix)}
+        if not inside:
+            return self.refuse(404, "EntryNotFound")
+        if self.query.get("recursive", ["false"])[0].lower() == "true":
+            return self.answer(200, [_entry(p, c) for p, c in inside.items()])
+        deeper = {
+            prefix + p.removeprefix(prefix).partition("/")[0] for p in inside if "/" in p.removeprefix(prefix)
+        }
+        files = [_entry(p, c) for p, c in inside.items() if "/" not in p.removeprefix(prefix)]
+        return self.answer(
+            200, [*files, *({"type": "directory", "path": p, "oid": _oid(b"")} for p in deeper)]
+        )
+
+    def paths_info(self, name: str, revision: str) -> None:
+        """POST /api/datasets/USER/NAME/paths-info/REVISION"""
         repository = self.opened(name)
         if repository is not None:
             files = repository.files(revision)
-            entries = [{"type": "file", "path": p, "size": len(c), "oid": _oid(c)} for p, c in files.items()]
-            self.answer(200, entries)
+            paths = parse_qs(self.content.decode())["paths"]
+            self.answer(200, [_entry(path, files[path]) for path in paths if path in files])
 
     def branch(self, name: str, revision: str) -> None:
         """POST /api/models/USER/NAME/branch/NAME"""
@@ -286,12 +316,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def ranged(self, content: bytes, headers: dict[str, str]) -> None:
         """The content, or the range of it that is asked for."""
-        start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
-        if start is None:
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        if asked is None:
             return self.answer(200, content, headers)
-        first = int(start[1])
-        headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
-        return self.answer(206, content[first:], headers)
+        first, last = int(asked[1]), min(int(asked[2] or len(content)), len(content) - 1)
+        if first > last:
+            return self.answer(416, b"", {"Content-Range": f"bytes */{len(content)}"})
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+        return self.answer(206, content[first : last + 1], headers)
 
 
 ROUTES: list[tuple[str, Callable[..., None]]] = [
@@ -299,7 +331,8 @@ ROUTES: list[tuple[str, Callable[..., None]]] = [
     ("POST /api/validate-yaml", Handler.validate),
     (f"GET {MODEL}", Handler.info),
     (f"GET {MODEL}/revision/(?P<revision>.+)", Handler.info),
-    (f"GET {MODEL}/tree/(?P<revision>.+)", Handler.tree),
+    (f"GET {MODEL}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", Handler.tree),
+    (f"POST {MODEL}/paths-info/(?P<revision>[^/]+)", Handler.paths_info),
     (f"POST {MODEL}/branch/(?P<revision>.+)", Handler.branch),
     (f"POST {MODEL}/preupload/(?P<revision>.+)", Handler.preupload),
     (f"POST {MODEL}/commit/(?P<revision>.+)", Handler.commit),
@@ -307,15 +340,27 @@ ROUTES: list[tuple[str, Callable[..., None]]] = [
     (r"POST /(?P<name>[^/]+/[^/]+)/verify", Handler.verify),
     (r"PUT /lfs/(?P<oid>\w+)", Handler.put),
     (r"GET /cdn/(?P<oid>\w+)", Handler.cdn),
-    (r"(?:GET|HEAD) /(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)", Handler.resolve),
+    (
+        r"(?:GET|HEAD) /(?P<name>(?:datasets/)?[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)",
+        Handler.resolve,
+    ),
 ]
+
+
+class Server(ThreadingHTTPServer):
+    """Says nothing of a client that has left."""
+
+    def handle_error(self, *request: Any) -> None:
+        """See :meth:`socketserver.BaseServer.handle_error`."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(*request)
 
 
 @contextmanager
 def serving() -> Iterator[Hub]:
     """A hub at a free port of this machine, until the end of the block."""
     hub = Hub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("HandlerOfHub", (Handler,), {"hub": hub}))
+    server = Server(("127.0.0.1", 0), type("HandlerOfHub", (Handler,), {"hub": hub}))
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
@@ -325,6 +370,30 @@ def serving() -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def connected(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[Hub]:
+    """A hub that the client asks with the token of its user, a cache in ``folder``, and no pauses between tries."""
+    with serving() as server:
+        patch.setattr(constants, "ENDPOINT", server.url)
+        template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        patch.setattr(constants, "HF_URL_HOSTS", frozenset({"127.0.0.1"}))
+        patch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        patch.setenv("HF_TOKEN", TOKEN)
+        patch.setattr(time, "sleep", lambda seconds: None)
+        patch.chdir(folder)
+        yield server
+
+
+def _entry(path: str, content: bytes) -> dict[str, Any]:
+    """A file as a listing has it."""
+    entry = {"type": "file", "path": path, "size": len(content), "oid": _oid(content)}
+    if path.endswith(LFS):
+        entry["lfs"] = {"oid": _sha256(content), "size": len(content), "pointerSize": 130}
+    return entry
 
 
 def _sha256(content: bytes) -> str:

@@ -16,7 +16,7 @@ from sunfish.commands.parser import Parser
 from sunfish.utils import GIB, format_bytes, how_to_install
 
 EXTRAS = {  # extra -> what it is for, and the modules that show that it is there
-    "hf": ("prompt encoders of Hugging Face models", ("transformers", "datasets")),
+    "hf": ("data sets and prompt encoders of Hugging Face", ("transformers", "datasets", "huggingface_hub")),
     "log": ("TensorBoard, wandb and trackio", ("tensorboard", "wandb", "trackio")),
     "eval": ("plots and classifiers of the benchmarks", ("matplotlib", "sklearn")),
     "parquet": (".parquet files", ("pyarrow",)),

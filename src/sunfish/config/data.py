@@ -8,6 +8,7 @@ from sunfish.config.rules import check_types
 from sunfish.utils import UsageError
 
 STORIES = "stories"  # the built-in corpus
+HUB = "hf:"  # begins the address of a data set on the hub
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class DataConfig:
     """Where the text and its prompts come from, and how they are prepared."""
 
     data: str = STORIES
-    """stories (built in), or a path: .txt, .jsonl, .csv, .tsv, .parquet, or a folder of these."""
+    """stories (built in), a path (.txt, .jsonl, .csv, .tsv, .parquet, a folder), or hf:OWNER/NAME[:CONFIG][:SPLIT]."""
     stories: int = 60_000
     """Number of built-in stories to generate for training."""
     data_folder: str = "data"

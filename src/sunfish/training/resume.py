@@ -16,7 +16,7 @@ from sunfish.checkpoint.metadata import PROMPT_TOKENIZER, TOKENIZER, metadata_of
 from sunfish.config import Config, DataConfig
 from sunfish.config.data import STORIES
 from sunfish.data.dataset import PreparedCorpus
-from sunfish.data.sources import source_names
+from sunfish.data.sources import is_path
 from sunfish.tokenizers import TextTokenizer
 from sunfish.utils import UsageError
 
@@ -86,7 +86,7 @@ def find_data(corpus: DataConfig, resumed: Resumed) -> DataConfig:
     Raises:
         ValueError: it is at neither.
     """
-    if corpus.data in source_names() or Path(corpus.data).expanduser().exists():
+    if not is_path(corpus.data) or Path(corpus.data).expanduser().exists():
         return corpus
     recorded = resumed.state["corpus"]["path"]
     if recorded and Path(recorded).exists():
@@ -102,7 +102,7 @@ def corpus_record(config: Config, prepared: PreparedCorpus) -> dict[str, Any]:
     data = config.corpus.data
     splits = prepared.manifest["splits"].values()
     return {
-        "path": "" if data in source_names() else str(Path(data).expanduser().absolute()),
+        "path": str(Path(data).expanduser().absolute()) if is_path(data) else "",
         "digest": prepared.digest,
         "documents": sum(counts["documents"] for counts in splits),
         "tokens": sum(counts["tokens"] for counts in splits),
