@@ -14,7 +14,10 @@ import pytest
 from sunfish import cli
 from sunfish.cli import COMMANDS, main
 from sunfish.data.prepare import prepare as preparation
+from sunfish.data.prepare.derived_prompts import PromptDeriver
+from sunfish.data.prepare.encode import DocumentEncoder
 from sunfish.signals import STOPPING, Interrupted, handled, interrupt
+from sunfish.tokenizers import build_tokenizer
 from tests.conftest import ROOT, TINY
 
 
@@ -46,7 +49,7 @@ def test_every_command_ends_in_one_line(
 
 
 @pytest.mark.parametrize("signum", STOPPING)
-@pytest.mark.parametrize("moment", ["learn_tokenizer", "_write_split", "write_manifest"])
+@pytest.mark.parametrize("moment", ["learn_encoder", "_write_split", "write_manifest"])
 def test_a_signal_in_the_preparation_leaves_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -57,8 +60,8 @@ def test_a_signal_in_the_preparation_leaves_nothing(
     monkeypatch.setattr(preparation, "_write_split", lambda *_: (None, []))
     monkeypatch.setattr(preparation, moment, lambda *_: send(signum))
     monkeypatch.setattr(preparation.TextTokenizer, "save", lambda *_: None)
-    if moment != "learn_tokenizer":
-        monkeypatch.setattr(preparation, "learn_tokenizer", lambda *_: (preparation_tokenizer(), None))
+    if moment != "learn_encoder":
+        monkeypatch.setattr(preparation, "learn_encoder", lambda *_: preparation_encoder())
     folders = ["--data_folder", str(tmp_path / "data"), "--checkpoints", str(tmp_path / "ck")]
     assert main(["train", *TINY, "--max_steps", "1", *folders]) == 128 + signum
     assert capsys.readouterr().err.endswith(f"stopped by {signum.name}\n")
@@ -84,10 +87,9 @@ def test_a_signal_to_the_whole_group_ends_the_workers_too(tmp_path: Path, signum
     assert err.endswith(f"stopped by {signum.name}\n") and not any(tmp_path.iterdir())
 
 
-def preparation_tokenizer() -> object:
-    from sunfish.tokenizers import build_tokenizer
-
-    return build_tokenizer("bytes", 400, [])
+def preparation_encoder() -> DocumentEncoder:
+    tokenizer = build_tokenizer("bytes", 400, [])
+    return DocumentEncoder(tokenizer, tokenizer, PromptDeriver(0, {}), 32, 8)
 
 
 def test_what_nohup_ignores_stays_ignored() -> None:

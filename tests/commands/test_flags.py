@@ -39,7 +39,7 @@ FROZEN = {
     "export": "onnx web int8 runtime",
     "bench": "texts scales prompt-file seed threads write no-write device precision compile json",
     "data": """
-        show json print-config config set help-all vocab-size context-length
+        show shard json print-config config set help-all vocab-size context-length
         data tokenizer text-field prompt-field prompt-template delimiter seed""",
     "tokenizer": """
         load out encode json config set help-all vocab-size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 MAX_LOCATIONS = 5  # kept of each reason
 
@@ -33,6 +34,14 @@ class ReasonCounts:
             self.counts[reason] = self.counts.get(reason, 0) + count
             kept = self.locations.setdefault(reason, [])
             kept.extend(other.locations[reason][: MAX_LOCATIONS - len(kept)])
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> ReasonCounts:
+        """The counts that :meth:`to_dict` gave."""
+        return cls(
+            {reason: entry["count"] for reason, entry in content.items()},
+            {reason: list(entry["places"]) for reason, entry in content.items()},
+        )
 
     def to_dict(self) -> dict[str, dict[str, object]]:
         """The counts as the manifest holds them, in the order of the reasons."""

@@ -66,6 +66,14 @@ class EncodedRows:
         self.prompts.extend(prompt)
         self.prompt_lengths.append(len(prompt))
 
+    def merge(self, other: EncodedRows) -> None:
+        """Add the rows of the chunk that follows."""
+        for name in ("tokens", "lengths", "prompts", "prompt_lengths", "bytes", "hashes"):
+            getattr(self, name).extend(getattr(other, name))
+        for name, count in other.counts.items():
+            self.counts[name] += count
+        self.report.merge(other.report)
+
 
 def context_windows(
     num_tokens: int,

@@ -1,4 +1,4 @@
-"""Learns from the beginning of a corpus: the tokenizer, and the word counts for derived prompts."""
+"""Learns from the beginning of a corpus what encodes it: the tokenizer, and the word counts for derived prompts."""
 
 from __future__ import annotations
 
@@ -6,16 +6,53 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from itertools import chain
 
+from sunfish.config import Config
 from sunfish.data.prepare.derived_prompts import PHRASINGS, DocumentFrequencies, PromptDeriver
+from sunfish.data.prepare.encode import DocumentEncoder
 from sunfish.data.prepare.ordered_map import ordered_map
 from sunfish.data.prepare.progress import OnProgress
 from sunfish.data.sources.base import CHUNK_DOCUMENTS, SPLITS, Chunk, LocatedExample, Source
-from sunfish.tokenizers import TextTokenizer, build_tokenizer, whole_corpus
+from sunfish.tokenizers import TextTokenizer, build_tokenizer, check_tokenizer, whole_corpus
 from sunfish.types import Example
 
 # What a tokenizer learns from, whichever comes first.
 SAMPLE_TEXTS, SAMPLE_CHARACTERS = 20_000, 10_000_000
 DERIVED_PROMPT_STRIDE = 8  # of so many texts without a prompt, the tokenizer learns from one derived prompt
+
+
+def learn_encoder(
+    source: Source,
+    config: Config,
+    on_progress: OnProgress,
+    workers: int,
+    prompt_tokenizer: TextTokenizer | None = None,
+    tokenizer: TextTokenizer | None = None,
+) -> DocumentEncoder:
+    """What encodes the documents of ``source``.
+
+    Args:
+        source: The corpus.
+        config: The tokenizer, and the lengths of vocabulary, rows and prompts.
+        on_progress: Called with the progress.
+        workers: Number of processes; 0: every core.
+        prompt_tokenizer: Encodes the prompts where they have a vocabulary of their own.
+        tokenizer: That of the run, if it has one.
+
+    Raises:
+        UsageError: The tokenizer does not exist, or ``vocab_size`` is too small for it.
+    """
+    kind, vocab_size = config.corpus.tokenizer, config.model.vocab_size
+    if tokenizer is None:
+        check_tokenizer(kind, vocab_size)
+    tokenizer, deriver = learn_tokenizer(source, kind, vocab_size, on_progress, workers, tokenizer)
+    return DocumentEncoder(
+        tokenizer,
+        prompt_tokenizer or tokenizer,
+        deriver,
+        config.model.context_length,
+        config.model.prompt_length,
+        prompt_each_window=source.long_text,
+    )
 
 
 def learn_tokenizer(

@@ -2,14 +2,15 @@
 
 Preparation streams: no more than the tokenizer's sample and a few chunks are in memory. Its result depends on
 the source and the settings alone, not on the number of workers. Its folder is named by a hash of both, so the
-same run finds it again. The folder is written under a temporary name and renamed when it is complete.
+same run finds it again. The folder is written under a temporary name and renamed when it is complete. What was encoded
+until an interruption is kept in shards beside it (``shards.py``), and the next preparation takes it from there.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,17 +21,23 @@ from numpy.typing import NDArray
 from sunfish.config import Config
 from sunfish.data.dataset import PreparedCorpus, open_prepared
 from sunfish.data.manifest import FORMAT_VERSION, PROMPT_TOKENIZER, REMEDY, TOKENIZER, write_manifest
-from sunfish.data.prepare.encode import DocumentEncoder
-from sunfish.data.prepare.learn import learn_tokenizer
-from sunfish.data.prepare.ordered_map import ordered_map
+from sunfish.data.prepare.encode import DocumentEncoder, EncodedRows
+from sunfish.data.prepare.learn import learn_encoder
 from sunfish.data.prepare.progress import OnProgress, show_progress
+from sunfish.data.prepare.shards import (
+    ShardFolder,
+    all_shards,
+    encoded_shards,
+    shard_folder,
+    tokenizer_digest,
+)
 from sunfish.data.prepare.split_writer import SplitWriter
 from sunfish.data.report import PreparationReport
-from sunfish.data.sources.base import CHUNK_DOCUMENTS, SPLITS, Source
+from sunfish.data.sources.base import SPLITS, Source
 from sunfish.disk.json_file import json_sha256
 from sunfish.disk.lock import exclusive_lock
 from sunfish.disk.writing import clip_name, flush_tree, remove_debris, temporary_path, writing
-from sunfish.tokenizers import TextTokenizer, check_tokenizer, whole_corpus
+from sunfish.tokenizers import TextTokenizer, whole_corpus
 from sunfish.utils import file_sha256, log
 
 LONGEST_NAME = 100  # bytes of a source's name in that of its folder; most disks allow 255 in all
@@ -61,7 +68,7 @@ def prepare(
     Raises:
         UsageError: A setting names something that does not exist or does not fit.
         ValueError: A split has no usable document, or the existing folder is damaged.
-        WriteError: The folder cannot be written; nothing of it is left.
+        WriteError: The folder cannot be written; nothing of it is left but whole shards.
     """
     recipe = _recipe(source, config, tokenizer is not None)
     folder = _folder(source, config, recipe)
@@ -70,7 +77,7 @@ def prepare(
             prepared = _open(folder, recipe)
             if _has_tokenizers(prepared, tokenizer, prompt_tokenizer or tokenizer):
                 return prepared
-        recipe["given_tokenizers"] = [_digest(part) for part in (tokenizer, prompt_tokenizer)]
+        recipe["given_tokenizers"] = [tokenizer_digest(part) for part in (tokenizer, prompt_tokenizer)]
         folder = _folder(source, config, recipe)
     if folder.exists():
         return _open(folder, recipe)
@@ -86,13 +93,15 @@ def prepare(
         with writing(folder):
             temporary.mkdir()
         stack.callback(shutil.rmtree, temporary, ignore_errors=True)
-        _write(temporary, source, recipe, on_progress, workers, prompt_tokenizer, tokenizer)
+        encoder = learn_encoder(source, config, on_progress, workers, prompt_tokenizer, tokenizer)
+        _write(temporary, source, recipe, encoder, shard_folder(folder, encoder), on_progress, workers)
         flush_tree(temporary)
         try:
             temporary.rename(folder)
         except OSError:
             if not folder.exists():  # otherwise another process was faster, on a disk without locks
                 raise
+        shutil.rmtree(all_shards(folder), ignore_errors=True)
     return _open(folder, recipe)
 
 
@@ -125,11 +134,7 @@ def _open(folder: Path, recipe: dict[str, Any]) -> PreparedCorpus:
 def _has_tokenizers(prepared: PreparedCorpus, *given: TextTokenizer) -> bool:
     """Whether a corpus was prepared with these; a new preparation may have learned others."""
     parts = (prepared.tokenizer, prepared.prompt_tokenizer)
-    return [_digest(part) for part in parts] == [_digest(part) for part in given]
-
-
-def _digest(tokenizer: TextTokenizer | None) -> str:
-    return hashlib.sha256(tokenizer.engine.to_str().encode()).hexdigest() if tokenizer else ""
+    return [tokenizer_digest(part) for part in parts] == [tokenizer_digest(part) for part in given]
 
 
 def _recipe(source: Source, config: Config, is_resumed: bool) -> dict[str, Any]:
@@ -159,34 +164,24 @@ def _write(
     folder: Path,
     source: Source,
     recipe: dict[str, Any],
+    encoder: DocumentEncoder,
+    shards: ShardFolder,
     on_progress: OnProgress,
     workers: int,
-    prompt_tokenizer: TextTokenizer | None,
-    tokenizer: TextTokenizer | None,
 ) -> None:
     """Write the whole folder: tokenizers, splits, and the manifest last."""
-    kind, vocab_size = recipe["tokenizer"], recipe["vocab_size"]
-    if tokenizer is None:
-        check_tokenizer(kind, vocab_size)
-    tokenizer, deriver = learn_tokenizer(source, kind, vocab_size, on_progress, workers, tokenizer)
+    tokenizer, prompt_tokenizer = encoder.tokenizer, encoder.prompt_tokenizer
     for name, part in ((TOKENIZER, tokenizer), (PROMPT_TOKENIZER, prompt_tokenizer)):
-        if part is not None:
+        if name == TOKENIZER or part is not tokenizer:
             with writing(folder / name):
                 part.save(folder / name)
-    encoder = DocumentEncoder(
-        tokenizer,
-        prompt_tokenizer or tokenizer,
-        deriver,
-        recipe["context_length"],
-        recipe["prompt_length"],
-        prompt_each_window=source.long_text,
-    )
-    dtype = "uint16" if max(tokenizer.size, encoder.prompt_tokenizer.size) < 65_536 else "uint32"
+    dtype = "uint16" if max(tokenizer.size, prompt_tokenizer.size) < 65_536 else "uint32"
     report = PreparationReport()
     hashes, counts = {}, {}
     for split in SPLITS:
         with SplitWriter(folder, split, dtype) as writer:
-            counts[split], hashes[split] = _write_split(writer, source, encoder, report, on_progress, workers)
+            rows = encoded_shards(source, split, encoder, shards, workers)
+            counts[split], hashes[split] = _write_split(writer, rows, source, report, on_progress)
     report.merge(source.report())
     overlap = len(np.intersect1d(hashes["train"], hashes["validation"]))
     content = {
@@ -203,15 +198,14 @@ def _write(
 
 def _write_split(
     writer: SplitWriter,
+    encoded: Iterable[EncodedRows],
     source: Source,
-    encoder: DocumentEncoder,
     report: PreparationReport,
     on_progress: OnProgress,
-    workers: int,
 ) -> tuple[dict[str, int], NDArray[np.uint64]]:
-    """Encode and write the documents of one split; its counts, and the hashes of its documents."""
+    """Write the rows of one split; its counts, and the hashes of its documents."""
     split = writer.split
-    for rows in ordered_map(encoder, source.chunks(split, CHUNK_DOCUMENTS), workers):
+    for rows in encoded:
         writer.append(rows)
         report.merge(rows.report)
         on_progress(f"{split} rows", writer.counts["documents"], source.total(split))
