@@ -13,9 +13,9 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from itertools import count, islice
+from itertools import chain, count, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import cast
 
 import numpy as np
 
@@ -109,14 +109,6 @@ def load_shard(path: Path) -> EncodedRows:
     return rows
 
 
-class _Planned(NamedTuple):
-    """What becomes of one shard."""
-
-    number: int
-    chunks: int  # to encode; 0: it is stored, or another machine's
-    is_kept: bool  # whether it is worth a file
-
-
 def encoded_shards(
     source: Source,
     split: str,
@@ -136,23 +128,22 @@ def encoded_shards(
         machine: Its number and how many there are: only every so many-th shard is encoded, and nothing is
             yielded but those. None: all.
     """
-    planned: deque[_Planned] = deque()
-    with closing(
-        ordered_map(encode, _missing_chunks(source, split, shards, machine, planned), workers)
-    ) as results:
-        shard, left = EncodedRows(), 0
+    planned: deque[int | Path] = deque()
+    missing = _missing_chunks(source, split, shards, machine, planned)
+    shard, held, number = EncodedRows(), 0, 0
+    with closing(ordered_map(encode, missing, workers)) as results:
         for rows in results:
-            yield from _stored(shards, split, planned, machine)
-            left = left or planned[0].chunks
-            left -= 1
+            yield from _stored(planned)
+            number = cast(int, planned.popleft())
             shard.merge(rows)
+            held += 1
             yield rows
-            if left == 0:
-                plan = planned.popleft()
-                if plan.is_kept:
-                    shards.save(split, plan.number, shard)
-                shard = EncodedRows()
-    yield from _stored(shards, split, planned, machine)
+            if held == SHARD_CHUNKS:
+                shards.save(split, number, shard)
+                shard, held = EncodedRows(), 0
+    if held and (number or machine):  # the last one, which is smaller
+        shards.save(split, number, shard)
+    yield from _stored(planned)
 
 
 def _missing_chunks(
@@ -160,31 +151,35 @@ def _missing_chunks(
     split: str,
     shards: ShardFolder,
     machine: tuple[int, int] | None,
-    planned: deque[_Planned],
+    planned: deque[int | Path],
 ) -> Iterator[Chunk]:
-    """The chunks that are to be encoded; ``planned`` says which shards they and the stored ones make."""
-    chunks = source.chunks(split, CHUNK_DOCUMENTS)
+    """The chunks that are to be encoded, none of which is held.
+
+    ``planned`` gets the number of the shard of each, and in their places the files of stored shards.
+    """
+    chunks = iter(source.chunks(split, CHUNK_DOCUMENTS))
     for number in count():
-        of_shard = list(islice(chunks, SHARD_CHUNKS))
-        if not of_shard:
+        first = next(chunks, None)
+        if first is None:
             return
-        others = machine is not None and number % machine[1] != machine[0]
-        wanted = not others and shards.find(split, number) is None
-        is_kept = machine is not None or number > 0 or len(of_shard) == SHARD_CHUNKS
-        planned.append(_Planned(number, len(of_shard) if wanted else 0, is_kept))
-        if wanted:
-            yield from of_shard
+        of_shard = chain((first,), islice(chunks, SHARD_CHUNKS - 1))
+        is_mine = machine is None or number % machine[1] == machine[0]
+        path = shards.find(split, number) if is_mine else None
+        if is_mine and path is None:
+            for chunk in of_shard:
+                planned.append(number)
+                yield chunk
+            continue
+        deque(of_shard, maxlen=0)  # read past them
+        if path is not None and machine is None:
+            planned.append(path)
 
 
-def _stored(
-    shards: ShardFolder, split: str, planned: deque[_Planned], machine: tuple[int, int] | None
-) -> Iterator[EncodedRows]:
-    """The stored shards that come next."""
-    while planned and not planned[0].chunks:
-        number = planned.popleft().number
-        path = shards.find(split, number) if machine is None else None
-        if path is not None:
-            yield load_shard(path)
+def _stored(planned: deque[int | Path]) -> Iterator[EncodedRows]:
+    """The rows of the stored shards that come next."""
+    while planned and isinstance(planned[0], Path):
+        yield load_shard(planned[0])
+        planned.popleft()
 
 
 def _digest(content: bytes) -> str:
