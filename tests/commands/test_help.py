@@ -28,13 +28,24 @@ NEEDED = {  # the words without a default
 # What help writes in capitals; every other word of it is lower-case.
 NAMES = {
     name.upper(): name
-    for name in ("CPU", "FILE.txt", "JSON", "MASK", "N", "ONNX", "OMP_NUM_THREADS", "END", "SUNFISH_TOKEN")
+    for name in (
+        "CPU",
+        "FILE.txt",
+        "JSON",
+        "MASK",
+        "N",
+        "ONNX",
+        "OMP_NUM_THREADS",
+        "END",
+        "I",
+        "SUNFISH_TOKEN",
+    )
 }
 # Words that stand for a flag's value, by the type of the value.
 VALUE_NAMES = {
     int: {"N"},
     float: {"FLOAT"},
-    None: {"TEXT", "PATH", "STR", "CHECKPOINT", "FOLDER", "WEIGHT", "WORDS", "START:END", "USER/NAME"},
+    None: {"TEXT", "PATH", "STR", "CHECKPOINT", "FOLDER", "WEIGHT", "WORDS", "START:END", "USER/NAME", "I/N"},
 }
 # Arguments that no field of a configuration stands behind: their values where they are not given.
 SAMPLING = dict(
@@ -96,7 +107,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         compile=False,
         json=False,
     ),
-    "data": dict(show=0, json=False, print_config=False, config=None, set=[]),
+    "data": dict(show=0, json=False, shard=None, print_config=False, config=None, set=[]),
     "tokenizer": dict(load=None, out=None, encode=None, json=False, config=None, set=[]),
     "push": dict(
         checkpoint="last.ckpt",

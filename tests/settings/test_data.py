@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-import sunfish.data.prepare.prepare as prepare_module
 import sunfish.training.evaluation as evaluation_module
 from sunfish.config import DataConfig
 from sunfish.config.presets import preset
@@ -155,9 +154,10 @@ def test_number_of_processes(records: Path, tmp_path: Path, monkeypatch: Patch) 
 
     def here(function: Callable[[Any], Any], jobs: Any, workers: int) -> Any:
         used.append(workers)
-        return map(function, jobs)
+        return (function(job) for job in jobs)
 
-    monkeypatch.setattr(prepare_module, "ordered_map", here)
+    monkeypatch.setattr("sunfish.data.prepare.shards.ordered_map", here)
+    monkeypatch.setattr("sunfish.data.prepare.learn.ordered_map", here)
     config = preset("nano", **FIELDS, data=str(records), data_folder=str(tmp_path / "data"))
     prepare(open_source(config.corpus, 0), config, quiet, workers=3)
     assert used and set(used) == {3}

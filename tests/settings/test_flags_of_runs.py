@@ -168,7 +168,7 @@ def test_flags_of_data_and_tokenizer(
     corpus: Path, tmp_path: Path, capsys: Capture, monkeypatch: Patch
 ) -> None:
     opened, built = spy(monkeypatch, sources, "open_source"), spy(monkeypatch, tokenizers, "build_tokenizer")
-    assert flags("data") == {"show", "json", "print_config", "config"}
+    assert flags("data") == {"show", "json", "print_config", "config", "shard"}
     assert flags("tokenizer") == {"load", "out", "encode", "json", "config"}
     fields = ["--data", str(corpus), "--tokenizer", "characters", "--config", "nano", "--seed", "6"]
     folder = ["--data-folder", str(tmp_path / "data"), "--prompt-field", "prompt"]
