@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sunfish.config.rules import shown
-from sunfish.utils import UsageError, how_to_install, stderr
+from sunfish.utils import UsageError, first_line, how_to_install, stderr
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -113,7 +113,7 @@ def _explained(error: Exception, repository: str, revision: str | None) -> Value
         return ValueError(f"{repository}: {hub} {reason} (HTTP status {status})")
     if isinstance(error, errors.OfflineModeIsEnabled):
         return Unreachable("HF_HUB_OFFLINE is set; unset it to reach the hub")
-    first = (str(error).splitlines() or [type(error).__name__])[0]
+    first = first_line(error)
     if isinstance(error, errors.HTTPError):  # type: ignore[attr-defined]
         return Unreachable(f"{hub} cannot be reached ({first}); check the network, or HF_ENDPOINT")
     if isinstance(error, OSError):

@@ -129,3 +129,8 @@ def how_to_install(extra: str) -> str:
     By its folder and not by its name: the package index has another project of this name.
     """
     return f"./run.sh -m pip install -e '.[{extra}]'"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error of a library, which may have a stack below it; its kind where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

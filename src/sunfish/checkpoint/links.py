@@ -23,7 +23,7 @@ from sunfish.utils import log
 
 LAST, BEST = "last.ckpt", "best.ckpt"
 CONFIG, STATE = "config.json", "trainer/state.pt"  # of a checkpoint
-METRICS = "metrics.jsonl"  # of a run
+METRICS, SAMPLES = "metrics.jsonl", "samples.md"  # of a run
 STEP_NAME = re.compile(r"step-[0-9]{1,18}")
 # What disks without symbolic links answer: FAT, exFAT, network shares, file systems in user space.
 NO_LINKS = frozenset((errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL))

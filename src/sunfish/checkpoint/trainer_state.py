@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sunfish.checkpoint.metadata import USE_EARLIER
-from sunfish.checkpoint.weights import first_line
+from sunfish.utils import first_line
 
 RECORDS: dict[str, dict[str, type]] = {
     "corpus": {"path": str, "digest": str, "documents": int, "tokens": int},
@@ -44,7 +44,7 @@ def read_state(file: Path, step: int) -> dict[str, Any]:
             file, "it holds other things than tensors and plain values, which are never loaded"
         ) from why
     except Exception as why:  # zipfile, the unpickler and PyTorch's rebuilding each have kinds of their own
-        raise _damaged(file, first_line(why)) from why
+        raise _damaged(file, first_line(why).rstrip(".")) from why
     return saved
 
 
@@ -74,7 +74,7 @@ def restore(
             optimizer.load_state_dict(state)
             _check_moments(optimizer)
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as why:
-        raise _damaged(file, first_line(why)) from why
+        raise _damaged(file, first_line(why).rstrip(".")) from why
 
 
 def _check_records(saved: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from sunfish.checkpoint.metadata import TRAIN_AFRESH, USE_EARLIER
 from sunfish.config import Config
 from sunfish.model.transformer import Transformer, build_model
 from sunfish.processes import build_process
+from sunfish.utils import first_line
 
 TABLE = "prompt_encoder.frozen_table"  # of a pretrained prompt encoder; its size is in no setting
 DTYPES = ("F32", "F16")  # on the disk; a network is always built in float32
@@ -40,7 +41,7 @@ def load_model(file: Path, config: Config) -> Transformer:
         check_sizes(file, header, config)
         weights = {name: value.float() for name, value in load_file(file).items()}
     except SafetensorError as why:
-        raise ValueError(f"{file} cannot be read: {first_line(why)}; {USE_EARLIER}") from why
+        raise ValueError(f"{file} cannot be read: {first_line(why).rstrip('.')}; {USE_EARLIER}") from why
     process = build_process(config.process, config.model.vocab_size)
     model = build_model(config, process, weights.get(TABLE))
     _check_names(file, header, {name: tuple(value.shape) for name, value in model.state_dict().items()})
@@ -95,11 +96,6 @@ def _check_names(file: Path, header: Mapping[str, Stored], expected: Mapping[str
             raise _misfit(file, f"{name} is {list(stored.shape)} instead of {list(expected[name])}")
         if stored.dtype not in DTYPES:
             raise _misfit(file, f"{name} has numbers of type {stored.dtype} instead of {' or '.join(DTYPES)}")
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error of a library, which may have a stack below it."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _rows(header: Mapping[str, Stored], name: str) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sunfish.data.manifest import REMEDY
+from sunfish.utils import first_line
 
 IDS_READ = 2**20  # at a time, where all ids are looked at
 
@@ -54,7 +55,7 @@ def read_array(path: Path, dtype: str, count: int) -> np.ndarray:
             warnings.simplefilter("error")
             array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as why:  # a damaged header ends in ValueError, SyntaxError, TokenError and others
-        reason = (str(why).splitlines() or [type(why).__name__])[0]
+        reason = first_line(why)
         raise ValueError(f"{path} is damaged ({reason:.80}); {REMEDY}") from why
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != (count,):
         raise ValueError(f"{path} is damaged (it is no array of {count} {dtype} numbers); {REMEDY}")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from sunfish.utils import how_to_install
+from sunfish.utils import first_line, how_to_install
 
 
 class PretrainedPrompts(NamedTuple):
@@ -34,9 +34,8 @@ def load_pretrained_prompts(prompt_encoder: str) -> PretrainedPrompts:
         tokenizer = AutoTokenizer.from_pretrained(name, use_fast=True)
         model = AutoModel.from_pretrained(name)
     except (OSError, ValueError, RuntimeError) as why:
-        first_line = (str(why).splitlines() or [type(why).__name__])[0]
         raise ValueError(
-            f"prompt_encoder is {prompt_encoder!r}, but {name!r} could not be loaded: {first_line} "
+            f"prompt_encoder is {prompt_encoder!r}, but {name!r} could not be loaded: {first_line(why)} "
             f"Check the name and the network, {offline}"
         ) from why
     table = model.get_input_embeddings().weight.detach().float().clone()

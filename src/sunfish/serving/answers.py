@@ -38,7 +38,7 @@ async def answer_texts(
         events = _text_events(service, jobs, plan, {**head, "object": form.chunk_object}, asked, form)
         return await _streamed(request, events)
     try:
-        results = await _waited(request, jobs.all())
+        results = await waited(request, jobs.all())
     except ClientGone:
         return GONE
     lasts = [chunks[-1] for chunks in results]
@@ -71,7 +71,7 @@ async def answer_fills(
     if asked.stream:
         return await _streamed(request, _fill_events(whole(), asked))
     try:
-        return await _waited(request, whole())
+        return await waited(request, whole())
     except ClientGone:
         return GONE
 
@@ -83,7 +83,7 @@ async def answer_rewriting(
     task = service.planner.rewriting(asked)
     jobs: JobGroup[Infilled] = JobGroup(service.engine, [task])
     try:
-        ((texts),) = await _waited(request, jobs.all())
+        ((texts),) = await waited(request, jobs.all())
     except ClientGone:
         return GONE
     fields = ("text", "fills", "tokens", "log_likelihood", "effective_sample_size")
@@ -93,7 +93,7 @@ async def answer_rewriting(
     return {**_head(service, "rewrite", task.seed), "object": "rewriting", "choices": choices}
 
 
-async def _waited(request: Request, work: Awaitable[T]) -> T:
+async def waited(request: Request, work: Awaitable[T]) -> T:
     """The result of ``work``, if it comes in time and the client is still there."""
     async with asyncio.timeout_at(request.state.deadline):
         return await while_connected(request.receive, work)
@@ -102,7 +102,7 @@ async def _waited(request: Request, work: Awaitable[T]) -> T:
 async def _streamed(request: Request, events: AsyncGenerator[str, None]) -> Response:
     """A response that begins with the first event; what goes wrong before it is raised."""
     try:
-        first = await _waited(request, anext(events))
+        first = await waited(request, anext(events))
     except ClientGone:
         return GONE
     return EventStream(first, events, request.state.deadline)

@@ -11,11 +11,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
-from sunfish.checkpoint.links import METRICS
+from sunfish.checkpoint.links import METRICS, SAMPLES
 from sunfish.serving.errors import ApiError
 from sunfish.serving.responses import error_responses
 
-SAMPLES = "samples.md"
 MAX_METRICS = 2**20  # bytes of one answer; the rest comes with the next
 MAX_SAMPLES = 2**19  # bytes; of a longer file, the end
 SECTION = re.compile(r"^## step ([0-9]{1,18})\n\n", re.MULTILINE)

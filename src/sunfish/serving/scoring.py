@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -15,12 +14,12 @@ from sunfish.sampling.gaps import Gaps, encode_gaps
 from sunfish.sampling.likelihood import TokenScorer
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.prompts import check_text
-from sunfish.serving.answers import GONE
+from sunfish.serving.answers import GONE, waited
 from sunfish.serving.formats import completion_logprobs
 from sunfish.serving.responses import CompletionLogprobs
 from sunfish.serving.schemas import MAX_LOGPROBS, Strictly
 from sunfish.serving.service import Service
-from sunfish.serving.streaming import ClientGone, JobGroup, while_connected
+from sunfish.serving.streaming import ClientGone, JobGroup
 from sunfish.serving.writing import ScoredToken, score_tokens
 
 
@@ -79,8 +78,7 @@ async def answer_score(service: Service, request: Request, asked: ScoreRequest) 
     task = ScoreTask(asked.text, prompt, asked.logprobs or 0)
     jobs: JobGroup[Scores] = JobGroup(service.engine, [task])
     try:
-        async with asyncio.timeout_at(request.state.deadline):
-            ((scores,),) = await while_connected(request.receive, jobs.all())
+        ((scores,),) = await waited(request, jobs.all())
     except ClientGone:
         return GONE
     return {

@@ -143,7 +143,7 @@ class TextProgress:
             len(pipeline.prompt_tokenizer.encode_prompt(task.prompt)),
             whole.tokens,
             self.steps.numbers[: whole.tokens],
-            [pipeline.tokenizer.decode([token]) for token in whole.ids],
+            [self._piece(token) for token in whole.ids],
             pipeline.prompt_pmi(whole) if task.is_ranked else None,
         )
         rest = whole.text if task.diffusing else whole.text[len(self.shown) :]

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sunfish.checkpoint.weights import first_line
+from sunfish.utils import first_line
 
 FORMAT = "sunfish-trainer-1"
 
@@ -42,7 +42,7 @@ def read_trainer(file: Path) -> dict[str, Any]:
             raise ValueError("its hash differs")
         state = _unpacked(json.loads(text), tensors)
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as why:
-        raise ValueError(f"{file.name} is damaged ({first_line(why)})") from why
+        raise ValueError(f"{file.name} is damaged ({first_line(why).rstrip('.')})") from why
     if not isinstance(state, dict):
         raise ValueError(f"{file.name} is damaged (it holds no state)")
     return state

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from sunfish.checkpoint.links import METRICS
+from sunfish.checkpoint.links import METRICS, SAMPLES
 from sunfish.disk.writing import append, drop_torn_line
 from sunfish.training.trackers import EXTRA, open_tracker
 from sunfish.utils import log, stderr, visible
@@ -85,7 +85,7 @@ class Logger:
         lines = [f"## step {step}", ""]
         for prompt, text in texts:
             lines += [f"**{prompt or '(no prompt)'}**", "", text or "(an empty text)", ""]
-        append(self.folder / "samples.md", "\n".join(lines) + "\n")
+        append(self.folder / SAMPLES, "\n".join(lines) + "\n")
         for prompt, text in texts:
             self.log(f"  > {prompt or '(no prompt)'}\n    {text}")
 

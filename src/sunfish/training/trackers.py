@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from sunfish.utils import how_to_install, log
+from sunfish.utils import first_line, how_to_install, log
 
 EXTRA = how_to_install("log")
 DEFAULT = "tensorboard"  # a run does without it where it is not installed
@@ -89,5 +89,5 @@ def _until_it_fails(name: str, tracker: Tracker) -> Tracker:
 
 
 def _note_end(name: str, why: Exception) -> None:
-    reason = (str(why).splitlines() or [type(why).__name__])[0]
+    reason = first_line(why)
     log(f"note: {name} cannot write ({reason}); its curves end here; metrics.jsonl has all of them")

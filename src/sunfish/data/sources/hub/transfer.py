@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from sunfish.data.sources.hub.answers import file_etag, seconds_of_limit, total_size
-from sunfish.utils import format_duration, log
+from sunfish.utils import first_line, format_duration, log
 
 if TYPE_CHECKING:
     import httpx2 as httpx
@@ -139,7 +139,7 @@ class _Exchange(NamedTuple):
                 response = self.send(request)
             except _httpx().TransportError as why:
                 failures += 1
-                reason = _first_line(why)
+                reason = first_line(why)
                 if failures == TRIES:
                     raise TransferError(
                         f"{request.url.scheme}://{request.url.netloc.decode()} cannot be reached ({reason}); check "
@@ -185,7 +185,7 @@ class _Exchange(NamedTuple):
                 cuts += 1
                 if cuts == TRIES:
                     raise TransferError(f"the connection was cut {TRIES} times; try again later") from why
-                self.transfers.pause(_first_line(why), cuts)
+                self.transfers.pause(first_line(why), cuts)
             finally:
                 stream.close()
             again = self._patiently(self._rest(response, received))
@@ -226,7 +226,3 @@ def _stream(blocks: Generator[bytes, None, None], sent: httpx.SyncByteStream) ->
             sent.close()  # which nobody may have begun to read
 
     return Blocks()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
