@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,14 +23,36 @@ def make_generator(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(*parts))
 
 
+@dataclass(frozen=True)
+class Share:
+    """Rows ``index``, ``index + count``, … of a batch that is computed in ``count`` equal parts.
+
+    Each part draws the numbers of all rows and keeps its own, so that a row has the same noise in whatever parts, on
+    whatever processes, its batch is computed.
+    """
+
+    index: int = 0
+    count: int = 1
+    tokens: int = 0  # real tokens of the whole batch, start marks not counted; 0: not a part
+
+    def of(self, numbers: Tensor) -> Tensor:
+        """The rows of this part from ``numbers [count * B, ...]``."""
+        return numbers[self.index :: self.count]
+
+
+WHOLE = Share()
+
+
 class RowGenerators:
     """Random numbers for a batch, drawn on the CPU in float64 so that every device sees the same ones.
 
-    With one generator for each row, row b's numbers do not depend on the other rows of the batch.
+    With one generator for each row, row b's numbers do not depend on the other rows of the batch. One generator for all
+    rows draws those of the whole batch, of which ``share`` is kept.
     """
 
-    def __init__(self, generators: Sequence[torch.Generator]) -> None:
+    def __init__(self, generators: Sequence[torch.Generator], share: Share = WHOLE) -> None:
         self.generators = list(generators)
+        self.share = share
 
     @classmethod
     def for_rows(cls, seed: int, first: int, rows: int) -> RowGenerators:
@@ -50,7 +73,8 @@ class RowGenerators:
 
     def _draw(self, source: Callable[..., Tensor], rows: int, shape: tuple[int, ...]) -> Tensor:
         if len(self.generators) == 1:
-            return source(rows, *shape, generator=self.generators[0], dtype=torch.float64)
+            whole = source(rows * self.share.count, *shape, generator=self.generators[0], dtype=torch.float64)
+            return self.share.of(whole)
         if len(self.generators) == rows:
             return torch.stack([source(shape, generator=g, dtype=torch.float64) for g in self.generators])
         raise ValueError(f"{rows} rows need {rows} generators or one, but there are {len(self.generators)}")

@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sunfish.rng import RowGenerators
+from sunfish.rng import WHOLE, RowGenerators, Share
 
 State = Tensor  # [B, N] token ids of discrete processes; [B, N, 2E] vectors and their estimates of continuous ones
 # Where a pass begins in the text: one position, or one for each row [B], which then sees so many cached tokens.
@@ -53,10 +53,25 @@ class Batch(NamedTuple):
     lengths: Tensor  # [B] number of real positions of each row (start and end mark included)
     prompt: Tensor  # [B, P] prompt ids
     prompt_mask: Tensor  # [B, P] bool, True where the prompt has a token
+    share: Share = WHOLE  # which rows of the step's batch these are
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens of the whole batch, start marks not counted."""
+        return self.share.tokens or int((self.lengths - 1).sum())
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``."""
-        return Batch(*(part.to(device) for part in self))
+        return self._with(lambda part: part.to(device))
+
+    def part(self, number: int, parts: int) -> Batch:
+        """Rows ``number``, ``number + parts``, …; their noise and the weight of their loss are as in the whole."""
+        share = Share(self.share.index + self.share.count * number, self.share.count * parts, self.tokens)
+        return self._with(lambda part: part[number::parts])._replace(share=share)
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        x0, lengths, prompt, prompt_mask = map(change, self[:4])
+        return Batch(x0, lengths, prompt, prompt_mask, self.share)
 
 
 class Condition(NamedTuple):

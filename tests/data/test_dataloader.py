@@ -47,7 +47,7 @@ def numbers(batch) -> list[int]:
 
 
 def same(a, b) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    return all(torch.equal(x, y) for x, y in zip(a[:4], b[:4], strict=True)) and a.share == b.share
 
 
 def test_tensors_have_their_shapes_and_padding() -> None:
@@ -57,7 +57,7 @@ def test_tensors_have_their_shapes_and_padding() -> None:
     n = batch.x0.shape[1]
     assert n == min(-(-int(batch.lengths.max()) // 8) * 8, CONTEXT)
     assert batch.prompt.shape == batch.prompt_mask.shape and batch.prompt.shape[1] == 13
-    for i, row, length, prompt, mask in zip(numbers(batch), *batch, strict=True):
+    for i, row, length, prompt, mask in zip(numbers(batch), *batch[:4], strict=True):
         assert row[:length].tolist() == split.row(i).tolist() and (row[length:] == END).all()
         assert prompt[mask].tolist() == split.prompt(i).tolist()
         assert mask.tolist() == sorted(mask.tolist(), reverse=True)

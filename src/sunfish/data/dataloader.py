@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from sunfish.data.dataset import PreparedSplit
+from sunfish.rng import Share
 from sunfish.types import Batch
 from sunfish.utils import UsageError
 
@@ -83,7 +84,11 @@ class BatchLoader:
         """
         rows, shifts = self._global_batch(step)
         of_rank = slice(self.rank, None, self.world_size)
-        return self._collate(rows[of_rank], rows[of_rank], shifts[of_rank], self._padded_length(rows))
+        batch = self._collate(rows[of_rank], rows[of_rank], shifts[of_rank], self._padded_length(rows))
+        if self.world_size == 1:
+            return batch
+        tokens = int((self.split.lengths[rows] - 1).sum())
+        return batch._replace(share=Share(self.rank, self.world_size, tokens))
 
     def row_numbers(self, step: int) -> list[int]:
         """Which rows of the split make up batch ``step`` of this rank, for error messages."""
@@ -189,7 +194,8 @@ class BatchLoader:
             x0[i, : lengths[i]] = self.split.row(int(row), int(shift))
             prompt_ids[i, : len(prompt)] = prompt
             prompt_mask[i, : len(prompt)] = True
-        return Batch(*map(torch.from_numpy, (x0, lengths, prompt_ids, prompt_mask)))
+        ids, mask = torch.from_numpy(prompt_ids), torch.from_numpy(prompt_mask)
+        return Batch(torch.from_numpy(x0), torch.from_numpy(lengths), ids, mask)
 
 
 def _round_up(number: int, multiple: int) -> int:

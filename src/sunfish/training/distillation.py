@@ -15,7 +15,7 @@ from sunfish.model.transformer import Transformer
 from sunfish.rng import RowGenerators
 from sunfish.sampling.guidance import MAX_DISTILLED_SCALE, classifier_free_guidance
 from sunfish.tokenizers.base import TextTokenizer
-from sunfish.training.loss import Losses, draft_loss, flat_indices
+from sunfish.training.loss import Losses, draft_loss
 from sunfish.training.time_sampling import sample_training_times
 from sunfish.types import Batch, Process
 
@@ -84,7 +84,7 @@ class Distillation:
         next_token = divergence(teacher_next[real], _logits(model, text_hidden[real]))
         canvas = divergence(teacher_canvas[scored], _logits(model, canvas_hidden[scored]))
         weight = training.next_token_weight
-        draft = draft_loss(model, canvas_hidden, batch.x0, flat_indices(scored))
+        draft, _ = draft_loss(model, canvas_hidden, batch.x0, scored)
         total = (1 - weight) * canvas + weight * next_token + draft
         return Losses(total, canvas.detach(), canvas.detach(), next_token.detach(), draft.detach())
 

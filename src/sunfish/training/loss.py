@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from sunfish.config import TrainingConfig
 from sunfish.model.kernels.cross_entropy import pad_rows
 from sunfish.model.transformer import Transformer
-from sunfish.rng import RowGenerators
+from sunfish.rng import WHOLE, RowGenerators, Share
 from sunfish.training.time_sampling import complementary_masks, fixed_count_mask, sample_training_times
 from sunfish.types import Batch, Condition, Process, State
 
@@ -24,13 +24,19 @@ SELF_COND_PROB = 0.5  # share of the steps that are shown an estimate (Chen et a
 
 
 class Losses(NamedTuple):
-    """Scalars of one batch, all but ``total`` for reports: nats/token."""
+    """Scalars of one batch, all but ``total`` for reports: nats/token.
+
+    Of a part of a batch, ``total``, ``canvas`` and ``next_token`` are its share in those of the batch, and sum up to
+    them; see :mod:`sunfish.training.shares`.
+    """
 
     total: Tensor  # what is minimized
     canvas: Tensor  # the diffusion loss, per real token, over the drawn times and block length
     cross_entropy: Tensor  # mean cross-entropy of the corrupted tokens, about ln V before training
     next_token: Tensor  # mean next-token cross-entropy of the causal mode
     draft: Tensor  # mean cross-entropy of the corrupted tokens for the draft head, given the token before
+    scored: int = 0  # how many corrupted tokens ``cross_entropy`` is the mean of
+    drafted: int = 0  # how many ``draft`` is the mean of
 
 
 def training_loss(
@@ -56,15 +62,18 @@ def training_loss(
         training: Weights, mask rates, prompt dropout.
     """
     t = sample_training_times(batch, block_length, process, training, generator)
-    dropped = torch.rand(batch.x0.shape[0], generator=generator) < training.prompt_dropout
+    share = batch.share
+    dropped = (
+        share.of(torch.rand(batch.x0.shape[0] * share.count, generator=generator)) < training.prompt_dropout
+    )
     condition = model.encode(batch.prompt, batch.prompt_mask).drop(dropped.to(batch.x0.device))
     noise = t
     if process.fixed_count:
-        noise, t = fixed_count_mask(t, block_length, generator)
+        noise, t = fixed_count_mask(t, block_length, generator, share)
         if training.complementary:
             noise, t = complementary_masks(noise, t)
     x0 = batch.x0.repeat(1, t.shape[1] // batch.x0.shape[1])
-    x_t = process.corrupt(x0, noise, RowGenerators([generator]))
+    x_t = process.corrupt(x0, noise, RowGenerators([generator], share))
     estimates = process.self_conditioned and training.next_token_weight < 1
     if estimates and float(torch.rand((), generator=generator)) < SELF_COND_PROB:
         x_t = with_estimate(model, process, batch, condition, x_t, t, block_length)
@@ -129,13 +138,16 @@ def losses_at(
         canvas_hidden = canvas_states(model, batch, condition, x_t, t, block_length)
     else:
         text_hidden, canvas_hidden = model.joint_pass(batch.x0, x_t, t, condition, block_length)
-    tokens = (batch.lengths - 1).sum().clamp(min=1)
+    tokens = max(1, batch.tokens)
+    scored_count = drafted_count = 0
     if text_hidden is not None:
         next_token = next_token_loss(model, batch, text_hidden) / tokens
     if canvas_hidden is not None:
         canvases = t.shape[1] // length
         x0 = batch.x0.repeat(1, canvases)
-        scored = flat_indices(process.loss_mask(x_t, t))
+        unknown = process.loss_mask(x_t, t)
+        scored = flat_indices(unknown)
+        scored_count = len(scored)
         # Whole rows are selected: for the gradient that takes half of the time of indexing.
         hidden = canvas_hidden.flatten(0, 1).index_select(0, scored)
         selected = (x0.flatten()[scored], x_t.flatten(0, 1)[scored], t.flatten()[scored])
@@ -143,9 +155,25 @@ def losses_at(
         canvas = total / (canvases * tokens)
         cross_entropy = losses.mean() if losses.numel() else zero
         if not evaluating:
-            draft = draft_loss(model, canvas_hidden, x0, scored)
-    total = (1 - next_token_weight) * canvas + next_token_weight * next_token + draft
-    return Losses(total, canvas.detach(), cross_entropy.detach(), next_token.detach(), draft.detach())
+            draft, drafted_count = draft_loss(model, canvas_hidden, x0, unknown, batch.share)
+    total = (
+        (1 - next_token_weight) * canvas
+        + next_token_weight * next_token
+        + draft * draft_weight(batch, drafted_count)
+    )
+    canvas, cross_entropy, next_token, draft = (
+        part.detach() for part in (canvas, cross_entropy, next_token, draft)
+    )
+    return Losses(total, canvas, cross_entropy, next_token, draft, scored_count, drafted_count)
+
+
+def draft_weight(batch: Batch, drafted: int) -> float:
+    """What the draft head's mean loss over ``drafted`` tokens counts in the total of a part of a batch.
+
+    Only when all parts are corrupted does anybody know how many tokens they draft together; the step then divides the
+    head's gradient by that number in place of this one.
+    """
+    return drafted / max(1, batch.tokens) if batch.share.count > 1 else 1.0
 
 
 def next_token_loss(model: Transformer, batch: Batch, hidden: Tensor) -> Tensor:
@@ -162,17 +190,23 @@ def flat_indices(where: Tensor) -> Tensor:
     return where.flatten().nonzero().squeeze(1)
 
 
-def draft_loss(model: Transformer, hidden: Tensor, x0: Tensor, scored: Tensor) -> Tensor:
-    """The draft head's loss, a scalar.
+def draft_loss(
+    model: Transformer, hidden: Tensor, x0: Tensor, scored: Tensor, share: Share = WHOLE
+) -> tuple[Tensor, int]:
+    """The draft head's loss, a scalar, and the number of tokens that it is the mean of.
 
     Args:
         model: The network.
         hidden: [B, N, D] canvas states.
         x0: [B, N] clean ids.
-        scored: [M] flat places of unknown positions; every DRAFT_LOSS_STRIDE-th of them counts.
+        scored: [B, N] bool, unknown positions; every DRAFT_LOSS_STRIDE-th of a row counts, another one in each row.
+        share: Which rows of the step's batch these are.
     """
-    places, ids = scored[::DRAFT_LOSS_STRIDE], x0.flatten()
-    return model.draft_loss(hidden.detach().flatten(0, 1)[places], ids[places - 1], ids[places])
+    rows = share.index + share.count * torch.arange(len(scored), device=scored.device)
+    number = scored.cumsum(1) - 1 + rows[:, None]
+    places, ids = flat_indices(scored & (number % DRAFT_LOSS_STRIDE == 0)), x0.flatten()
+    loss = model.draft_loss(hidden.detach().flatten(0, 1)[places], ids[places - 1], ids[places])
+    return loss, len(places)
 
 
 def canvas_losses(

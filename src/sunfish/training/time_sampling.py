@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sunfish.config import Config, TrainingConfig
+from sunfish.rng import WHOLE, Share
 from sunfish.types import Batch, Process
 from sunfish.utils import UsageError
 
@@ -26,13 +27,14 @@ def stratified_times(rows: int, columns: int, generator: torch.Generator | None)
 def sample_block_times(
     batch: Batch, block_length: int, low: float, high: float, generator: torch.Generator | None
 ) -> Tensor:
-    """Times ``[B, N]`` for training: one for each block, stratified over the batch, in (low, high].
+    """Times ``[B, N]`` for training: one for each block, stratified over the whole batch, in (low, high].
 
     The start mark at position 0 is known, so its time is 0.
     """
     rows, length = batch.x0.shape
     block_length = min(block_length, length)
-    times = low + (high - low) * stratified_times(rows, -(-length // block_length), generator)
+    strata = stratified_times(rows * batch.share.count, -(-length // block_length), generator)
+    times = low + (high - low) * batch.share.of(strata)
     t = times.repeat_interleave(block_length, dim=1)[:, :length].clone()
     t[:, 0] = 0.0
     return t.to(batch.x0.device)
@@ -73,7 +75,7 @@ def check_noise_settings(config: Config, process: Process) -> None:
 
 
 def fixed_count_mask(
-    t: Tensor, block_length: int, generator: torch.Generator | None
+    t: Tensor, block_length: int, generator: torch.Generator | None, share: Share = WHOLE
 ) -> tuple[Tensor, Tensor]:
     """Mask exactly the drawn share of each block, not each token with that chance.
 
@@ -84,6 +86,7 @@ def fixed_count_mask(
         t: [B, N] times of :func:`sample_block_times`.
         block_length: Positions of a block.
         generator: Of the step.
+        share: Which rows of its batch these are.
 
     Returns:
         Which positions to mask, as times 1 and 0, and the share k / n of each block; [B, N] both.
@@ -93,15 +96,16 @@ def fixed_count_mask(
     unknown = t > 0
     blocks = -(-length // block_length)
     padding = blocks * block_length - length
-    score = torch.rand(rows, length, generator=generator).to(t.device).masked_fill(~unknown, 2.0)
+    score = share.of(torch.rand(rows * share.count, length, generator=generator))
+    score = score.to(t.device).masked_fill(~unknown, 2.0)
     score = F.pad(score, (0, padding), value=2.0).view(rows, blocks, block_length)
     free = (score < 2).sum(-1, keepdim=True)
     time = F.pad(t, (0, padding)).view(rows, blocks, block_length).amax(-1, keepdim=True)
     count = torch.ceil(time * free - 1e-6)
     rank = score.argsort(-1).argsort(-1)
     masked = (rank < count).view(rows, -1)[:, :length]
-    share = (count / free.clamp(min=1)).expand(-1, -1, block_length).reshape(rows, -1)[:, :length]
-    return masked.to(t.dtype), torch.where(unknown, share, torch.zeros_like(t))
+    masked_share = (count / free.clamp(min=1)).expand(-1, -1, block_length).reshape(rows, -1)[:, :length]
+    return masked.to(t.dtype), torch.where(unknown, masked_share, torch.zeros_like(t))
 
 
 def complementary_masks(noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
