@@ -38,9 +38,13 @@ class Stderr(io.TextIOBase):
 
     Attributes:
         reader_left: Whether the reader of a pipe has left, which ends other programs by SIGPIPE.
+        silent: Whether another process of the run writes the log.
+        speaker: What each line of the log begins with.
     """
 
     reader_left: ClassVar[bool] = False
+    silent: ClassVar[bool] = False
+    speaker: ClassVar[str] = ""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         """Write to ``stream``, whatever takes the place of ``sys.stderr``, or else to that."""
@@ -98,7 +102,8 @@ stderr = Stderr()
 
 def log(text: str) -> None:
     """Print one line for the person in front of the screen, on stderr."""
-    stderr.write((visible(text) if stderr.isatty() else text) + "\n")
+    if not Stderr.silent:
+        stderr.write(Stderr.speaker + (visible(text) if stderr.isatty() else text) + "\n")
 
 
 def visible(text: str) -> str:

@@ -18,7 +18,7 @@ from sunfish.training.optimizer import (
 )
 from sunfish.training.trainer import Trainer
 from tests.helpers import CONFIG, model
-from tests.settings.table import covers
+from tests.settings.table import covers, spy
 
 Make = Callable[..., Trainer]
 Weights = dict[str, Tensor]
@@ -204,3 +204,16 @@ def test_who_gets_which_parameters() -> None:
     assert stacked.pop("qkv_proj") == 3 and stacked.pop("gate_up_proj") == 2
     assert stacked.pop("kv_proj") == 2 * CONFIG.n_layer  # keys and values of each layer
     assert set(stacked.values()) == {1}
+
+
+@covers(TrainingConfig, "gradient_accumulation")
+def test_parts_of_a_step(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two texts at a time, and the gradient of all four."""
+    whole = gradients_of_step(make(gradient_accumulation=1))
+    trainer = make(gradient_accumulation=2)
+    computed = spy(monkeypatch, trainer.training_step, "objective")
+    parts = gradients_of_step(trainer)
+    assert [len(call["batch"].x0) for call in computed] == [2, 2]
+    assert parts.keys() == whole.keys()
+    for name, gradient in parts.items():
+        torch.testing.assert_close(gradient, whole[name], atol=1e-7, rtol=1e-4, msg=name)

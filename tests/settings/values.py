@@ -25,6 +25,7 @@ RUN: dict[str, Any] = dict(
     max_steps=123,
     max_minutes=7.5,
     batch_size=9,
+    gradient_accumulation=15,
     learning_rate=0.0125,
     matrix_learning_rate=0.0375,
     weight_decay=0.375,

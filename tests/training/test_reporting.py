@@ -12,6 +12,7 @@ from torch import nn
 
 from sunfish.training import reporting
 from sunfish.training.logger import Logger
+from sunfish.training.ranks import Ranks
 from sunfish.training.reporting import announce, log_metrics
 from sunfish.training.run_state import RunState
 from tests.runs import config
@@ -31,6 +32,7 @@ def run_of(folder: Path, share: float, **values: object) -> RunState:
     model = nn.Linear(40, 30)  # 1,230 parameters
     settings = config(folder, name="mine", max_steps=50, max_minutes=2.5)
     fixed = dict(model=model, config=settings, prepared=None, device="cpu", threads=2, dtype=torch.bfloat16)
+    fixed["ranks"] = Ranks(0, 3)
     progress = dict(progress=lambda: share, step=12, seconds=90.0, tokens=77)
     return cast(RunState, SimpleNamespace(**fixed, **progress, **values))
 
@@ -44,7 +46,7 @@ def test_the_beginning(tmp_path: Path, share: float, monkeypatch: pytest.MonkeyP
         ("log", "corpus of None"),
         ("log", "other text"),
         ("note", 12, "other text"),
-        ("log", "training mine: 1,230 parameters on cpu (2 threads, bfloat16), from step 12"),
+        ("log", "training mine: 1,230 parameters on cpu (2 threads, bfloat16, 3 processes), from step 12"),
     ]
     if share == 1:
         expected.append(

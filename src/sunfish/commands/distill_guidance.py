@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from sunfish.commands.flags import (
@@ -52,7 +53,10 @@ def add(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Configure the copy like its teacher, and train it."""
     from sunfish.checkpoint.folder import read_metadata
+    from sunfish.training.ranks import Ranks
 
+    if (size := Ranks.launched(os.environ).size) > 1:
+        raise UsageError(f"distill-guidance trains in one process, but {size} were started; start it alone")
     path = user_path(arguments.teacher_checkpoint)
     config = student_config(Config.from_dict(read_metadata(path)["config"]), path, arguments)
     if arguments.print_config:
@@ -87,6 +91,7 @@ def student_config(teacher: Config, path: Path, arguments: argparse.Namespace) -
         "max_minutes": 0.0 if "max_steps" in given else MAX_MINUTES,
         "max_steps": 0,
         "complementary": False,
+        "gradient_accumulation": 1,
         "learning_rate": LEARNING_RATE_SCALE * training.learning_rate,
         "matrix_learning_rate": LEARNING_RATE_SCALE * training.matrix_learning_rate,
     }

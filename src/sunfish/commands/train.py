@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sunfish.commands.flags import (
     add_config_flags,
@@ -19,6 +19,9 @@ from sunfish.commands.flags import (
 from sunfish.commands.parser import Parser
 from sunfish.config import Config
 from sunfish.utils import UsageError, log
+
+if TYPE_CHECKING:
+    from sunfish.training.ranks import Ranks
 
 # What a run has learned from cannot change when it is resumed; how long, how fast and how reported can.
 FIXED_GROUPS = ("model", "process", "corpus")
@@ -53,6 +56,14 @@ def add(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Train, together with the other processes that ``torchrun`` or ``srun`` has started, if any."""
+    from sunfish.training.ranks import joined
+
+    with joined() as ranks:
+        return _train(arguments, ranks)
+
+
+def _train(arguments: argparse.Namespace, ranks: Ranks) -> int:
     """Resolve the configuration, measure the machine, train."""
     resume: Path | None = None
     if arguments.resume == "auto":
@@ -63,20 +74,42 @@ def run(arguments: argparse.Namespace) -> int:
     config = resumed_config(arguments, resume) if resume else resolve_config(arguments)
     if not resume:
         check_names(config)
+    check_processes(config, arguments.preflight, ranks)
     if arguments.print_config:
-        print_config(config)
+        if ranks.is_main:
+            print_config(config)
         return 0
     from sunfish.training.trackers import check_trackers
 
     check_trackers(config.training.trackers)
-    if arguments.preflight if arguments.preflight is not None else resume is None:
+    measures = resume is None if arguments.preflight is None else arguments.preflight
+    if measures and ranks.size == 1:
         from sunfish.training.preflight import preflight
 
         preflight(config)
     from sunfish.training.trainer import train
 
-    print(train(config, resume, other_data=resume is not None and "data" in given_fields(arguments)))
+    folder = train(config, resume, other_data=resume is not None and "data" in given_fields(arguments))
+    if ranks.is_main:
+        print(folder)
     return 0
+
+
+def check_processes(config: Config, preflight: bool | None, ranks: Ranks) -> None:
+    """Refuse what several processes cannot do.
+
+    Raises:
+        UsageError: names the setting, its value and the remedy.
+    """
+    device = config.training.device
+    if ranks.size == 1:
+        return
+    if preflight:
+        raise UsageError("--preflight measures one process; leave it out with torchrun or srun")
+    if device.startswith("cuda:"):
+        raise UsageError(
+            f"device is {device}, but each of {ranks.size} processes has a GPU of its own; use cuda"
+        )
 
 
 def check_names(config: Config) -> None:

@@ -29,7 +29,9 @@ class TrainingConfig:
     max_minutes: float = 480.0
     """Stop after this many minutes; 0: no limit."""
     batch_size: int = 16
-    """Texts per step."""
+    """Texts per step, of all processes together."""
+    gradient_accumulation: int = 1
+    """Parts in which each process computes its texts of a step, one after the other, in less memory."""
     learning_rate: float = 0.02
     """Peak learning rate of AdamW, for embeddings, norms and vectors."""
     matrix_learning_rate: float = 0.02
@@ -98,7 +100,7 @@ class TrainingConfig:
         check_at_least(self, 0, "learning_rate", "matrix_learning_rate", "weight_decay", most=MAX_RATE)
         check_at_least(self, 0, "gradient_clip")
         check_at_least(self, 1, "log_every", "eval_every", "eval_texts")
-        check_at_least(self, 1, "batch_size", most=MAX_BATCH_SIZE)
+        check_at_least(self, 1, "batch_size", "gradient_accumulation", most=MAX_BATCH_SIZE)
         check_share(self, "prompt_dropout", "next_token_weight", "ema_decay", "decay_fraction")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"dropout is {self.dropout}: give a share from 0 up to below 1, such as 0.1")

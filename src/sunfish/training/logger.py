@@ -96,3 +96,19 @@ class Logger:
     def _append(self, step: int, values: dict[str, Any]) -> None:
         record = {"step": step, "time": round(time.time(), 3), **values}
         append(self.folder / METRICS, json.dumps(record) + "\n")
+
+
+class SilentLogger(Logger):
+    """That of a process whose run another one reports."""
+
+    def __init__(self, folder: Path, trackers: Sequence[str], config: dict[str, Any]) -> None:
+        self._live, self._trackers, self._opened = None, [], ExitStack()
+
+    def log(self, text: str) -> None:
+        """Write nothing."""
+
+    def metrics(self, step: int, values: dict[str, float]) -> None:
+        """Write nothing."""
+
+    def note(self, step: int, text: str) -> None:
+        """Write nothing."""

@@ -27,7 +27,7 @@ class Losses(NamedTuple):
     """Scalars of one batch, all but ``total`` for reports: nats/token.
 
     Of a part of a batch, ``total``, ``canvas`` and ``next_token`` are its share in those of the batch, and sum up to
-    them; see :mod:`sunfish.training.shares`.
+    them; see :func:`sunfish.training.parallel.add_up`.
     """
 
     total: Tensor  # what is minimized

@@ -19,8 +19,9 @@ class Metrics:
     def add(self, losses: Losses, batch: Batch, seconds: float) -> None:
         """Count a step and the seconds that it took."""
         self._losses.append(losses)
-        self._tokens += int(batch.lengths.sum())
-        self._positions += batch.x0.numel()
+        whole = batch.share.count
+        self._tokens += batch.tokens + len(batch.lengths) * whole  # with start marks
+        self._positions += batch.x0.numel() * whole
         self._seconds += seconds
 
     def flush(self) -> dict[str, float]:

@@ -13,13 +13,14 @@ from sunfish.utils import format_duration
 def announce(run: RunState, logger: Logger) -> None:
     """The corpus, what has changed since the checkpoint, and where the run begins."""
     settings = run.config.training
+    processes = f", {run.ranks.size} processes" if run.ranks.size > 1 else ""
     logger.log(report(run.prepared))
     for note in filter(None, run.notes):
         logger.log(note)
         logger.note(run.step, note)
     logger.log(
         f"training {settings.name}: {sum(p.numel() for p in run.model.parameters()):,} parameters "
-        f"on {run.device} ({run.threads} threads, {str(run.dtype).removeprefix('torch.')}), "
+        f"on {run.device} ({run.threads} threads, {str(run.dtype).removeprefix('torch.')}{processes}), "
         f"from step {run.step}"
     )
     if run.progress() >= 1:

@@ -30,6 +30,8 @@ from sunfish.rng import make_generator
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.training.distillation import Distillation
 from sunfish.training.loss import training_loss
+from sunfish.training.parallel import rows_of_a_part
+from sunfish.training.ranks import Ranks
 from sunfish.training.resume import (
     Resumed,
     check_folder,
@@ -51,6 +53,7 @@ class RunState:
     """What a run has learned, and what it learns from. :meth:`state` is all that resuming needs.
 
     Attributes:
+        ranks: The processes of the run; the main one alone writes.
         good: The newest checkpoint; None before the first.
         saved_step: The step that it holds, where it lies in the folder of this run.
         improved: Whether a validation after the last save had the best bound so far.
@@ -70,6 +73,8 @@ class RunState:
         """
         settings = config.training
         self.config = config
+        self.ranks = Ranks.current()
+        rows_of_a_part(settings, self.ranks.size)
         check_trackers(settings.trackers)
         self.device = choose_device(settings.device)
         self.threads = set_threads(settings.threads)
@@ -78,15 +83,18 @@ class RunState:
             require_compiler()
         self.folder = settings.folder
         resumed = load_resumed(resume) if resume else None
-        check_folder(self.folder, resumed)
+        if self.ranks.is_main:
+            check_folder(self.folder, resumed)
         if resumed and not other_data:
             self.config = dataclasses.replace(config, corpus=find_data(config.corpus, resumed))
         self.notes: list[str] = []
         process = build_process(config.process, config.model.vocab_size)
         check_noise_settings(config, process)
-        table = self._prepare(resumed)
+        with self.ranks.main_first():
+            table = self._prepare(resumed)
         self._build(process, table)
-        check_room(self.folder, sum(p.numel() * p.element_size() for p in self.model.parameters()))
+        if self.ranks.is_main:
+            check_room(self.folder, sum(p.numel() * p.element_size() for p in self.model.parameters()))
         self.corpus = corpus_record(self.config, self.prepared)
         self.environment = environment(self.device, self.threads, self.dtype)
         self.step, self.tokens, self.seconds, self.best = 0, 0, 0.0, math.inf
@@ -118,9 +126,10 @@ class RunState:
         self.prepared: PreparedCorpus = prepare(
             source, config, prompt_tokenizer=prompt_tokenizer, tokenizer=tokenizer
         )
-        batch = (settings.batch_size, self.prepared.tokenizer.end, settings.seed)
-        self.batches = BatchLoader(self.prepared.split("train"), *batch)
-        self.held_out = BatchLoader(self.prepared.split("validation"), *batch)
+        words, place = (self.prepared.tokenizer.end, settings.seed), (self.ranks.rank, self.ranks.size)
+        rows = settings.batch_size // self.ranks.size
+        self.batches = BatchLoader(self.prepared.split("train"), rows, *words, *place)
+        self.held_out = BatchLoader(self.prepared.split("validation"), settings.batch_size, *words)
         # A prompt that cannot be encoded again is found before the run.
         self.shown_prompts = shown_prompts(self.prepared, config.model.prompt_length)
         return table
@@ -184,6 +193,19 @@ class RunState:
         return min(1.0, max(by_steps, by_time))
 
     def save(self) -> Path:
+        """Write a checkpoint as the main process, while the others wait.
+
+        Raises:
+            WriteError: a file cannot be written; the last good checkpoint is as it was.
+        """
+        folder = self.folder / f"step-{self.step:07d}"
+        if self.ranks.is_main:
+            self.write(folder)
+        self.ranks.wait()
+        self.saved_step, self.good, self.improved = self.step, folder, False
+        return folder
+
+    def write(self, folder: Path) -> None:
         """Write a checkpoint, let ``last.ckpt`` name it, and ``best.ckpt`` if it is; prune the older ones.
 
         Raises:
@@ -192,10 +214,5 @@ class RunState:
         card = model_card(self.config, self.step, self.seconds, self.prepared.manifest)
         learned = self.config.model.prompt_encoder == "learned"  # prompts then have the tokenizer of texts
         tokenizers = (self.prepared.tokenizer, None if learned else self.prepared.prompt_tokenizer)
-        name = f"step-{self.step:07d}"
-        folder = save_checkpoint(
-            self.folder / name, self.config, self.average, *tokenizers, self.state(), card
-        )
+        save_checkpoint(folder, self.config, self.average, *tokenizers, self.state(), card)
         publish(folder, self.improved, self.config.training.eval_every)
-        self.saved_step, self.good, self.improved = self.step, folder, False
-        return folder

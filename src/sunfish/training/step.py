@@ -13,6 +13,8 @@ from sunfish.hardware.device import autocast
 from sunfish.model.transformer import Transformer
 from sunfish.training.loss import Losses, training_loss
 from sunfish.training.optimizer import build_optimizers
+from sunfish.training.parallel import add_up, reducing, replicated
+from sunfish.training.ranks import Ranks
 from sunfish.types import Batch, Process
 
 Objective = Callable[[Transformer, Process, Batch, torch.Generator, int, TrainingConfig], Losses]
@@ -41,6 +43,8 @@ class TrainingStep:
         config: learning rates, clipping, block lengths, and what the objective asks for.
         dtype: what the network computes in under autocast.
         objective: the loss of a batch.
+        module: the loss as PyTorch shares it out to ``ranks``.
+        ranks: the processes that take the step together.
     """
 
     model: Transformer
@@ -48,7 +52,9 @@ class TrainingStep:
     optimizers: list[torch.optim.Optimizer]
     config: Config
     dtype: torch.dtype
-    objective: Objective = training_loss
+    objective: Objective
+    module: torch.nn.Module
+    ranks: Ranks
 
     @classmethod
     def build(
@@ -61,7 +67,8 @@ class TrainingStep:
     ) -> TrainingStep:
         """The step of a run, with new optimizers."""
         optimizers = build_optimizers(model, config.training, config.model.n_embd, dtype)
-        return cls(model, process, optimizers, config, dtype, objective)
+        ranks = Ranks.current()
+        return cls(model, process, optimizers, config, dtype, objective, replicated(model, ranks), ranks)
 
     def block_length(self, step: int) -> int:
         """The block length of step number ``step``, in positions."""
@@ -70,16 +77,16 @@ class TrainingStep:
 
     def loss(self, batch: Batch, generator: torch.Generator, step: int) -> Losses:
         """The loss of a batch, arguments as in :meth:`__call__`."""
+        words = (self.process, batch, generator, self.block_length(step), self.config.training)
         with autocast(batch.x0.device, self.dtype):
-            return self.objective(
-                self.model, self.process, batch, generator, self.block_length(step), self.config.training
-            )
+            losses: Losses = self.module(self.objective, *words)
+        return losses
 
     def __call__(self, batch: Batch, generator: torch.Generator, step: int, factor: float = 1.0) -> Losses:
         """Update the weights once.
 
         Args:
-            batch: the texts, on the model's device.
+            batch: the texts of this process, on the model's device.
             generator: the noise of this step.
             step: the number of the step, which says the block length.
             factor: what the peak learning rates are multiplied by.
@@ -88,8 +95,7 @@ class TrainingStep:
             NonFiniteLoss: before the weights change.
         """
         settings = self.config.training
-        losses = self.loss(batch, generator, step)
-        torch.autograd.backward(losses.total)
+        losses = self._learn(batch, generator, step)
         clip = settings.gradient_clip or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip))
         if not math.isfinite(norm) or not math.isfinite(losses.total.item()):
@@ -103,3 +109,29 @@ class TrainingStep:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return losses
+
+    def _learn(self, batch: Batch, generator: torch.Generator, step: int) -> Losses:
+        """Give every weight its gradient by the batch of all processes, computed part after part.
+
+        Returns:
+            The losses of that batch.
+        """
+        count = self.config.training.gradient_accumulation
+        noise, parts = generator.get_state(), []
+        for number in range(count):
+            generator.set_state(noise)  # every part draws the whole batch's noise, and keeps its own
+            part = batch if count == 1 else batch.part(number, count)
+            with reducing(self.module, reduces=number == count - 1):
+                losses = self.loss(part, generator, step)
+                torch.autograd.backward(
+                    losses.total * self.ranks.size
+                )  # the mean over processes becomes the sum
+            parts.append(losses._replace(total=losses.total.detach()))
+        if part.share.count == 1:
+            return losses
+        whole = add_up(parts, batch.tokens, self.ranks)
+        head = self.model.draft_head
+        for parameter in head.parameters() if head is not None else ():
+            if parameter.grad is not None:
+                parameter.grad *= batch.tokens / max(1, whole.drafted)
+        return whole

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -25,10 +25,11 @@ from sunfish.rng import derive_seed, make_generator
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.signals import Interrupted, handled
 from sunfish.training.evaluation import Validation, validate
-from sunfish.training.logger import Logger
+from sunfish.training.logger import Logger, SilentLogger
 from sunfish.training.loss import Losses
 from sunfish.training.metrics import Metrics
 from sunfish.training.optimizer import learning_rate_factor, update_average
+from sunfish.training.ranks import Ranks
 from sunfish.training.reporting import announce, log_metrics, log_validation
 from sunfish.training.rollback import check_weights, non_finite, roll_back
 from sunfish.training.run_state import RunState
@@ -51,7 +52,8 @@ class TrainingInterrupted(Exception):
 class Trainer(RunState):
     """One run, from its first step or from a checkpoint to its limit."""
 
-    _stop: int | None = None  # the signal that asked for the end
+    _stop: int | None = None  # the signal that asked this process for the end
+    _ending: int | None = None  # the one that asked any process, by which all of them end
 
     def run(self) -> Path:
         """Train to the limit.
@@ -64,7 +66,8 @@ class Trainer(RunState):
             NonFiniteLoss: as :meth:`train_step`.
         """
         settings = self.config.training
-        logger = Logger(self.folder, settings.trackers, self.config.to_dict())
+        kind = Logger if self.ranks.is_main else SilentLogger
+        logger = kind(self.folder, settings.trackers, self.config.to_dict())
         try:
             with handled(self._on_signal) as is_main:
                 if not is_main:
@@ -80,7 +83,7 @@ class Trainer(RunState):
                     if self.saved_step != self.step:  # what failed may be a log, or there is room again
                         with suppress(WriteError, NonFiniteLoss):
                             check_weights(self)
-                            self.save()
+                            self.write(self.folder / f"step-{self.step:07d}")
                     raise
                 return self._finish(logger)
         finally:
@@ -92,14 +95,14 @@ class Trainer(RunState):
         settings = self.config.training
         metrics, previous = Metrics(), time.perf_counter()
         saved_seconds = self.seconds
-        while self.progress() < 1 and self._stop is None:
+        while self._continues():
             begin = time.perf_counter()
             try:
                 losses, batch = self.train_step()
                 now = time.perf_counter()
                 metrics.add(losses, batch, now - begin)
                 # Wall clock, so that max_minutes holds: validation, samples and saving count too.
-                self.seconds += now - previous
+                self.seconds = self.ranks.of_main(self.seconds + now - previous)
                 previous = now
                 finished = self.progress() >= 1
                 if finished or self.step % settings.log_every == 0:
@@ -113,6 +116,12 @@ class Trainer(RunState):
             if Stderr.reader_left and self._stop is None:
                 self._stop = SIGPIPE
 
+    def _continues(self) -> bool:
+        """Whether no limit is reached and no process was asked to stop, which all of them learn here."""
+        (signum,) = self.ranks.maximum(self._stop or 0)
+        self._ending = int(signum) or None
+        return self.progress() < 1 and self._ending is None
+
     def train_step(self) -> tuple[Losses, Batch]:
         """One update of the weights and of their average. Noise is seeded by (seed, step).
 
@@ -123,7 +132,8 @@ class Trainer(RunState):
         generator = make_generator("step", settings.seed, self.step)
         batch = self.batches.batch(self.step).to(self.device)
         if settings.dropout:
-            torch.manual_seed(derive_seed("dropout", settings.seed, self.step))
+            place = [self.ranks.rank] if self.ranks.size > 1 else []
+            torch.manual_seed(derive_seed("dropout", settings.seed, self.step, *place))
         factor = learning_rate_factor(settings, self.step, self.progress())
         try:
             losses = self.training_step(batch, generator, self.step, factor)
@@ -134,16 +144,16 @@ class Trainer(RunState):
             ) from None
         update_average(self.average, self.model, settings.ema_decay, self.step)
         self.step += 1
-        self.tokens += int(batch.lengths.sum())
+        self.tokens += batch.tokens + self.config.training.batch_size  # with start marks
         return losses, batch
 
     def _save_and_show(self, logger: Logger, evaluates: bool) -> None:
         check_weights(self)
         self.rollbacks = 0
-        if evaluates:
+        if evaluates and self.ranks.is_main:
             self._validate(logger)
         self.save()
-        if self._stop is None:  # whoever ends the run may not wait for samples
+        if self._stop is None and self.ranks.is_main:  # whoever ends the run may not wait for samples
             logger.samples(self.step, self.sample())
 
     def _validate(self, logger: Logger) -> None:
@@ -172,12 +182,13 @@ class Trainer(RunState):
         last = self.folder / LAST
         if self.saved_step == self.step and self.good is not None:
             folder = self.good
-            complete(folder, self.config.training.eval_every)
+            if self.ranks.is_main:
+                complete(folder, self.config.training.eval_every)
         else:
             check_weights(self)
             folder = self.save()
-        if self._stop is not None and self.progress() < 1:
-            stop = TrainingInterrupted(self._stop, last)
+        if self._ending is not None and self.progress() < 1:
+            stop = TrainingInterrupted(self._ending, last)
             logger.note(self.step, str(stop))
             raise stop
         logger.log(f"done after {self.step} steps and {format_duration(self.seconds)}: {last}")
@@ -214,5 +225,6 @@ def train(config: Config, resume: Path | None = None, other_data: bool = False) 
     if resume is not None:
         read_metadata(resume)
         resume = resolve_checkpoint(resume)
-    with opened_run(config.training.folder):
+    # The main process alone writes there.
+    with opened_run(config.training.folder) if Ranks.current().is_main else nullcontext():
         return Trainer(config, resume, other_data).run()

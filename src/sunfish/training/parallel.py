@@ -1,0 +1,100 @@
+"""A step shared out to processes: the loss as a module that PyTorch replicates, and the sums of its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from sunfish.config import TrainingConfig
+from sunfish.model.transformer import Transformer
+from sunfish.training.loss import Losses
+from sunfish.training.ranks import Ranks
+from sunfish.utils import UsageError
+
+
+class LossModule(nn.Module):
+    """A loss whose forward pass is one call, around which PyTorch gathers weights and reduces gradients."""
+
+    def __init__(self, model: Transformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, objective: Any, *words: Any) -> Losses:
+        """The losses by ``objective`` of the model, given ``words``."""
+        losses: Losses = objective(self.model, *words)
+        return losses
+
+
+def replicated(model: Transformer, ranks: Ranks) -> nn.Module:
+    """The loss of ``model``; with several processes, its gradients become the mean over them."""
+    module = LossModule(model)
+    if ranks.size == 1:
+        return module
+    # Which weights take part depends on the objective: pure diffusion has no next tokens.
+    return DistributedDataParallel(
+        module, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=True
+    )
+
+
+def reducing(module: nn.Module, reduces: bool) -> AbstractContextManager[Any]:
+    """The context of one part's passes: gradients are reduced after the last part of a step only."""
+    if reduces or not isinstance(module, DistributedDataParallel):
+        return nullcontext()
+    return module.no_sync()
+
+
+def rows_of_a_part(config: TrainingConfig, size: int) -> int:
+    """Texts that each of ``size`` processes computes at a time.
+
+    Raises:
+        UsageError: the texts of a step cannot be shared out, or not equally.
+    """
+    parts = size * config.gradient_accumulation
+    if parts > 1 and config.distills:
+        raise UsageError(
+            f"{size} processes x gradient_accumulation {config.gradient_accumulation} were asked for, but a copy of "
+            "a teacher is trained whole; use one process and gradient_accumulation 1"
+        )
+    if config.batch_size % parts:
+        raise UsageError(
+            f"batch_size is {config.batch_size}, which {size} processes x gradient_accumulation "
+            f"{config.gradient_accumulation} cannot share equally; give a multiple of {parts}"
+        )
+    return config.batch_size // parts
+
+
+@torch.no_grad()
+def add_up(parts: Sequence[Losses], tokens: int, ranks: Ranks) -> Losses:
+    """The losses of a whole batch from those of this process's parts, the same on every process.
+
+    Args:
+        parts: see :class:`sunfish.training.loss.Losses`.
+        tokens: of the whole batch, by which the parts' draft losses are divided.
+        ranks: the processes that have the other parts.
+    """
+    sums = torch.zeros(7, dtype=torch.float64, device=parts[0].total.device)
+    for part in parts:
+        means = (part.cross_entropy * part.scored, part.draft * part.drafted)
+        numbers = (part.total, part.canvas, part.next_token, *means)
+        sums += torch.stack(
+            [
+                *(number.detach().double() for number in numbers),
+                *(sums.new_tensor(float(count)) for count in (part.scored, part.drafted)),
+            ]
+        )
+    total, canvas, next_token, cross_entropy, draft, scored, drafted = ranks.sum(sums)
+    mean = draft / drafted.clamp(min=1)
+    return Losses(
+        total - draft / max(1, tokens) + mean,
+        canvas,
+        cross_entropy / scored.clamp(min=1),
+        next_token,
+        mean,
+        int(scored),
+        int(drafted),
+    )
