@@ -11,6 +11,7 @@ import torch
 import sunfish.training.run_state as run_state
 from sunfish.config import Config, TrainingConfig
 from sunfish.model.transformer import Transformer
+from sunfish.training.sharding import is_sharded
 from sunfish.training.trainer import Trainer
 from tests.settings.table import covers, spy
 
@@ -91,3 +92,14 @@ def test_layers_that_are_compiled(make: Make, monkeypatch: Patch) -> None:
     assert compiled == [trainer.model] and len(required) == 1
     make()
     assert len(compiled) == len(required) == 1
+
+
+@covers(TrainingConfig, "parallel")
+def test_what_a_process_holds(make: Make) -> None:
+    """A part of each weight by fsdp, where a process without others holds all rows of its part."""
+    try:
+        for parallel in ("ddp", "fsdp"):
+            model = make(parallel=parallel).model
+            assert {is_sharded(weight) for weight in model.parameters()} == {parallel == "fsdp"}
+    finally:
+        torch.distributed.destroy_process_group()

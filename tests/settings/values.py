@@ -48,6 +48,7 @@ RUN: dict[str, Any] = dict(
     trackers=("wandb",),
     checkpoints="some-checkpoints",
     device="cpu",
+    parallel="fsdp",
     precision="bfloat16",
     activation_checkpointing=True,
     threads=3,

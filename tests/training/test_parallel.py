@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from sunfish.checkpoint.folder import LAST, read_metadata
+from sunfish.checkpoint.folder import LAST, load_trainer, read_metadata
 from sunfish.training.trainer import train
 from tests.conftest import python
 from tests.training.launch import TORCHRUN, logged, processes, run_of, wait_for, words_of
@@ -71,21 +72,38 @@ def test_a_signal_to_any_process_saves_and_ends_all(workplace: Path, alone: dict
     same(logged(run.training.folder), alone)
 
 
-@pytest.mark.parametrize("kills_main", [False, True])
-def test_a_process_that_is_killed_ends_the_others(
-    workplace: Path, alone: dict[int, float], kills_main: bool
-) -> None:
+def test_a_process_that_is_killed_ends_the_others(workplace: Path, alone: dict[int, float]) -> None:
     """One line says so; the run resumes from its last checkpoint in one process."""
-    run = run_of(workplace, f"killed-{int(kills_main)}", eval_every=4)
+    run = run_of(workplace, "killed", eval_every=4)
     started = processes(words_of(run), 2)
     wait_for(lambda: len(logged(run.training.folder)) > 9)
-    started[0 if kills_main else 1].kill()
+    started[1].kill()
     codes, logs = zip(*outcome(started), strict=True)
-    left = int(kills_main)
-    assert codes[left] == 1 and codes[1 - left] == -signal.SIGKILL
-    assert f"rank {left}: error: another process of this run has ended" in logs[left].splitlines()[-1]
-    assert "Traceback" not in logs[left]
+    assert codes == (1, -signal.SIGKILL)
+    assert "rank 0: error: another process of this run has ended" in logs[0].splitlines()[-1]
+    assert "Traceback" not in logs[0]
     step = read_metadata(run.training.folder / LAST)["step"]
     assert 8 <= step < 50
     train(run, run.training.folder / LAST)
     same(logged(run.training.folder), alone, first=step + 1)
+
+
+def test_sharded_processes_learn_as_one(workplace: Path, alone: dict[int, float]) -> None:
+    """Two that hold a part of each weight save; one that holds them all resumes, and so do four."""
+    run = run_of(workplace, "sharded", parallel="fsdp", activation_checkpointing=True)
+    started = processes(words_of(run), 2)
+    wait_for(lambda: len(logged(run.training.folder)) > 9)
+    started[1].send_signal(signal.SIGTERM)
+    assert [code for code, _ in outcome(started)] == [128 + signal.SIGTERM] * 2
+    last = run.training.folder / LAST
+    step = read_metadata(last)["step"]
+    assert 9 < step < 50
+    whole = run_of(workplace, "whole")
+    train(whole, last)
+    same(logged(whole.training.folder), alone, first=step + 1)
+    done = python(*TORCHRUN, "4", *words_of(run, "--resume", str(last)))
+    assert done.returncode == 0, done.stderr
+    same(logged(run.training.folder), alone)
+    four, one = (load_trainer(folder.training.folder / LAST) for folder in (run, whole))
+    for name, weight in one["model"].items():
+        torch.testing.assert_close(four["model"][name], weight, atol=1e-5, rtol=1e-4, msg=name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,17 @@ def restore(
     average: nn.Module,
     optimizers: Sequence[torch.optim.Optimizer],
     file: Path,
+    place: Callable[[Tensor, Tensor], Tensor] = lambda value, held: value,
 ) -> None:
     """Bring networks and optimizers to where :func:`read_state` says they were.
+
+    Args:
+        saved: the state.
+        model: the network in training.
+        average: the average of its weights.
+        optimizers: of ``model``.
+        file: where ``saved`` was read, for errors.
+        place: gives of a saved tensor what a process holds that holds the second tensor, a weight.
 
     Raises:
         ValueError: the state in ``file`` is not one of theirs.
@@ -65,15 +74,16 @@ def restore(
             _check_number(name, saved.get(name), kind)
         for name, network in (("model", model), ("average", average)):
             _check_tensors(name, saved.get(name), network)
-            network.load_state_dict(saved[name])
+            held = network.state_dict()
+            network.load_state_dict({key: place(value, held[key]) for key, value in saved[name].items()})
         states = saved.get("optimizers")
         if not isinstance(states, list) or len(states) != len(optimizers):
             raise ValueError(f"it has not the states of {len(optimizers)} optimizers")
         for optimizer, state in zip(optimizers, states, strict=True):
             _check_groups(state, optimizer)
-            optimizer.load_state_dict(state)
+            optimizer.load_state_dict(_placed(state, optimizer, place))
             _check_moments(optimizer)
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as why:
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as why:
         raise _damaged(file, first_line(why).rstrip(".")) from why
 
 
@@ -119,6 +129,23 @@ def _check_groups(state: Any, optimizer: torch.optim.Optimizer) -> None:
                 and not _are_numbers(saved[name], value)
             ):
                 raise ValueError(f"{name} of an optimizer is {saved[name]!r:.40}")
+
+
+def _placed(
+    state: dict[str, Any], optimizer: torch.optim.Optimizer, place: Callable[[Tensor, Tensor], Tensor]
+) -> dict[str, Any]:
+    """``state``, whose tensors of as many rows as their parameter are placed like it."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    placed = {
+        number: {
+            name: value
+            if name == "step" or not isinstance(value, Tensor)
+            else place(value.flatten() if name == "row_mean_square" else value, parameters[number])
+            for name, value in remembered.items()
+        }
+        for number, remembered in state["state"].items()
+    }
+    return {**state, "state": placed}
 
 
 def _are_numbers(*values: Any) -> bool:

@@ -92,6 +92,7 @@ def student_config(teacher: Config, path: Path, arguments: argparse.Namespace) -
         "max_steps": 0,
         "complementary": False,
         "gradient_accumulation": 1,
+        "parallel": "ddp",
         "learning_rate": LEARNING_RATE_SCALE * training.learning_rate,
         "matrix_learning_rate": LEARNING_RATE_SCALE * training.matrix_learning_rate,
     }

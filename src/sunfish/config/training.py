@@ -12,6 +12,7 @@ TRACKERS = ("tensorboard", "wandb", "trackio")
 MAX_NAME_BYTES = 255  # of a file's name on nearly every disk
 PRECISIONS = ("auto", "float32", "bfloat16")
 ON_NAN = ("stop", "rollback")
+PARALLEL = ("ddp", "fsdp")
 # Beyond what any run means, and within what PyTorch takes.
 MAX_THREADS, MAX_BATCH_SIZE, MAX_RATE = 4096, 2**20, 1000
 
@@ -88,6 +89,8 @@ class TrainingConfig:
     """Recompute each layer in the backward pass: less memory, a quarter more time."""
     threads: int = 0
     """CPU threads; 0: OMP_NUM_THREADS if that is set, else one for each core (not each hardware thread)."""
+    parallel: str = "ddp"
+    """What several processes hold: ddp (each the whole network), fsdp (each a part of every weight)."""
     compile: bool = False
     """Compile the layers with torch.compile, half a minute at the start: 1.5x faster on a GPU, hardly on a
     CPU."""
@@ -119,6 +122,8 @@ class TrainingConfig:
             raise UsageError(f"trackers has {shown(unknown)}; the trackers are: {', '.join(TRACKERS)}")
         if self.on_nan not in ON_NAN:
             raise UsageError(f"on_nan is {shown(self.on_nan)}: use {' or '.join(ON_NAN)}")
+        if self.parallel not in PARALLEL:
+            raise UsageError(f"parallel is {shown(self.parallel)}: use {' or '.join(PARALLEL)}")
         if self.precision not in PRECISIONS:
             raise UsageError(f"precision is {shown(self.precision)}: use {', '.join(PRECISIONS)}")
 

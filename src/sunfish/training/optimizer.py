@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from sunfish.config import TrainingConfig
+from sunfish.training.sharding import gather_rows, is_sharded, local, row_state, scatter_rows
 
 # Numbers that go through the iteration at a time: on a CPU more of them gain no speed and take memory.
 MAX_STACK_NUMEL = {"cpu": 4_000_000, "cuda": 64_000_000}
@@ -90,13 +92,13 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             group["turn"] += 1
             for place, (shape, parameters) in enumerate(self._stacks(group["params"])):
-                gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-                momenta = [self._state(parameter, "momentum", parameter.shape) for parameter in parameters]
+                gradients = [local(parameter.grad) for parameter in parameters]
+                momenta = [local(self._momentum(parameter)) for parameter in parameters]
                 torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
                 if (group["turn"] + place) % self.update_interval == 0:
-                    stack = self._nesterov(parameters, shape, gradients, momenta, group["momentum"])
+                    nesterov = torch._foreach_lerp(gradients, momenta, group["momentum"])
                     lr = self.update_interval * group["lr"]
-                    self._update(parameters, stack, lr, group["weight_decay"])
+                    self._update(parameters, shape, nesterov, lr, group["weight_decay"])
 
     def _stacks(
         self, parameters: Sequence[nn.Parameter]
@@ -118,55 +120,72 @@ class Muon(torch.optim.Optimizer):
                 stack.append(parameter)
             yield shape, stack
 
-    def _nesterov(
+    def _update(
         self,
         parameters: list[nn.Parameter],
         shape: tuple[int, int],
-        gradients: list[Tensor],
-        momenta: list[Tensor],
-        momentum: float,
-    ) -> Tensor:
-        """Nesterov's momentum of projections of one ``shape``, ``[n, rows, columns]`` in ``dtype``."""
-        projections = self._split(parameters, torch._foreach_lerp(gradients, momenta, momentum))
-        stack = torch.empty(len(projections), *shape, dtype=self.dtype, device=projections[0].device)
-        torch._foreach_copy_(list(stack), projections)
-        return stack
+        nesterov: Sequence[Tensor],
+        lr: float,
+        weight_decay: float,
+    ) -> None:
+        """Update matrices by Nesterov's momentum of the rows held here, of projections of one ``shape``."""
+        running = [local(self._row_means(parameter)) for parameter in parameters]
+        mine, momenta, means, sharded = parameters, nesterov, running, is_sharded(parameters[0])
+        if sharded:  # each process orthogonalizes some of the matrices
+            mine = parameters[dist.get_rank() :: dist.get_world_size()]
+            nesterov = [rows.to(self.dtype) for rows in nesterov]
+            momenta, means = gather_rows(parameters, nesterov), gather_rows(parameters, running)
+        updates: list[Tensor] = []
+        if mine:
+            projections = self._split(mine, momenta)
+            stack = torch.empty(len(projections), *shape, dtype=self.dtype, device=projections[0].device)
+            torch._foreach_copy_(list(stack), projections)
+            stack = newton_schulz(stack, self.dtype)
+            stack.mul_(row_scale(self._split(mine, means), stack))
+            counts = [self.projections[parameter] for parameter in mine]
+            updates = [part.flatten(0, 1) for part in torch.split(stack, counts)]
+        if sharded:
+            updates = scatter_rows(parameters, updates, nesterov)
+            torch._foreach_copy_(running, scatter_rows(parameters, means, running))
+        weights = [local(parameter) for parameter in parameters]
+        torch._foreach_mul_(weights, 1 - lr * weight_decay)
+        scale = max(1.0, shape[0] / shape[1]) ** 0.5
+        torch._foreach_add_(weights, updates, alpha=-lr * scale)
 
-    def _update(self, parameters: list[nn.Parameter], stack: Tensor, lr: float, weight_decay: float) -> None:
-        """Update matrices by their projections' momentum, ``stack [n, rows, columns]``."""
-        stack = newton_schulz(stack, self.dtype)
-        stack.mul_(self._row_scale(parameters, stack))
-        torch._foreach_mul_(list[Tensor](parameters), 1 - lr * weight_decay)
-        scale = max(1.0, stack.shape[1] / stack.shape[2]) ** 0.5
-        torch._foreach_add_(self._split(parameters, parameters), list(stack), alpha=-lr * scale)
-
-    def _row_scale(self, parameters: list[nn.Parameter], stack: Tensor) -> Tensor:
-        """What brings the rows of ``stack [n, rows, columns]`` to one size over time, ``[n, rows, 1]``."""
-        square = torch.linalg.vector_norm(stack, dim=2, dtype=torch.float32).square()
-        running = [
-            self._state(parameter, "row_mean_square", (self.projections[parameter], stack.shape[1]))
-            for parameter in parameters
-        ]
-        mean = torch.cat(running).lerp_(square, 1 - BETA2)
-        torch._foreach_copy_(running, list(torch.split(mean, [len(rows) for rows in running])))
-        scale = mean.clamp(min=1e-20).rsqrt()
-        # The update keeps its norm; the bias of the mean toward its start, 0, cancels out.
-        scale *= (
-            square.sum(1, keepdim=True) / (square * scale.square()).sum(1, keepdim=True).clamp(min=1e-20)
-        ).sqrt()
-        return scale[..., None].to(stack.dtype)
-
-    def _state(self, parameter: nn.Parameter, name: str, shape: Sequence[int]) -> Tensor:
+    def _momentum(self, parameter: nn.Parameter) -> Tensor:
         state = self.state[parameter]
-        if name not in state:
-            state[name] = torch.zeros(*shape, device=parameter.device)
-        value: Tensor = state[name]
-        return value
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter, dtype=torch.float32)
+        momentum: Tensor = state["momentum"]
+        return momentum
+
+    def _row_means(self, parameter: nn.Parameter) -> Tensor:
+        state = self.state[parameter]
+        if "row_mean_square" not in state:
+            state["row_mean_square"] = row_state(parameter)
+        means: Tensor = state["row_mean_square"]
+        return means.flatten()
 
     def _split(self, parameters: Sequence[nn.Parameter], tensors: Sequence[Tensor]) -> list[Tensor]:
         """The projections that are stacked in ``tensors``, one tensor for each parameter."""
         pairs = zip(parameters, tensors, strict=True)
         return [part for parameter, tensor in pairs for part in tensor.chunk(self.projections[parameter])]
+
+
+def row_scale(running: Sequence[Tensor], stack: Tensor) -> Tensor:
+    """What brings the rows of ``stack [n, rows, columns]`` to one size over time, ``[n, rows, 1]`` (NorMuon).
+
+    ``running``, the mean square of each row of n projections so far, is updated in place.
+    """
+    square = torch.linalg.vector_norm(stack, dim=2, dtype=torch.float32).square()
+    mean = torch.stack(list(running)).lerp_(square, 1 - BETA2)
+    torch._foreach_copy_(list(running), list(mean))
+    scale = mean.clamp(min=1e-20).rsqrt()
+    # The update keeps its norm; the bias of the mean toward its start, 0, cancels out.
+    scale *= (
+        square.sum(1, keepdim=True) / (square * scale.square()).sum(1, keepdim=True).clamp(min=1e-20)
+    ).sqrt()
+    return scale[..., None].to(stack.dtype)
 
 
 # Projections that share their input are one matrix; each is orthogonalized separately.
@@ -216,4 +235,5 @@ def update_average(average: nn.Module, model: nn.Module, decay: float, step: int
     The decay grows with the steps up to ``decay``, so the start is forgotten fast.
     """
     decay = min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
+    averages, weights = ([local(p) for p in network.parameters()] for network in (average, model))
+    torch._foreach_lerp_(averages, weights, 1 - decay)

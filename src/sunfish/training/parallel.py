@@ -14,6 +14,7 @@ from sunfish.config import TrainingConfig
 from sunfish.model.transformer import Transformer
 from sunfish.training.loss import Losses
 from sunfish.training.ranks import Ranks
+from sunfish.training.sharding import shard
 from sunfish.utils import UsageError
 
 
@@ -30,9 +31,19 @@ class LossModule(nn.Module):
         return losses
 
 
-def replicated(model: Transformer, ranks: Ranks) -> nn.Module:
-    """The loss of ``model``; with several processes, its gradients become the mean over them."""
+def shared_out(model: Transformer, ranks: Ranks, parallel: str, dtype: torch.dtype) -> nn.Module:
+    """The loss of ``model``; with several processes, its gradients become the mean over them.
+
+    Args:
+        model: the network, which holds a part of its weights after this where ``parallel`` is fsdp.
+        ranks: the processes.
+        parallel: see :class:`sunfish.config.TrainingConfig`.
+        dtype: what the network computes in.
+    """
     module = LossModule(model)
+    if parallel == "fsdp":
+        shard(module, model, dtype)
+        return module
     if ranks.size == 1:
         return module
     # Which weights take part depends on the objective: pure diffusion has no next tokens.
@@ -55,10 +66,10 @@ def rows_of_a_part(config: TrainingConfig, size: int) -> int:
         UsageError: the texts of a step cannot be shared out, or not equally.
     """
     parts = size * config.gradient_accumulation
-    if parts > 1 and config.distills:
+    if config.distills and (parts > 1 or config.parallel == "fsdp"):
         raise UsageError(
-            f"{size} processes x gradient_accumulation {config.gradient_accumulation} were asked for, but a copy of "
-            "a teacher is trained whole; use one process and gradient_accumulation 1"
+            f"{size} processes x gradient_accumulation {config.gradient_accumulation} ({config.parallel}) were asked "
+            "for, but a copy of a teacher is trained whole; use one process, gradient_accumulation 1 and ddp"
         )
     if config.batch_size % parts:
         raise UsageError(

@@ -7,6 +7,7 @@ import torch
 from sunfish.checkpoint.folder import LAST, load_trainer
 from sunfish.training.logger import Logger
 from sunfish.training.run_state import RunState
+from sunfish.training.sharding import local
 from sunfish.training.step import NonFiniteLoss
 
 MAX_ROLLBACKS = 3  # in a row, before the next checkpoint that the run reaches by itself
@@ -18,8 +19,9 @@ def check_weights(run: RunState) -> None:
     Raises:
         NonFiniteLoss: a weight is NaN or infinite; the last step counts as failed.
     """
-    weights = (*run.model.parameters(), *run.average.parameters())
-    if not all(bool(torch.isfinite(parameter).all()) for parameter in weights):
+    weights = [local(parameter) for network in (run.model, run.average) for parameter in network.parameters()]
+    ruined = not all(bool(torch.isfinite(rows).all()) for rows in weights)
+    if any(run.ranks.maximum(ruined)):
         run.step -= 1
         raise non_finite(run, "the weights after it are not finite")
 

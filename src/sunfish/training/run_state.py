@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from sunfish.checkpoint.folder import save_checkpoint
@@ -30,7 +31,7 @@ from sunfish.rng import make_generator
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.training.distillation import Distillation
 from sunfish.training.loss import training_loss
-from sunfish.training.parallel import rows_of_a_part
+from sunfish.training.parallel import LossModule, rows_of_a_part
 from sunfish.training.ranks import Ranks
 from sunfish.training.resume import (
     Resumed,
@@ -42,6 +43,7 @@ from sunfish.training.resume import (
     find_data,
     load_resumed,
 )
+from sunfish.training.sharding import shard, sharded_like, whole_state
 from sunfish.training.shown_prompts import shown_prompts
 from sunfish.training.step import Objective, TrainingStep
 from sunfish.training.time_sampling import check_noise_settings
@@ -54,6 +56,8 @@ class RunState:
 
     Attributes:
         ranks: The processes of the run; the main one alone writes.
+        average: The moving average of the weights; sharded where they are.
+        shown: The average that validation and samples use; where it is sharded, as the last :meth:`gather` has it.
         good: The newest checkpoint; None before the first.
         saved_step: The step that it holds, where it lies in the folder of this run.
         improved: Whether a validation after the last save had the best bound so far.
@@ -145,8 +149,14 @@ class RunState:
         loss: Objective = training_loss
         if settings.distills:
             loss = Distillation.start(Path(settings.teacher), self.model, self.prepared.tokenizer)
+        self.shown = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.training_step = TrainingStep.build(config, self.model, self.process, self.dtype, loss)
-        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.average = self.shown
+        if settings.parallel == "fsdp":
+            self.average = copy.deepcopy(self.shown)
+            shard(LossModule(self.average), self.average, self.dtype)
+            if not self.ranks.is_main:
+                self.shown.to("meta")  # nobody reads it there
         if settings.compile:
             self.model.compile_blocks()
 
@@ -166,13 +176,18 @@ class RunState:
         Raises:
             ValueError: they are not those of this network.
         """
-        restore(saved, self.model, self.average, self.training_step.optimizers, checkpoint / STATE)
+        restore(
+            saved, self.model, self.average, self.training_step.optimizers, checkpoint / STATE, sharded_like
+        )
         self.step, self.seconds, self.best = saved["step"], saved["seconds"], saved["best"]
         self.tokens, self.rollbacks = saved["tokens"], saved["rollbacks"]
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed run cannot derive. Noise and data order follow from (seed, step)."""
-        return {
+        """All that a resumed run cannot derive. Noise and data order follow from (seed, step).
+
+        Where weights are sharded, all processes must ask for it at once, and the main one alone gets them whole.
+        """
+        state = {
             "step": self.step,
             "tokens": self.tokens,
             "seconds": self.seconds,
@@ -184,6 +199,7 @@ class RunState:
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.training_step.optimizers],
         }
+        return state if self.shown is self.average else whole_state(state, self.ranks.is_main)
 
     def progress(self) -> float:
         """Share of the run that is over, by whichever limit comes first; 0 without any limit."""
@@ -193,19 +209,29 @@ class RunState:
         return min(1.0, max(by_steps, by_time))
 
     def save(self) -> Path:
-        """Write a checkpoint as the main process, while the others wait.
+        """Write a checkpoint as the main process, while the others give it their weights and wait.
 
         Raises:
             WriteError: a file cannot be written; the last good checkpoint is as it was.
         """
         folder = self.folder / f"step-{self.step:07d}"
+        self.gather()
+        state = self.state()
         if self.ranks.is_main:
-            self.write(folder)
+            self.write(folder, state)
         self.ranks.wait()
         self.saved_step, self.good, self.improved = self.step, folder, False
         return folder
 
-    def write(self, folder: Path) -> None:
+    @torch.no_grad()
+    def gather(self) -> None:
+        """Bring :attr:`shown` up to date, which takes all processes where the average is sharded."""
+        if self.shown is not self.average:
+            weights = whole_state(self.average.state_dict(), self.ranks.is_main)
+            if self.ranks.is_main:
+                self.shown.load_state_dict(weights)
+
+    def write(self, folder: Path, state: dict[str, Any]) -> None:
         """Write a checkpoint, let ``last.ckpt`` name it, and ``best.ckpt`` if it is; prune the older ones.
 
         Raises:
@@ -214,5 +240,5 @@ class RunState:
         card = model_card(self.config, self.step, self.seconds, self.prepared.manifest)
         learned = self.config.model.prompt_encoder == "learned"  # prompts then have the tokenizer of texts
         tokenizers = (self.prepared.tokenizer, None if learned else self.prepared.prompt_tokenizer)
-        save_checkpoint(folder, self.config, self.average, *tokenizers, self.state(), card)
+        save_checkpoint(folder, self.config, self.shown, *tokenizers, state, card)
         publish(folder, self.improved, self.config.training.eval_every)

@@ -13,8 +13,9 @@ from sunfish.hardware.device import autocast
 from sunfish.model.transformer import Transformer
 from sunfish.training.loss import Losses, training_loss
 from sunfish.training.optimizer import build_optimizers
-from sunfish.training.parallel import add_up, reducing, replicated
+from sunfish.training.parallel import add_up, reducing, shared_out
 from sunfish.training.ranks import Ranks
+from sunfish.training.sharding import whole
 from sunfish.types import Batch, Process
 
 Objective = Callable[[Transformer, Process, Batch, torch.Generator, int, TrainingConfig], Losses]
@@ -66,9 +67,10 @@ class TrainingStep:
         objective: Objective = training_loss,
     ) -> TrainingStep:
         """The step of a run, with new optimizers."""
-        optimizers = build_optimizers(model, config.training, config.model.n_embd, dtype)
         ranks = Ranks.current()
-        return cls(model, process, optimizers, config, dtype, objective, replicated(model, ranks), ranks)
+        module = shared_out(model, ranks, config.training.parallel, dtype)
+        optimizers = build_optimizers(model, config.training, config.model.n_embd, dtype)
+        return cls(model, process, optimizers, config, dtype, objective, module, ranks)
 
     def block_length(self, step: int) -> int:
         """The block length of step number ``step``, in positions."""
@@ -97,7 +99,7 @@ class TrainingStep:
         settings = self.config.training
         losses = self._learn(batch, generator, step)
         clip = settings.gradient_clip or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip))
+        norm = float(whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)))
         if not math.isfinite(norm) or not math.isfinite(losses.total.item()):
             for optimizer in self.optimizers:
                 optimizer.zero_grad(set_to_none=True)
@@ -129,9 +131,9 @@ class TrainingStep:
             parts.append(losses._replace(total=losses.total.detach()))
         if part.share.count == 1:
             return losses
-        whole = add_up(parts, batch.tokens, self.ranks)
+        losses = add_up(parts, batch.tokens, self.ranks)
         head = self.model.draft_head
         for parameter in head.parameters() if head is not None else ():
             if parameter.grad is not None:
-                parameter.grad *= batch.tokens / max(1, whole.drafted)
-        return whole
+                parameter.grad *= batch.tokens / max(1, losses.drafted)
+        return losses

@@ -80,10 +80,11 @@ class Trainer(RunState):
                 try:
                     self._loop(logger)
                 except WriteError:
-                    if self.saved_step != self.step:  # what failed may be a log, or there is room again
+                    # What failed may be a log, or there is room again; other processes know nothing of it.
+                    if self.saved_step != self.step and self.ranks.size == 1:
                         with suppress(WriteError, NonFiniteLoss):
                             check_weights(self)
-                            self.write(self.folder / f"step-{self.step:07d}")
+                            self.save()
                     raise
                 return self._finish(logger)
         finally:
@@ -150,8 +151,10 @@ class Trainer(RunState):
     def _save_and_show(self, logger: Logger, evaluates: bool) -> None:
         check_weights(self)
         self.rollbacks = 0
-        if evaluates and self.ranks.is_main:
-            self._validate(logger)
+        if evaluates:
+            self.gather()
+            if self.ranks.is_main:
+                self._validate(logger)
         self.save()
         if self._stop is None and self.ranks.is_main:  # whoever ends the run may not wait for samples
             logger.samples(self.step, self.sample())
@@ -167,12 +170,12 @@ class Trainer(RunState):
         """The held-out figures of the averaged weights."""
         settings = self.config.training
         sizes = (settings.eval_texts, settings.batch_size, settings.block_lengths)
-        return validate(self.average, self.process, self.held_out, *sizes, self.dtype, settings.seed)
+        return validate(self.shown, self.process, self.held_out, *sizes, self.dtype, settings.seed)
 
     def sample(self) -> list[tuple[str, str]]:
         """Pairs of (prompt, text) from the averaged weights: held-out prompts, if it has any, and none."""
         tokenizers = (self.prepared.tokenizer, self.prepared.prompt_tokenizer)
-        pipeline = Pipeline(self.average, self.process, *tokenizers)
+        pipeline = Pipeline(self.shown, self.process, *tokenizers)
         with autocast(self.device, self.dtype):
             texts = pipeline.generate([*self.shown_prompts, ""], GenerationConfig(), seed=self.step)
         return [(text.prompt, text.text + ("" if text.finished else " …")) for text in texts]
