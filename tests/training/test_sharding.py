@@ -12,6 +12,7 @@ import torch.distributed as dist
 from sunfish.training.optimizer import row_scale
 from sunfish.training.sharding import is_sharded, local, rows_held, sharded_like, whole, whole_state
 from sunfish.training.trainer import Trainer
+from sunfish.utils import UsageError
 from tests.runs import config
 
 
@@ -79,3 +80,8 @@ def test_row_means_are_updated_where_they_are() -> None:
     scaled = stack * row_scale([means], stack)
     torch.testing.assert_close(means, torch.tensor([9.0, 16.0]) * 0.05)
     torch.testing.assert_close(scaled, torch.eye(2)[None] * 12.5**0.5)
+
+
+def test_a_process_whose_noise_needs_all_embeddings_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"parallel is fsdp, but process is gaussian, .*; use ddp"):
+        Trainer(config(tmp_path, process="gaussian", parallel="fsdp"))

@@ -49,6 +49,7 @@ from sunfish.training.step import Objective, TrainingStep
 from sunfish.training.time_sampling import check_noise_settings
 from sunfish.training.trackers import check_trackers
 from sunfish.types import Process
+from sunfish.utils import UsageError
 
 
 class RunState:
@@ -94,6 +95,11 @@ class RunState:
         self.notes: list[str] = []
         process = build_process(config.process, config.model.vocab_size)
         check_noise_settings(config, process)
+        if settings.parallel == "fsdp" and process.self_conditioned:  # its noise needs all embeddings
+            raise UsageError(
+                f"parallel is fsdp, but process is {config.process.process}, whose noise needs the whole table of "
+                "embeddings on every process; use ddp"
+            )
         with self.ranks.main_first():
             table = self._prepare(resumed)
         self._build(process, table)
