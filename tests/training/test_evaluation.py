@@ -31,7 +31,7 @@ class HeldOut:
         self.split = SimpleNamespace(bytes=np.arange(10, 10 + rows))
 
     def in_order(self, limit: int, batch_size: int, wrong_prompts: bool = False) -> Iterator[Batch]:
-        x0, lengths, prompt, mask = self.all
+        x0, lengths, prompt, mask, *_ = self.all
         if wrong_prompts and not self.same:
             prompt, mask = prompt.roll(1, 0), mask.roll(1, 0)
         for first in range(0, limit, batch_size):
