@@ -48,7 +48,7 @@ def shared_out(model: Transformer, ranks: Ranks, parallel: str, dtype: torch.dty
         return module
     # Which weights take part depends on the objective: pure diffusion has no next tokens.
     return DistributedDataParallel(
-        module, broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=True
+        module, forward_sync_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=True
     )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
+import sys
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,28 +139,32 @@ def joined() -> Iterator[Ranks]:
     if ranks.size == 1:
         yield ranks
         return
-    import torch.distributed as dist
-
+    # PyTorch's advice on parameters that take part in every step; which do depends on the settings.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     Stderr.silent = not ranks.is_main
     try:
         _meet(ranks)
         yield ranks
     except BaseException as why:
-        if not hasattr(why, "signum"):  # a signal ends them all, and the main process says so
-            Stderr.silent, Stderr.speaker = False, f"rank {ranks.rank}: "
+        if hasattr(why, "signum"):  # a signal ends them all, and the main process says so
+            traceback.clear_frames(why.__traceback__)
+            _part()
+            raise
+        Stderr.silent, Stderr.speaker = False, f"rank {ranks.rank}: "
         if isinstance(why, RuntimeError) and LOST.search(str(why)):
             minutes = TIMEOUT.total_seconds() / 60
             raise RankLost(
                 f"another process of this run has ended, or was silent for {minutes:.0f} minutes; its own line says why"
             ) from why
         raise
-    dist.destroy_process_group()
+    _part()
 
 
 def _meet(ranks: Ranks) -> None:
     """Start PyTorch's process group; numbers on a GPU go through NCCL, those in memory through Gloo."""
     import torch
     import torch.distributed as dist
+    import torch.distributed.nn  # imported later, its default arguments would keep the process group alive
 
     if ranks.local >= torch.cuda.device_count() > 0:
         raise ValueError(
@@ -175,6 +182,23 @@ def _meet(ranks: Ranks) -> None:
         world_size=ranks.size,
         timeout=TIMEOUT,
     )
+
+
+def _part() -> None:
+    """Leave the others, when the threads that spoke with them have ended.
+
+    Each of Gloo's threads lets go of a tensor after the call that waited for it has returned; one that does so while
+    Python shuts down aborts the process (pytorch#179291). So everything that holds the process group goes first, the
+    caches of DTensor included: its destructor waits for the threads.
+    """
+    import torch.distributed as dist
+
+    dist.destroy_process_group()
+    if "torch.distributed.tensor" in sys.modules:
+        from sunfish.training.sharding import forget_meshes
+
+        forget_meshes()
+    gc.collect()
 
 
 def meeting_place(environment: Mapping[str, str]) -> tuple[str, str]:

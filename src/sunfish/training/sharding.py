@@ -5,8 +5,10 @@ Tensors are told apart by ``to_local``: importing DTensor takes a second, which 
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Sequence
+from functools import _lru_cache_wrapper
 from typing import Any
 
 import torch
@@ -87,6 +89,18 @@ def shard(module: nn.Module, model: Transformer, dtype: torch.dtype) -> None:
     for block in model.blocks:
         fully_shard(block, mesh=mesh, mp_policy=precision)
     fully_shard(module, mesh=mesh)
+
+
+def forget_meshes() -> None:
+    """Empty DTensor's caches, which hold the meshes of all tensors that there were, and so their process group."""
+    from torch.distributed.tensor._redistribute import clear_redistribute_planner_cache
+    from torch.distributed.tensor.debug import _clear_sharding_prop_cache
+
+    _clear_sharding_prop_cache()
+    clear_redistribute_planner_cache()
+    for cache in gc.get_objects():
+        if type(cache) is _lru_cache_wrapper and cache.__module__.startswith("torch.distributed.tensor"):
+            cache.cache_clear()
 
 
 def rows_held(rows: int, rank: int, size: int) -> int:
