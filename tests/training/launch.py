@@ -62,7 +62,9 @@ def processes(words: Sequence[str], size: int) -> list[subprocess.Popen[str]]:
         environment = {**os.environ, **{name: str(value) for name, value in (place | where).items()}}
         pipe = subprocess.PIPE
         started.append(
-            subprocess.Popen([sys.executable, "-c", PROGRAM, *words], env=environment, stdout=pipe, stderr=pipe, text=True)
+            subprocess.Popen(
+                [sys.executable, "-c", PROGRAM, *words], env=environment, stdout=pipe, stderr=pipe, text=True
+            )
         )
     return started
 
