@@ -6,6 +6,7 @@ import re
 import time
 from typing import Any
 
+import datasets
 import pytest
 from huggingface_hub import HfFileSystem
 
@@ -53,6 +54,20 @@ def test_a_rate_limit_is_waited_out_in_sight(
         f"{data}: the hub has had too many requests; waiting {words}"
         for words in ("7 s", "7 s", "2 min", "60 s")
     ]
+
+
+def test_the_count_of_downloads_on_another_host_is_asked_once(
+    hub: Hub, monkeypatch: Patch, capsys: Any
+) -> None:
+    expected = read(PARQUET)
+    counter = hub.url.replace("127.0.0.1", "localhost") + "/counter/datasets"
+    monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", True)
+    monkeypatch.setattr(datasets.config, "S3_DATASETS_BUCKET_PREFIX", counter)
+    hub.fail("HEAD /counter/", 500)
+    assert read(PARQUET) == expected
+    counted = [line for line in hub.requests if "/counter/" in line]
+    assert set(counted) == {f"HEAD /counter/datasets/{TABLE}/{TABLE}.py"}
+    assert len(counted) < TRIES and capsys.readouterr().err == ""
 
 
 def test_a_rate_limit_without_an_end_is_an_error(hub: Hub, slept: list[float]) -> None:

@@ -55,8 +55,12 @@ class Transfers:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Let the hub's client work this way until the end of the block."""
-        from huggingface_hub import set_client_factory
+        """Let the hub's client work this way until the end of the block.
+
+        Only what is asked of the hub itself is tried again: `datasets` also tells another host of each download, which
+        needs no answer.
+        """
+        from huggingface_hub import constants, set_client_factory
         from huggingface_hub.utils._http import default_client_factory
 
         def factory() -> httpx.Client:
@@ -64,7 +68,8 @@ class Transfers:
             send = client.send
 
             def patient(request: httpx.Request, *, stream: bool = False, **options: Any) -> httpx.Response:
-                if f"/datasets/{self.repository}/" not in f"{request.url.path}/":
+                is_data = f"/datasets/{self.repository}/" in f"{request.url.path}/"
+                if not is_data or not str(request.url).startswith(f"{constants.ENDPOINT}/"):
                     return send(request, stream=stream, **options)
                 response = _Exchange(self, lambda r: send(r, stream=True, **options), request).answer()
                 if not stream:
