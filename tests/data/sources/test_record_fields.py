@@ -22,10 +22,32 @@ def test_a_record_without_its_prompt_is_noted_and_left_to_derivation(tmp_path: P
     path = jsonl(tmp_path / "a.jsonl", [{"text": "a", "p": "yes"}, {"text": "b"}, {"text": "c", "p": " "}])
     source = FileSource(path, prompt_field="p")
     assert set(everything(source)) == {("yes", "a"), ("", "b"), ("", "c")}
-    assert source.report().notes.counts == {
-        "field 'p' is absent, empty or broken: prompt derived from the text": 2
-    }
+    assert source.report().notes.counts == {"field 'p' is absent or empty: prompt derived from the text": 2}
     assert source.report().notes.locations.popitem()[1] == ["a.jsonl:2", "a.jsonl:3"]
+
+
+def test_a_template_leaves_out_a_field_without_text_while_another_has_some(tmp_path: Path) -> None:
+    records = [
+        {"text": "a", "task": "Add the numbers.", "input": "1, 2"},
+        {"text": "b", "task": "Name a color.", "input": ""},
+        {"text": "c", "task": "Name a bird."},
+        {"text": "d", "task": " ", "input": None},
+        {"text": "e", "task": "Sort them.", "input": ["b", "a"]},
+    ]
+    source = FileSource(jsonl(tmp_path / "a.jsonl", records), prompt_template="{task} {input}")
+    prompts = {text: prompt for prompt, text in everything(source)}
+    assert prompts == {
+        "a": "Add the numbers. 1, 2",
+        "b": "Name a color.",
+        "c": "Name a bird.",
+        "d": "",
+        "e": "",
+    }
+    assert source.report().notes.counts == {
+        "field 'input' is absent or empty: left out of the prompt": 2,
+        "field 'task' is absent or empty: prompt derived from the text": 1,
+        "field 'input' is no text but a list: prompt derived from the text": 1,
+    }
 
 
 def test_a_field_that_no_record_has_is_an_error_naming_the_fields(tmp_path: Path) -> None:
@@ -121,7 +143,7 @@ def test_missing_values_of_parquet_are_empty(tmp_path: Path) -> None:
     }
     parquet.write_table(pyarrow.table(columns), tmp_path / "a.parquet")
     source = FileSource(tmp_path / "a.parquet", prompt_template="{stars} {meta.ok}")
-    assert set(everything(source)) == {("1.0 true", "one"), ("", "three"), ("", "four")}
+    assert set(everything(source)) == {("1.0 true", "one"), ("false", "three"), ("", "four")}
     assert source.report().skips.locations == {"text is empty": ["a.parquet:2"]}
     assert sum(source.report().notes.counts.values()) == 2
 

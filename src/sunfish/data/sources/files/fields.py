@@ -16,6 +16,7 @@ from sunfish.types import Example
 from sunfish.utils import UsageError
 
 ABSENT = object()  # what a record has for a name that leads nowhere
+DERIVED = "prompt derived from the text"  # for a record that gives none
 SHOWN_NAMES, SHOWN_CHARACTERS = 20, 40  # in a message
 # Doubled braces, a field, or a brace that is neither.
 _TEMPLATE_PART = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
@@ -83,15 +84,27 @@ class RecordFields:
         return stripped(text) or BadRecord("text is empty")
 
     def _prompt(self, record: dict[str, Any], location: str, report: PreparationReport) -> str:
+        """The prompt of a record; empty where it has none.
+
+        A template keeps its words around a field without text, as long as another of its fields has some.
+        """
         values: dict[str, str] = {}
         for name in self.prompt_fields:
             value = lookup(record, name)
             text = "" if value is ABSENT else field_text(value)
-            if not text or damage(text) or not stripped(text):
-                fault = "absent, empty or broken" if text is not None else f"no text but {_kind(value)}"
-                report.notes.add(f"field {name!r} is {fault}: prompt derived from the text", location)
+            if text is None or damage(text):
+                fault = f"no text but {_kind(value)}" if text is None else "broken"
+                report.notes.add(f"field {name!r} is {fault}: {DERIVED}", location)
                 return ""
             values[name] = text
+        empty = [name for name, text in values.items() if not stripped(text)]
+        if len(empty) == len(values):
+            for name in empty[:1]:
+                report.notes.add(f"field {name!r} is absent or empty: {DERIVED}", location)
+            return ""
+        for name in empty:
+            report.notes.add(f"field {name!r} is absent or empty: left out of the prompt", location)
+            values[name] = ""
         if self.prompt_field:
             return stripped(values[self.prompt_field])
         return stripped(_TEMPLATE_PART.sub(lambda part: _filled(part, values), self.prompt_template))

@@ -27,7 +27,7 @@ from sunfish.types import Example
 from sunfish.utils import UsageError
 
 SUFFIXES = (".txt", *RECORD_READERS)
-READING_RULES = 2  # raised when the same files give other documents than before
+READING_RULES = 3  # raised when the same files give other documents than before
 
 
 class FileSource(HeldOutSource):

@@ -11,7 +11,7 @@ from sunfish.data.sources.files.fields import FieldCounts, RecordFields
 from sunfish.data.sources.held_out import HeldOutSource, is_held_out
 from sunfish.data.sources.hub.listing import Listing
 
-READING_RULES = 1  # raised when the same commit gives other documents than before
+READING_RULES = 2  # raised when the same commit gives other documents than before
 
 
 class HubSource(HeldOutSource):
