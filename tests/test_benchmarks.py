@@ -311,12 +311,14 @@ def test_the_specs_name_benchmarks_that_exist() -> None:
 # Each benchmark, end to end.
 
 EXTRA: dict[str, list[str]] = {
+    "quality/real_corpora": ["--corpora", "alpaca"],
     "quality/quality_per_minute": ["--arms", "mdlm", "sunfish", "llama"],
     "speed/regression": [str(ROOT), "--only", "training", "--configs", "nano", "--precisions", "float32"],
 }
 NEEDS = {
     "quality/imdb": "sklearn",
     "quality/quality_per_minute": "transformers",
+    "quality/real_corpora": "datasets",
     "peers/llama": "transformers",
     "robustness/mutation_score": "mutmut",
     "robustness/mutations": "pyarrow",

@@ -38,8 +38,8 @@ class Repository:
 
     def commit(self, files: Files, branch: str = "main") -> str:
         """Let ``files`` be the content of a branch; returns the commit."""
-        text = f"{len(self.commits)}{sorted(files)}".encode()
-        sha = hashlib.sha1(text).hexdigest()
+        hashes = sorted((path, _sha256(content)) for path, content in files.items())
+        sha = hashlib.sha1(f"{len(self.commits)}{hashes}".encode()).hexdigest()
         self.commits[sha] = dict(files)
         self.branches[branch] = sha
         return sha
