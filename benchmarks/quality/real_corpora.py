@@ -187,7 +187,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(corpus.path for corpus in CORPORA.values())
     data, folder = Path("../shared/data"), Path("checkpoints")
     parser.add_argument("--data", type=Path, default=data, help=f"folder that has {names} (%(default)s)")
-    parser.add_argument("--corpora", nargs="+", choices=CORPORA, default=list(CORPORA), help="(%(default)s)")
+    parser.add_argument("--corpora", nargs="*", choices=CORPORA, default=list(CORPORA), help="(%(default)s)")
     parser.add_argument("--stories", type=Path, help="a checkpoint of the built-in stories to compare with")
     parser.add_argument("--size", default="small", help="the preset (%(default)s)")
     parser.add_argument("--minutes", type=float, default=60, help="of training, each corpus (%(default)s)")
