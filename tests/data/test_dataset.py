@@ -63,7 +63,7 @@ def test_a_damaged_folder_is_prepared_again_once_it_is_deleted(make) -> None:
 def test_the_manifest_of_another_format_is_named_with_both(make) -> None:
     folder = make(records(10)).folder
     edit_manifest(folder, lambda manifest: manifest.update(format=1, files=None))
-    with pytest.raises(ValueError, match=r"has format 1, but this version reads format 2; delete the folder"):
+    with pytest.raises(ValueError, match=r"has format 1, but this version reads format 3; delete the folder"):
         open_prepared(folder)
 
 

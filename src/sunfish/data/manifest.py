@@ -12,7 +12,7 @@ from sunfish.disk.json_file import SEAL, SHA256, is_sealed, read_json, seal
 from sunfish.disk.writing import writing
 from sunfish.utils import UsageError, file_sha256
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST, TOKENIZER, PROMPT_TOKENIZER = "manifest.json", "tokenizer.json", "prompt_tokenizer.json"
 SPLIT_FILES = ("tokens.bin", "offsets.npy", "prompts.bin", "prompt_offsets.npy", "bytes.npy")
 FILES = (TOKENIZER, *(f"{split}.{name}" for split in SPLITS for name in SPLIT_FILES))

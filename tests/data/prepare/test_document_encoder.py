@@ -105,18 +105,28 @@ def test_an_alphabet_without_the_phrasings_takes_the_first_word() -> None:
 def test_windows_share_the_prompt_of_their_document_or_have_their_own() -> None:
     text = "a" * 25  # rows of 11, 11 and 3 letters
     assert prompts_of(encode(Example("", text))) == ["25"] * 3
-    assert prompts_of(encode(Example("", text), prompt_each_window=True)) == ["11", "11", "3"]
-    assert prompts_of(encode(Example("given", text), prompt_each_window=True)) == ["given"] * 3
+    assert prompts_of(encode(Example("", text), is_long_text=True)) == ["11", "11", "3"]
+    assert prompts_of(encode(Example("given", text), is_long_text=True)) == ["given"] * 3
     assert encode(Example("", text)).counts["derived_prompts"] == 1
-    assert encode(Example("", text), prompt_each_window=True).counts["derived_prompts"] == 3
+    assert encode(Example("", text), is_long_text=True).counts["derived_prompts"] == 3
 
 
 def test_a_text_in_parts_is_one_document_with_one_end() -> None:
     end = BYTES.end
-    rows = encode(ContinuedExample("", "a" * 5), ContinuedExample("", "b" * 20), Example("", "c" * 5))
-    counts = {"documents": 1, "cut_documents": 0, "windows": 3, "derived_prompts": 3, "truncated_prompts": 0}
+    parts = ContinuedExample("", "a" * 5), ContinuedExample("", "b" * 20), Example("", "c" * 5)
+    rows = encode(*parts, is_long_text=True)
+    counts = {"documents": 1, "cut_documents": 0, "windows": 3, "derived_prompts": 4, "truncated_prompts": 0}
     assert rows.counts == counts and list(rows.lengths) == [6, 12, 10, 7] and len(rows.hashes) == 1
     assert list(rows.tokens).count(end) == 5 and rows.tokens[-1] == end
+
+
+def test_only_the_beginning_of_a_document_follows_the_start_mark() -> None:
+    text, end = "".join(map(chr, range(ord("a"), ord("z")))), BYTES.end  # rows of 11, 11 and 3 letters
+    ids = BYTES.encode(text)
+    first, second, third = [end, *ids[:11]], [ids[10], *ids[11:22]], [ids[21], *ids[22:], end]
+    assert list(encode(Example("p", text)).tokens) == [*first, *second, *third]
+    marked = [*first, end, *second[1:], end, *third[1:]]
+    assert list(encode(Example("p", text), is_long_text=True).tokens) == marked
 
 
 def test_prompts_are_written_by_their_own_vocabulary() -> None:

@@ -1,9 +1,11 @@
 """Encodes documents into rows of ids: the end marks, the windows of long documents, the prompt of each row.
 
 A document of tokens w_1 … w_n is the row ``[end] w_1 … w_n [end]``: position 0 is a known start mark. A
-document that does not fit is cut into consecutive windows ``[end] w_i … w_j`` of at most ``context_length``
-positions, each with the document's prompt. Only the last window ends with ``[end]``, since only there the
-text ends; a part of a long text that the next document continues has no end.
+document that does not fit is cut into consecutive windows of at most ``context_length`` positions, each with
+the document's prompt: ``[end] w_1 … w_i``, then ``w_i w_i+1 … w_j``, whose position 0 is the token before. So
+only a beginning follows the start mark, as in sampling, and only the last window ends with ``[end]``. A long
+text has one beginning, which would teach nothing: all its windows begin with ``[end]``. A part of it that the
+next document continues has no end.
 """
 
 from __future__ import annotations
@@ -112,7 +114,8 @@ class DocumentEncoder:
         deriver: Derives the prompts that are not given.
         context_length: Positions of a row at most.
         prompt_length: Ids of a prompt at most; 0: no prompts.
-        prompt_each_window: Whether each window derives a prompt of its own; for one long text.
+        is_long_text: Whether the documents are parts of one long text: then each window derives a prompt of its own
+            and begins with the start mark.
     """
 
     tokenizer: TextTokenizer
@@ -120,7 +123,7 @@ class DocumentEncoder:
     deriver: PromptDeriver
     context_length: int
     prompt_length: int
-    prompt_each_window: bool = False
+    is_long_text: bool = False
 
     def __call__(self, chunk: Chunk) -> EncodedRows:
         """The rows of the documents that ``chunk`` returns, in their order."""
@@ -152,13 +155,14 @@ class DocumentEncoder:
         ends = not isinstance(example, ContinuedExample)
         windows = context_windows(len(ids), self.context_length, last_cut, ends)
         texts = _window_texts(example.text, encoding, windows)
-        if self.prompt_each_window and not example.prompt:
+        if self.is_long_text and not example.prompt:
             prompts = [self._prompt(rows, text, "") for text in texts]
         else:
             prompts = [self._prompt(rows, example.text, example.prompt)] * len(texts)
         for (first, last), text, prompt in zip(windows, texts, prompts, strict=True):
+            start = end if self.is_long_text or not first else ids[first - 1]
             marks = [end] if ends and last == len(ids) else []
-            rows.append([end, *ids[first:last], *marks], text, prompt)
+            rows.append([start, *ids[first:last], *marks], text, prompt)
         if ends:  # a text in parts is one document
             rows.counts["documents"] += 1
             rows.hashes.append(text_hash(example.text))

@@ -51,7 +51,7 @@ def learn_encoder(
         deriver,
         config.model.context_length,
         config.model.prompt_length,
-        prompt_each_window=source.long_text,
+        is_long_text=source.long_text,
     )
 
 
