@@ -3,8 +3,8 @@
 So resuming a run exactly needs one integer.
 
 The examples form one endless sequence, epoch after epoch, each epoch in its own random order by (seed,
-epoch). That sequence is cut into windows of up to 32 batches. Inside a window the rows are sorted by length
-and cut into batches of similar lengths, and the batches are shuffled. So there is little padding, a document
+epoch) (``row_order.py``). That sequence is cut into windows of up to 32 batches. Inside a window the rows are sorted
+by length and cut into batches of similar lengths, and the batches are shuffled. So there is little padding, a document
 occurs exactly once an epoch, the remainder of an epoch shares its last batch with the beginning of the next
 one, and no row is dropped. One long text without prompts is cut into its rows at another place in each epoch,
 so that a network that reads it many times does not meet each word at one position only.
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from sunfish.data.dataset import PreparedSplit
+from sunfish.data.row_order import rows_at
 from sunfish.rng import Share
 from sunfish.types import Batch
 from sunfish.utils import UsageError
@@ -66,7 +67,6 @@ class BatchLoader:
         self.global_batch_size = batch_size * world_size
         # A window longer than an epoch would put copies of one document side by side in a batch.
         self.window_batches = max(1, min(WINDOW_BATCHES, len(split) // self.global_batch_size))
-        self._orders: dict[int, Rows] = {}  # of the last two epochs
         self._window: tuple[int, Rows, Rows] | None = None  # the last window: its number, rows and shifts
 
     def batch(self, step: int) -> Batch:
@@ -148,20 +148,12 @@ class BatchLoader:
         rows, shifts = np.empty((2, size), np.int64)
         for epoch in np.unique(epochs):
             in_epoch = epochs == epoch
-            rows[in_epoch] = self._order(int(epoch))[positions[in_epoch]]
+            rows[in_epoch] = rows_at(positions[in_epoch], len(self.split), self.seed, int(epoch))
             shifts[in_epoch] = self._shift(int(epoch))
         by_length = np.argsort(self.split.lengths[rows], kind="stable")
         shape = (self.window_batches, self.global_batch_size)
         shuffled = np.random.default_rng([self.seed, 1, number]).permutation(self.window_batches)
         return rows[by_length].reshape(shape)[shuffled], shifts[by_length].reshape(shape)[shuffled]
-
-    def _order(self, epoch: int) -> Rows:
-        """The rows of an epoch in random order, ``[rows]``."""
-        if epoch not in self._orders:
-            # A window may reach from one epoch into the next, so the order before this one is kept.
-            self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
-            self._orders[epoch] = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.split))
-        return self._orders[epoch]
 
     def _shift(self, epoch: int) -> int:
         """How many tokens later than they are prepared the rows of one text begin."""
