@@ -61,7 +61,7 @@ def test_a_disk_that_fills_up_at_any_write_is_left_as_it_was(
                 raise OSError(errno.ENOSPC, "")
             yield
 
-    for module in ("sunfish.disk.writing", preparation.__name__, "sunfish.data.prepare.split_writer"):
+    for module in ("sunfish.disk.writing", preparation.__name__, "sunfish.data.prepare.number_file"):
         monkeypatch.setattr(f"{module}.writing", writing)
     while True:
         at, writes = at + 1, 0

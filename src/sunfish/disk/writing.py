@@ -141,7 +141,7 @@ def append(path: Path, text: str) -> None:
             raise
 
 
-def write_all(file: FileIO, content: bytes) -> None:
+def write_all(file: FileIO, content: bytes | memoryview) -> None:
     """Write to a file without a buffer, whose rest would be tried again, and fail again, when it is closed."""
     rest = memoryview(content)
     while rest:

@@ -13,11 +13,12 @@ import pytest
 from sunfish.cli import main
 from sunfish.config import Config
 from sunfish.data.dataset import PreparedCorpus
-from sunfish.data.prepare import shards
+from sunfish.data.prepare import shard_files, shards
 from sunfish.data.prepare.encode import DocumentEncoder, EncodedRows
 from sunfish.data.prepare.machine import prepare_shards
 from sunfish.data.prepare.prepare import prepare, prepared_folder
-from sunfish.data.prepare.shards import ShardFolder, all_shards, load_shard
+from sunfish.data.prepare.shard_files import ShardFolder, ShardWriter, load_shard
+from sunfish.data.prepare.shards import all_shards
 from sunfish.data.sources import open_source
 from sunfish.disk.writing import WriteError
 from tests.data.corpora import quiet, records, small
@@ -66,21 +67,21 @@ def run(config: Config, workers: int = 1) -> PreparedCorpus:
 
 def stored(config: Config) -> list[Path]:
     folder = prepared_folder(open_source(config.corpus, 0), config)
-    return sorted(all_shards(folder).glob("*/*.npz"))
+    return sorted(all_shards(folder).glob("*/*.rows"))
 
 
 def killed(config: Config, at_shards: int) -> None:
     """Prepare in a process that is killed when so many shards are stored."""
     child = os.fork()
     if child == 0:
-        save = ShardFolder.save
+        store = ShardWriter.store
 
-        def saved(self: ShardFolder, split: str, number: int, rows: EncodedRows) -> None:
-            save(self, split, number, rows)
-            if len(list(self.folder.iterdir())) == at_shards:
+        def stored_or_killed(self: ShardWriter) -> None:
+            store(self)
+            if len(stored(config)) == at_shards:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        ShardFolder.save = saved  # type: ignore[method-assign]
+        ShardWriter.store = stored_or_killed  # type: ignore[method-assign]
         run(config)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -150,24 +151,55 @@ def test_shards_of_another_tokenizer_do_not_mix_in(corpus: Path, tmp_path: Path,
     assert shards.shard_folder(recipe, encoder).folder.parent == folder.parent
 
 
-def test_a_shard_gives_back_its_rows(tmp_path: Path) -> None:
+def rows_of(number: int) -> EncodedRows:
     rows = EncodedRows()
-    rows.append([1, 2**31, 3], "a\u00e9", [7])
+    rows.append([1, 2**31, number], "a\u00e9", [7])
     rows.append([4], "b", [])
-    rows.hashes.extend([2**64 - 1, 5])
+    rows.hashes.extend([2**64 - 1, number])
     rows.counts["documents"] = 2
-    rows.report.skips.add("empty", "a:1")
-    rows.report.notes.add("odd", "a:2")
-    folder = ShardFolder(tmp_path / "shards" / "x")
+    rows.report.skips.add("empty\nline", f"a:{number}")
+    rows.report.notes.add("odd", f"b:{number}")
+    return rows
+
+
+@pytest.mark.parametrize("record_ids", [1, 8, 10**6])
+def test_a_shard_gives_back_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_ids: int
+) -> None:
+    """In records of one chunk, of two, and of all of them."""
+    monkeypatch.setattr(shard_files, "RECORD_IDS", record_ids)
+    folder, expected = ShardFolder(tmp_path / "shards" / "x"), EncodedRows()
     assert folder.find("train", 3) is None
-    folder.save("train", 3, rows)
+    writer = folder.begin("train", 3)
+    for number in range(5):
+        writer.append(rows_of(number))
+        expected.merge(rows_of(number))
+        assert folder.find("train", 3) is None
+    writer.store()
     path = folder.find("train", 3)
-    assert path is not None and load_shard(path) == rows
+    assert path is not None and list(folder.folder.iterdir()) == [path]
     assert folder.find("train", 4) is None and folder.find("validation", 3) is None
-    twice = load_shard(path)
-    twice.merge(rows)
-    assert twice.tokens.tolist() == [1, 2**31, 3, 4] * 2 and twice.counts["documents"] == 4
-    assert twice.report.skips.to_dict() == {"empty": {"count": 2, "places": ["a:1", "a:1"]}}
+    records = list(load_shard(path))
+    assert len(records) == {1: 6, 8: 3, 10**6: 1}[record_ids]  # the last one has what is left
+    whole = EncodedRows()
+    for rows in records:
+        whole.merge(rows)
+    assert whole == expected and whole.counts["documents"] == 10
+    assert whole.report.skips.to_dict()["empty\nline"] == {"count": 5, "places": [f"a:{i}" for i in range(5)]}
+
+
+@pytest.mark.parametrize("record_ids", [1, 10**6])
+def test_a_shard_that_is_given_up_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record_ids: int
+) -> None:
+    monkeypatch.setattr(shard_files, "RECORD_IDS", record_ids)
+    kept, folder = ShardFolder(tmp_path / "shards" / "x"), ShardFolder(tmp_path / "shards" / "y")
+    for one in (kept, folder):
+        writer = one.begin("train", 0)
+        writer.append(rows_of(0))
+        writer.store() if one is kept else writer.discard()
+    assert [path.name for path in (tmp_path / "shards").iterdir()] == ["x"]
+    assert kept.find("train", 0) is not None
 
 
 def test_a_full_disk_leaves_whole_shards_only(

@@ -9,7 +9,8 @@ from sunfish.config import Config
 from sunfish.data.prepare.learn import learn_encoder
 from sunfish.data.prepare.prepare import prepared_folder
 from sunfish.data.prepare.progress import OnProgress, show_progress
-from sunfish.data.prepare.shards import ShardFolder, encoded_shards, shard_folder
+from sunfish.data.prepare.shard_files import ShardFolder
+from sunfish.data.prepare.shards import encoded_shards, shard_folder
 from sunfish.data.sources.base import SPLITS, Source
 
 

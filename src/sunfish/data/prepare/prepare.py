@@ -11,26 +11,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from sunfish.config import Config
 from sunfish.data.dataset import PreparedCorpus, open_prepared
 from sunfish.data.manifest import FORMAT_VERSION, PROMPT_TOKENIZER, REMEDY, TOKENIZER, write_manifest
+from sunfish.data.prepare.distinct import count_distinct
 from sunfish.data.prepare.encode import DocumentEncoder, EncodedRows
 from sunfish.data.prepare.learn import learn_encoder
 from sunfish.data.prepare.progress import OnProgress, show_progress
-from sunfish.data.prepare.shards import (
-    ShardFolder,
-    all_shards,
-    encoded_shards,
-    shard_folder,
-    tokenizer_digest,
-)
+from sunfish.data.prepare.shard_files import ShardFolder
+from sunfish.data.prepare.shards import all_shards, encoded_shards, shard_folder, tokenizer_digest
 from sunfish.data.prepare.split_writer import SplitWriter
 from sunfish.data.report import PreparationReport
 from sunfish.data.sources.base import SPLITS, Source
@@ -177,13 +170,18 @@ def _write(
                 part.save(folder / name)
     dtype = "uint16" if max(tokenizer.size, prompt_tokenizer.size) < 65_536 else "uint32"
     report = PreparationReport()
-    hashes, counts = {}, {}
+    hashes: dict[str, Path] = {}
+    counts: dict[str, dict[str, int]] = {}
     for split in SPLITS:
-        with SplitWriter(folder, split, dtype) as writer:
-            rows = encoded_shards(source, split, encoder, shards, workers)
-            counts[split], hashes[split] = _write_split(writer, rows, source, report, on_progress)
+        rows = encoded_shards(source, split, encoder, shards, workers)
+        with closing(rows), SplitWriter(folder, split, dtype) as writer:
+            hashes[split] = _write_split(writer, rows, source, report, on_progress)
+        counts[split] = writer.counts
     report.merge(source.report())
-    overlap = len(np.intersect1d(hashes["train"], hashes["validation"]))
+    *distinct, overlap = count_distinct(hashes["train"], hashes["validation"])
+    for split, number in zip(SPLITS, distinct, strict=True):
+        counts[split]["distinct"] = number
+        hashes[split].unlink()
     content = {
         "recipe": recipe,
         "tokenizer_size": tokenizer.size,
@@ -202,18 +200,18 @@ def _write_split(
     source: Source,
     report: PreparationReport,
     on_progress: OnProgress,
-) -> tuple[dict[str, int], NDArray[np.uint64]]:
-    """Write the rows of one split; its counts, and the hashes of its documents."""
+) -> Path:
+    """Write the rows of one split; where the hashes of its documents are."""
     split = writer.split
     for rows in encoded:
         writer.append(rows)
         report.merge(rows.report)
         on_progress(f"{split} rows", writer.counts["documents"], source.total(split))
-    counts, hashes = writer.finish()
-    if not counts["rows"]:
+    hashes = writer.finish()
+    if not writer.counts["rows"]:
         raise ValueError(
             f"the {split} split of {source.name} has no usable document"
             + "".join(f"; {line}" for line in report.skips.lines()[:MAX_REASONS])
             + ("; raise --validation_fraction or give more documents" if split == "validation" else "")
         )
-    return counts, hashes
+    return hashes
