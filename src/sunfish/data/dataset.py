@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from sunfish.data.arrays import map_ids, read_array, read_offsets
 from sunfish.data.manifest import PROMPT_TOKENIZER, REMEDY, TOKENIZER, read_manifest
+from sunfish.data.mapped import MappedArray, RowLengths
 from sunfish.data.report import format_reason
 from sunfish.data.sources.base import SPLITS, check_split
 from sunfish.disk.json_file import json_sha256
@@ -25,10 +26,10 @@ from sunfish.utils import file_sha256
 class PreparedSplit:
     """The rows of one split, as ``sunfish.data.prepare.encode`` describes them."""
 
-    lengths: NDArray[np.int64]
+    lengths: RowLengths
     """Positions of each row, marks included, ``[rows]``."""
-    bytes: NDArray[np.int32]
-    """UTF-8 bytes of the text of each row, ``[rows]``, for bits per byte."""
+    bytes: MappedArray
+    """UTF-8 bytes of the text of each row, ``[rows]`` int32, for bits per byte."""
     one_text: bool
     """Whether all rows are windows of a single long text that has no prompts."""
 
@@ -49,17 +50,16 @@ class PreparedSplit:
         self.name = name
         self.context_length: int = recipe["context_length"]
         self.prompt_length: int = recipe["prompt_length"]
-        self._offsets = read_offsets(folder / f"{name}.offsets.npy", rows, 1, self.context_length)
-        self._prompt_offsets = read_offsets(
+        self._offsets, self.lengths = read_offsets(
+            folder / f"{name}.offsets.npy", rows, 1, self.context_length
+        )
+        self._prompt_offsets, prompts = read_offsets(
             folder / f"{name}.prompt_offsets.npy", rows, 0, self.prompt_length
         )
-        self._tokens = map_ids(folder / f"{name}.tokens.bin", dtype, int(self._offsets[-1]), sizes[0])
-        self._prompts = map_ids(
-            folder / f"{name}.prompts.bin", dtype, int(self._prompt_offsets[-1]), sizes[1]
-        )
-        self.lengths = np.diff(self._offsets)
+        self._tokens = map_ids(folder / f"{name}.tokens.bin", dtype, self.lengths.sum(), sizes[0])
+        self._prompts = map_ids(folder / f"{name}.prompts.bin", dtype, prompts.sum(), sizes[1])
         self.bytes = read_array(folder / f"{name}.bytes.npy", "int32", rows)
-        self.one_text = counts["documents"] == 1 and not self._prompt_offsets[-1]
+        self.one_text = counts["documents"] == 1 and not prompts.sum()
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -75,11 +75,12 @@ class PreparedSplit:
         Returns:
             ``[lengths[index]]`` ids.
         """
-        first, end = self._offsets[index], self._offsets[index + 1]
+        first, end = self._offsets[index : index + 2]
         if shift:
             # The parts of a long text end in rows of any length, so two rows may hold too little.
             rows = range(index, min(index + 3, len(self) - 1))
-            stretches = [self._tokens[self._offsets[r] + 1 : self._offsets[r + 1]] for r in rows]
+            ends = [self._offsets[r : r + 2] for r in rows]
+            stretches = [self._tokens[begin + 1 : stop] for begin, stop in ends]
             continuation = np.concatenate([*stretches, self._tokens[:0]])[shift : shift + end - first - 1]
             if len(continuation) == end - first - 1:
                 return np.concatenate([self._tokens[first : first + 1], continuation]).astype(np.int64)
@@ -87,7 +88,8 @@ class PreparedSplit:
 
     def prompt(self, index: int) -> NDArray[np.int64]:
         """The ids of the prompt of row ``index``: 1 to ``prompt_length``, or none where that is 0."""
-        return self._prompts[self._prompt_offsets[index] : self._prompt_offsets[index + 1]].astype(np.int64)
+        first, end = self._prompt_offsets[index : index + 2]
+        return self._prompts[first:end].astype(np.int64)
 
 
 class PreparedCorpus:
