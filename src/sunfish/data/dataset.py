@@ -46,19 +46,13 @@ class PreparedSplit:
             ValueError: A file does not hold what the others say.
         """
         counts, recipe, dtype = manifest["splits"][name], manifest["recipe"], manifest["dtype"]
-        rows: int = counts["rows"]
         self.name = name
         self.context_length: int = recipe["context_length"]
         self.prompt_length: int = recipe["prompt_length"]
-        self._offsets, self.lengths = read_offsets(
-            folder / f"{name}.offsets.npy", rows, 1, self.context_length
-        )
-        self._prompt_offsets, prompts = read_offsets(
-            folder / f"{name}.prompt_offsets.npy", rows, 0, self.prompt_length
-        )
+        (self._offsets, self.lengths), (self._prompt_offsets, prompts) = _read_offsets(folder, name, manifest)
         self._tokens = map_ids(folder / f"{name}.tokens.bin", dtype, self.lengths.sum(), sizes[0])
         self._prompts = map_ids(folder / f"{name}.prompts.bin", dtype, prompts.sum(), sizes[1])
-        self.bytes = read_array(folder / f"{name}.bytes.npy", "int32", rows)
+        self.bytes = read_array(folder / f"{name}.bytes.npy", "int32", counts["rows"])
         self.one_text = counts["documents"] == 1 and not prompts.sum()
 
     def __len__(self) -> int:
@@ -159,6 +153,27 @@ def open_prepared(folder: str | Path) -> PreparedCorpus:
         if file_sha256(path) != expected["sha256"]:
             raise ValueError(f"{path} does not have the content that its manifest records; {REMEDY}")
     return PreparedCorpus(folder, manifest)
+
+
+def read_lengths(folder: Path, name: str) -> tuple[RowLengths, RowLengths]:
+    """The lengths of the rows and of the prompts of a split, for an estimate: no hash is compared.
+
+    Args:
+        folder: A prepared folder.
+        name: ``train`` or ``validation``.
+
+    Raises:
+        ValueError: The folder is damaged or of another format.
+    """
+    (_, rows), (_, prompts) = _read_offsets(folder, name, read_manifest(folder))
+    return rows, prompts
+
+
+def _read_offsets(folder: Path, name: str, manifest: dict[str, Any]) -> list[tuple[MappedArray, RowLengths]]:
+    """The offsets and lengths of the rows of a split, and those of its prompts."""
+    rows, recipe = manifest["splits"][name]["rows"], manifest["recipe"]
+    limits = {"offsets": (1, recipe["context_length"]), "prompt_offsets": (0, recipe["prompt_length"])}
+    return [read_offsets(folder / f"{name}.{kind}.npy", rows, *limit) for kind, limit in limits.items()]
 
 
 def report(corpus: PreparedCorpus) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sunfish.config import Config, ModelConfig
 from sunfish.config.data import STORIES
 from sunfish.data.dataloader import ROW_MULTIPLE
-from sunfish.data.dataset import open_prepared
+from sunfish.data.dataset import read_lengths
 from sunfish.data.prepare.prepare import prepared_folder
 from sunfish.data.sources import open_source
 
@@ -55,10 +55,9 @@ def _prepared_lengths(config: Config) -> TextLengths | None:
     folder = prepared_folder(open_source(config.corpus, config.training.seed), config)
     if not folder.exists():
         return None
-    split = open_prepared(folder).split("train")
-    prompts = [len(split.prompt(row)) for row in range(min(len(split), SAMPLED_PROMPTS))]
-    text, prompt = round(float(split.lengths.mean())), round(sum(prompts) / len(prompts))
-    return TextLengths(text, int(split.lengths.max()), prompt, max(prompts))
+    texts, prompts = read_lengths(folder, "train")
+    sampled = prompts[:SAMPLED_PROMPTS]
+    return TextLengths(round(texts.mean()), texts.max(), round(float(sampled.mean())), int(sampled.max()))
 
 
 def round_up(number: int, multiple: int) -> int:
