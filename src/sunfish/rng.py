@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,19 +26,41 @@ def make_generator(*parts: int | str) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Share:
-    """Rows ``index``, ``index + count``, … of a batch that is computed in ``count`` equal parts.
+    """Some rows of a batch that is computed in parts, and the first positions of these rows.
 
-    Each part draws the numbers of all rows and keeps its own, so that a row has the same noise in whatever parts, on
-    whatever processes, its batch is computed.
+    Each part draws the numbers of the whole batch and keeps its own, so that a row has the same noise in whatever
+    parts, on whatever processes, its batch is computed.
+
+    Attributes:
+        rows: which rows of the batch; none: the part is the whole batch.
+        size: rows of the batch.
+        width: positions of its widest row.
+        length: positions of this part's rows.
+        tokens: real tokens of the batch, start marks not counted.
     """
 
-    index: int = 0
-    count: int = 1
-    tokens: int = 0  # real tokens of the whole batch, start marks not counted; 0: not a part
+    rows: Sequence[int] = ()
+    size: int = 0
+    width: int = 0
+    length: int = 0
+    tokens: int = 0
 
     def of(self, numbers: Tensor) -> Tensor:
-        """The rows of this part from ``numbers [count * B, ...]``."""
-        return numbers[self.index :: self.count]
+        """The rows of this part from ``numbers [size, ...]``."""
+        return numbers[torch.tensor(self.rows)] if self.size else numbers
+
+    def draw(self, source: Callable[..., Tensor], rows: int, *shape: int) -> Tensor:
+        """This part's numbers ``[rows, *shape]`` of those that ``source`` draws for the batch.
+
+        The first size of ``shape``, where there is one, is the length of the rows or a multiple of it, for several
+        canvases.
+        """
+        if not self.size or not shape:
+            return self.of(source(self.size or rows, *shape))
+        copies = shape[0] // self.length
+        numbers = self.of(source(self.size, copies * self.width, *shape[1:]))
+        beginnings: Tensor = numbers.unflatten(1, (copies, self.width))[:, :, : self.length]
+        return beginnings.flatten(1, 2)
 
 
 WHOLE = Share()
@@ -73,8 +96,8 @@ class RowGenerators:
 
     def _draw(self, source: Callable[..., Tensor], rows: int, shape: tuple[int, ...]) -> Tensor:
         if len(self.generators) == 1:
-            whole = source(rows * self.share.count, *shape, generator=self.generators[0], dtype=torch.float64)
-            return self.share.of(whole)
+            numbers = partial(source, generator=self.generators[0], dtype=torch.float64)
+            return self.share.draw(numbers, rows, *shape)
         if len(self.generators) == rows:
             return torch.stack([source(shape, generator=g, dtype=torch.float64) for g in self.generators])
         raise ValueError(f"{rows} rows need {rows} generators or one, but there are {len(self.generators)}")

@@ -54,24 +54,40 @@ class Batch(NamedTuple):
     prompt: Tensor  # [B, P] prompt ids
     prompt_mask: Tensor  # [B, P] bool, True where the prompt has a token
     share: Share = WHOLE  # which rows of the step's batch these are
+    widths: tuple[
+        int, ...
+    ] = ()  # of all rows of the step's batch, how many positions are computed; none: N each
 
     @property
     def tokens(self) -> int:
         """Real tokens of the whole batch, start marks not counted."""
         return self.share.tokens or int((self.lengths - 1).sum())
 
+    @property
+    def rows(self) -> int:
+        """Rows of the whole batch."""
+        return self.share.size or len(self.x0)
+
+    @property
+    def positions(self) -> int:
+        """Positions of the whole batch that are computed, padding included."""
+        return sum(self.widths) or self.rows * self.x0.shape[1]
+
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``."""
         return self._with(lambda part: part.to(device))
 
-    def part(self, number: int, parts: int) -> Batch:
-        """Rows ``number``, ``number + parts``, …; their noise and the weight of their loss are as in the whole."""
-        share = Share(self.share.index + self.share.count * number, self.share.count * parts, self.tokens)
-        return self._with(lambda part: part[number::parts])._replace(share=share)
+    def part(self, rows: Sequence[int], length: int) -> Batch:
+        """The first ``length`` positions of some rows; their noise and the weight of their loss are as in the whole."""
+        numbers = tuple(self.share.rows[row] for row in rows) if self.share.size else tuple(rows)
+        share = Share(numbers, self.rows, self.share.width or self.x0.shape[1], length, self.tokens)
+        index = torch.tensor(rows, device=self.x0.device)
+        part = self._with(lambda part: part[index])
+        return part._replace(x0=part.x0[:, :length], share=share, widths=())
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
         x0, lengths, prompt, prompt_mask = map(change, self[:4])
-        return Batch(x0, lengths, prompt, prompt_mask, self.share)
+        return Batch(x0, lengths, prompt, prompt_mask, self.share, self.widths)
 
 
 class Condition(NamedTuple):

@@ -37,7 +37,7 @@ def test_parts_add_up_to_the_batch(process: str, complementary: bool) -> None:
     texts = batch(rows=6)
     settings = dict(prompt_dropout=0.5, complementary=complementary)
     whole, expected, canvases = learn(process, texts, **settings)
-    parts = [learn(process, texts.part(number, 3), **settings) for number in range(3)]
+    parts = [learn(process, texts.part(range(number, 6, 3), 16), **settings) for number in range(3)]
     for number, (_, _, corrupted) in enumerate(parts):
         assert torch.equal(corrupted[0], canvases[0][number::3])
     for name in ("canvas", "next_token"):
@@ -56,22 +56,37 @@ def test_a_part_of_a_part_is_a_part() -> None:
     """What accumulation on several processes needs."""
     texts = batch(rows=12)
     for number in range(4):
-        inner, outer = texts.part(number % 2, 2).part(number // 2, 2), texts.part(number, 4)
-        assert inner.share == outer.share == Share(number, 4, int((texts.lengths - 1).sum()))
+        inner = texts.part(range(number % 2, 12, 2), 16).part(range(number // 2, 6, 2), 8)
+        outer, tokens = texts.part(range(number, 12, 4), 8), int((texts.lengths - 1).sum())
+        assert inner.share == outer.share == Share((number, number + 4, number + 8), 12, 16, 8, tokens)
         assert all(torch.equal(a, b) for a, b in zip(inner[:4], outer[:4], strict=True))
+        assert inner.rows == outer.rows == texts.rows == 12
 
 
 def test_times_and_masks_are_those_of_the_whole_batch() -> None:
     texts = batch(rows=6)
     t = sample_block_times(texts, 5, 0.1, 0.9, make_generator("t"))
     masks = fixed_count_mask(t, 5, make_generator("m"))
-    uniform = RowGenerators([make_generator("u")]).uniform(6, 7)
+    uniform = RowGenerators([make_generator("u")]).uniform(6, 16)
     for number in range(2):
-        part = texts.part(number, 2)
+        part = texts.part(range(number, 6, 2), 16)
         times = sample_block_times(part, 5, 0.1, 0.9, make_generator("t"))
         assert torch.equal(times, t[number::2])
         for one, other in zip(
             fixed_count_mask(times, 5, make_generator("m"), part.share), masks, strict=True
         ):
             assert torch.equal(one, other[number::2])
-        assert torch.equal(RowGenerators([make_generator("u")], part.share).uniform(3, 7), uniform[number::2])
+        assert torch.equal(
+            RowGenerators([make_generator("u")], part.share).uniform(3, 16), uniform[number::2]
+        )
+
+
+def test_the_noise_of_a_narrow_row_is_the_beginning_of_its_row() -> None:
+    """Of each of two canvases, and of times, of which a block has one."""
+    texts = batch(rows=6)
+    part = texts.part([4, 1], 9)
+    uniform = RowGenerators([make_generator("u")]).uniform(6, 32).view(6, 2, 16)
+    drawn = RowGenerators([make_generator("u")], part.share).uniform(2, 18)
+    assert torch.equal(drawn, uniform[[4, 1], :, :9].flatten(1))
+    t = sample_block_times(texts, 5, 0.1, 0.9, make_generator("t"))
+    assert torch.equal(sample_block_times(part, 5, 0.1, 0.9, make_generator("t")), t[[4, 1], :9])

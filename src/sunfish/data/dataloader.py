@@ -88,7 +88,9 @@ class BatchLoader:
         if self.world_size == 1:
             return batch
         tokens = int((self.split.lengths[rows] - 1).sum())
-        return batch._replace(share=Share(self.rank, self.world_size, tokens))
+        numbers = tuple(range(self.rank, self.global_batch_size, self.world_size))
+        width = batch.x0.shape[1]
+        return batch._replace(share=Share(numbers, self.global_batch_size, width, width, tokens))
 
     def row_numbers(self, step: int) -> list[int]:
         """Which rows of the split make up batch ``step`` of this rank, for error messages."""

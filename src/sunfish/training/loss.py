@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -63,9 +64,8 @@ def training_loss(
     """
     t = sample_training_times(batch, block_length, process, training, generator)
     share = batch.share
-    dropped = (
-        share.of(torch.rand(batch.x0.shape[0] * share.count, generator=generator)) < training.prompt_dropout
-    )
+    chances = share.draw(partial(torch.rand, generator=generator), batch.x0.shape[0])
+    dropped = chances < training.prompt_dropout
     condition = model.encode(batch.prompt, batch.prompt_mask).drop(dropped.to(batch.x0.device))
     noise = t
     if process.fixed_count:
@@ -173,7 +173,7 @@ def draft_weight(batch: Batch, drafted: int) -> float:
     Only when all parts are corrupted does anybody know how many tokens they draft together; the step then divides the
     head's gradient by that number in place of this one.
     """
-    return drafted / max(1, batch.tokens) if batch.share.count > 1 else 1.0
+    return drafted / max(1, batch.tokens) if batch.share.size else 1.0
 
 
 def next_token_loss(model: Transformer, batch: Batch, hidden: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ def draft_loss(
         scored: [B, N] bool, unknown positions; every DRAFT_LOSS_STRIDE-th of a row counts, another one in each row.
         share: Which rows of the step's batch these are.
     """
-    rows = share.index + share.count * torch.arange(len(scored), device=scored.device)
+    rows = torch.tensor(share.rows or range(len(scored)), device=scored.device)
     number = scored.cumsum(1) - 1 + rows[:, None]
     places, ids = flat_indices(scored & (number % DRAFT_LOSS_STRIDE == 0)), x0.flatten()
     loss = model.draft_loss(hidden.detach().flatten(0, 1)[places], ids[places - 1], ids[places])

@@ -19,9 +19,8 @@ class Metrics:
     def add(self, losses: Losses, batch: Batch, seconds: float) -> None:
         """Count a step and the seconds that it took."""
         self._losses.append(losses)
-        whole = batch.share.count
-        self._tokens += batch.tokens + len(batch.lengths) * whole  # with start marks
-        self._positions += batch.x0.numel() * whole
+        self._tokens += batch.tokens + batch.rows  # with start marks
+        self._positions += batch.positions
         self._seconds += seconds
 
     def flush(self) -> dict[str, float]:

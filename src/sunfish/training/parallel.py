@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from sunfish.model.transformer import Transformer
 from sunfish.training.loss import Losses
 from sunfish.training.ranks import Ranks
 from sunfish.training.sharding import shard
+from sunfish.types import Batch
 from sunfish.utils import UsageError
 
 
@@ -77,6 +79,46 @@ def rows_of_a_part(config: TrainingConfig, size: int) -> int:
             f"{config.gradient_accumulation} cannot share equally; give a multiple of {parts}"
         )
     return config.batch_size // parts
+
+
+def parts_of(batch: Batch, config: TrainingConfig) -> list[Batch]:
+    """The parts in which this process computes its rows of a step, one after the other.
+
+    Rows of a part are equally wide, and there are at most a ``gradient_accumulation``-th of this process's. Every
+    process has as many parts, because FSDP2 gathers weights in each: one with fewer divides its largest.
+    """
+    rows = len(batch.x0)
+    if config.distills:  # its loss is no sum over rows
+        return [batch]
+    widths = batch.widths or (batch.x0.shape[1],) * batch.rows
+    most = -(-rows // config.gradient_accumulation)
+    processes = batch.rows // rows
+    count = max(len(parts_of_rows(widths[rank::processes], most)) for rank in range(processes))
+    if count == 1:
+        return [batch]
+    own = [widths[row] for row in batch.share.rows] if batch.share.size else widths
+    return [batch.part(part, own[part[0]]) for part in parts_of_rows(own, most, count)]
+
+
+def parts_of_rows(widths: Sequence[int], most: int, count: int = 1) -> list[list[int]]:
+    """The numbers of the rows of each part, narrow rows first.
+
+    Args:
+        widths: of the rows; those of a part are equal.
+        most: rows of a part.
+        count: at least so many parts; not more than rows.
+    """
+    order = sorted(range(len(widths)), key=widths.__getitem__)
+    equal = [list(rows) for _, rows in groupby(order, key=widths.__getitem__)]
+    parts = [part for rows in equal for part in _divided(rows, -(-len(rows) // most))]
+    while len(parts) < count:
+        largest = max(range(len(parts)), key=lambda number: len(parts[number]))
+        parts[largest : largest + 1] = _divided(parts[largest], 2)
+    return parts
+
+
+def _divided(rows: list[int], count: int) -> list[list[int]]:
+    return [rows[number::count] for number in range(count)]
 
 
 @torch.no_grad()

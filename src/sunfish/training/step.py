@@ -13,7 +13,7 @@ from sunfish.hardware.device import autocast
 from sunfish.model.transformer import Transformer
 from sunfish.training.loss import Losses, training_loss
 from sunfish.training.optimizer import build_optimizers
-from sunfish.training.parallel import add_up, reducing, shared_out
+from sunfish.training.parallel import add_up, parts_of, reducing, shared_out
 from sunfish.training.ranks import Ranks
 from sunfish.training.sharding import whole
 from sunfish.types import Batch, Process
@@ -118,20 +118,19 @@ class TrainingStep:
         Returns:
             The losses of that batch.
         """
-        count = self.config.training.gradient_accumulation
-        noise, parts = generator.get_state(), []
-        for number in range(count):
+        noise, computed = generator.get_state(), []
+        parts = parts_of(batch, self.config.training)
+        for part in parts:
             generator.set_state(noise)  # every part draws the whole batch's noise, and keeps its own
-            part = batch if count == 1 else batch.part(number, count)
-            with reducing(self.module, reduces=number == count - 1):
+            with reducing(self.module, reduces=part is parts[-1]):
                 losses = self.loss(part, generator, step)
                 torch.autograd.backward(
                     losses.total * self.ranks.size
                 )  # the mean over processes becomes the sum
-            parts.append(losses._replace(total=losses.total.detach()))
-        if part.share.count == 1:
+            computed.append(losses._replace(total=losses.total.detach()))
+        if not part.share.size:
             return losses
-        losses = add_up(parts, batch.tokens, self.ranks)
+        losses = add_up(computed, batch.tokens, self.ranks)
         head = self.model.draft_head
         for parameter in head.parameters() if head is not None else ():
             if parameter.grad is not None:

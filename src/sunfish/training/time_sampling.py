@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -31,10 +33,10 @@ def sample_block_times(
 
     The start mark at position 0 is known, so its time is 0.
     """
-    rows, length = batch.x0.shape
+    length, width = batch.x0.shape[1], batch.share.width or batch.x0.shape[1]
+    strata = stratified_times(batch.rows, -(-width // min(block_length, width)), generator)
     block_length = min(block_length, length)
-    strata = stratified_times(rows * batch.share.count, -(-length // block_length), generator)
-    times = low + (high - low) * batch.share.of(strata)
+    times = low + (high - low) * batch.share.of(strata)[:, : -(-length // block_length)]
     t = times.repeat_interleave(block_length, dim=1)[:, :length].clone()
     t[:, 0] = 0.0
     return t.to(batch.x0.device)
@@ -96,7 +98,7 @@ def fixed_count_mask(
     unknown = t > 0
     blocks = -(-length // block_length)
     padding = blocks * block_length - length
-    score = share.of(torch.rand(rows * share.count, length, generator=generator))
+    score = share.draw(partial(torch.rand, generator=generator), rows, length)
     score = score.to(t.device).masked_fill(~unknown, 2.0)
     score = F.pad(score, (0, padding), value=2.0).view(rows, blocks, block_length)
     free = (score < 2).sum(-1, keepdim=True)

@@ -145,7 +145,7 @@ class Trainer(RunState):
             ) from None
         update_average(self.average, self.model, settings.ema_decay, self.step)
         self.step += 1
-        self.tokens += batch.tokens + self.config.training.batch_size  # with start marks
+        self.tokens += batch.tokens + batch.rows  # with start marks
         return losses, batch
 
     def _save_and_show(self, logger: Logger, evaluates: bool) -> None:
