@@ -106,7 +106,7 @@ def test_the_padding_is_that_of_the_batches() -> None:
     split.context_length = 100
     loader = BatchLoader(split, 2, END, seed=0)
     batches = [loader.batch(step) for step in range(6)]
-    real, all_positions = sum(int(b.lengths.sum()) for b in batches), sum(b.x0.numel() for b in batches)
+    real, all_positions = sum(int(b.lengths.sum()) for b in batches), sum(b.positions for b in batches)
     assert loader.padding(6) == 1 - real / all_positions > 0
 
 

@@ -4,32 +4,37 @@ So resuming a run exactly needs one integer.
 
 The examples form one endless sequence, epoch after epoch, each epoch in its own random order by (seed,
 epoch) (``row_order.py``). That sequence is cut into windows of up to 32 batches. Inside a window the rows are sorted
-by length and cut into batches of similar lengths, and the batches are shuffled. So there is little padding, a document
-occurs exactly once an epoch, the remainder of an epoch shares its last batch with the beginning of the next
-one, and no row is dropped. One long text without prompts is cut into its rows at another place in each epoch,
-so that a network that reads it many times does not meet each word at one position only.
+by length and cut into batches of similar lengths, and the batches are shuffled. So a document occurs exactly once an
+epoch, the remainder of an epoch shares its last batch with the beginning of the next one, and no row is
+dropped. At most one position in 20 is padding (``padding.py``). One long text without prompts is cut into its
+rows at another place in each epoch, so that a network that reads it many times does not meet each word at one
+position only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
+from sunfish.data.collate import collate
 from sunfish.data.dataset import PreparedSplit
+from sunfish.data.padding import Rows, padded_widths
 from sunfish.data.row_order import rows_at
 from sunfish.rng import Share
 from sunfish.types import Batch
 from sunfish.utils import UsageError
 
 WINDOW_BATCHES = 32
-# Padded lengths are multiples of these: each pair of them is another shape of attention, for which a bfloat16 product
-# compiles kernels (docs/experiments/2026-11-memory-and-time.md).
-ROW_MULTIPLE, PROMPT_MULTIPLE = 8, 16
 
-Rows = NDArray[np.int64]  # numbers of rows, or one number for each row
+
+class GlobalBatch(NamedTuple):
+    """The rows of one step over all ranks, or of all steps of a window; one number a row each."""
+
+    rows: Rows
+    shifts: Rows  # how many tokens later than they are prepared the rows of one text begin
+    widths: Rows  # how far they are padded
 
 
 class BatchLoader:
@@ -67,7 +72,7 @@ class BatchLoader:
         self.global_batch_size = batch_size * world_size
         # A window longer than an epoch would put copies of one document side by side in a batch.
         self.window_batches = max(1, min(WINDOW_BATCHES, len(split) // self.global_batch_size))
-        self._window: tuple[int, Rows, Rows] | None = None  # the last window: its number, rows and shifts
+        self._window: tuple[int, GlobalBatch] | None = None  # the last window, and its number
 
     def batch(self, step: int) -> Batch:
         """One batch of this rank; the same in any loader with the same arguments.
@@ -76,25 +81,26 @@ class BatchLoader:
             step: The number of the batch, from 0.
 
         Returns:
-            ``batch_size`` rows. They are padded as far as those of the other ranks, so that all ranks have
-            equal shapes.
+            ``batch_size`` rows, padded as far as the widest of all ranks. Of each, ``widths`` says how much need be
+            computed, so that there is little padding; the other positions are padding that nobody need see.
 
         Raises:
             ValueError: The split has fewer rows than one batch, or ``step`` is negative.
         """
-        rows, shifts = self._global_batch(step)
-        of_rank = slice(self.rank, None, self.world_size)
-        batch = self._collate(rows[of_rank], rows[of_rank], shifts[of_rank], self._padded_length(rows))
+        rows, shifts, widths = self._global_batch(step)
+        of_rank, width = slice(self.rank, None, self.world_size), int(widths.max())
+        batch = collate(self.split, self.end, width, rows[of_rank], shifts[of_rank])._replace(
+            widths=tuple(widths.tolist())
+        )
         if self.world_size == 1:
             return batch
         tokens = int((self.split.lengths[rows] - 1).sum())
         numbers = tuple(range(self.rank, self.global_batch_size, self.world_size))
-        width = batch.x0.shape[1]
         return batch._replace(share=Share(numbers, self.global_batch_size, width, width, tokens))
 
     def row_numbers(self, step: int) -> list[int]:
         """Which rows of the split make up batch ``step`` of this rank, for error messages."""
-        rows, _ = self._global_batch(step)
+        rows = self._global_batch(step).rows
         return [int(row) for row in rows[self.rank :: self.world_size]]
 
     def epoch(self, step: int) -> float:
@@ -106,30 +112,31 @@ class BatchLoader:
 
         Args:
             limit: Number of rows; 0: all.
-            batch_size: Rows of a batch; the last one may have fewer.
+            batch_size: Rows of a batch at most; less padding may ask for fewer.
             wrong_prompts: Whether each row has the prompt of another row, the next one whose prompt differs
                 from its own. A row keeps its prompt only where all prompts are the same.
         """
         count = min(limit, len(self.split)) if limit else len(self.split)
         order = np.argsort(self.split.lengths[:count], kind="stable")
-        for first in range(0, count, batch_size):
-            rows = order[first : first + batch_size]
-            prompt_rows = (
-                np.array([self._row_of_other_prompt(row, order) for row in rows]) if wrong_prompts else rows
+        widths = padded_widths(self.split.lengths[order], batch_size, self.split.context_length)
+        for begin, end in _equal_stretches(widths, batch_size):
+            rows = order[begin:end]
+            others = (
+                np.array([self._row_of_other_prompt(row, order) for row in rows]) if wrong_prompts else None
             )
-            yield self._collate(rows, prompt_rows, np.zeros_like(rows), self._padded_length(rows))
+            yield collate(self.split, self.end, int(widths[begin]), rows, np.zeros_like(rows), others)
 
     def padding(self, steps: int) -> float:
         """Share of padded positions in the first ``steps`` global batches."""
         real = processed = 0
         for step in range(steps):
-            rows, _ = self._global_batch(step)
+            rows, _, widths = self._global_batch(step)
             real += int(self.split.lengths[rows].sum())
-            processed += self._padded_length(rows) * len(rows)
+            processed += int(widths.sum())
         return 1 - real / processed
 
-    def _global_batch(self, step: int) -> tuple[Rows, Rows]:
-        """The rows of one step over all ranks, and the shift of each, ``[global_batch_size]``."""
+    def _global_batch(self, step: int) -> GlobalBatch:
+        """The rows of one step over all ranks."""
         if step < 0:
             raise ValueError(f"step is {step}, but it must not be negative")
         if len(self.split) < self.global_batch_size:
@@ -139,12 +146,11 @@ class BatchLoader:
             )
         number, position = divmod(step, self.window_batches)
         if self._window is None or self._window[0] != number:
-            self._window = (number, *self._shuffled_window(number))
-        _, rows, shifts = self._window
-        return rows[position], shifts[position]
+            self._window = (number, self._shuffled_window(number))
+        return GlobalBatch(*(numbers[position] for numbers in self._window[1]))
 
-    def _shuffled_window(self, number: int) -> tuple[Rows, Rows]:
-        """The rows and shifts of one window in shuffled batches, ``[window_batches, global_batch_size]``."""
+    def _shuffled_window(self, number: int) -> GlobalBatch:
+        """The rows of one window in shuffled batches, ``[window_batches, global_batch_size]``."""
         size = self.window_batches * self.global_batch_size
         epochs, positions = np.divmod(np.arange(number * size, (number + 1) * size), len(self.split))
         rows, shifts = np.empty((2, size), np.int64)
@@ -153,19 +159,17 @@ class BatchLoader:
             rows[in_epoch] = rows_at(positions[in_epoch], len(self.split), self.seed, int(epoch))
             shifts[in_epoch] = self._shift(int(epoch))
         by_length = np.argsort(self.split.lengths[rows], kind="stable")
+        rows, shifts = rows[by_length], shifts[by_length]
+        widths = padded_widths(self.split.lengths[rows], self.global_batch_size, self.split.context_length)
         shape = (self.window_batches, self.global_batch_size)
         shuffled = np.random.default_rng([self.seed, 1, number]).permutation(self.window_batches)
-        return rows[by_length].reshape(shape)[shuffled], shifts[by_length].reshape(shape)[shuffled]
+        return GlobalBatch(*(numbers.reshape(shape)[shuffled] for numbers in (rows, shifts, widths)))
 
     def _shift(self, epoch: int) -> int:
         """How many tokens later than they are prepared the rows of one text begin."""
         if not self.split.one_text:
             return 0
         return int(np.random.default_rng([self.seed, 2, epoch]).integers(self.split.context_length - 1))
-
-    def _padded_length(self, rows: Rows) -> int:
-        longest = int(self.split.lengths[rows].max())
-        return min(_round_up(longest, ROW_MULTIPLE), self.split.context_length)
 
     def _row_of_other_prompt(self, row: int, order: Rows) -> int:
         """The next row in ``order``, which is a ring, with another prompt than ``row``; else ``row``."""
@@ -174,23 +178,10 @@ class BatchLoader:
         candidates = map(int, np.concatenate([order[position + 1 :], order[:position]]))
         return next((c for c in candidates if self.split.prompt(c).tolist() != prompt), int(row))
 
-    def _collate(self, rows: Rows, prompt_rows: Rows, shifts: Rows, length: int) -> Batch:
-        """The batch of ``rows``, padded to ``length``, with the prompts of ``prompt_rows``."""
-        lengths = np.asarray(self.split.lengths[rows], np.int64)
-        prompts = [self.split.prompt(int(row)) for row in prompt_rows]
-        longest = max(1, max(len(prompt) for prompt in prompts))
-        prompt_length = min(_round_up(longest, PROMPT_MULTIPLE), max(1, self.split.prompt_length))
-        x0 = np.full((len(rows), length), self.end, np.int64)
-        # Masked positions hold id 0, which every vocabulary has, also a prompt encoder's own.
-        prompt_ids = np.zeros((len(rows), prompt_length), np.int64)
-        prompt_mask = np.zeros(prompt_ids.shape, bool)
-        for i, (row, shift, prompt) in enumerate(zip(rows, shifts, prompts, strict=True)):
-            x0[i, : lengths[i]] = self.split.row(int(row), int(shift))
-            prompt_ids[i, : len(prompt)] = prompt
-            prompt_mask[i, : len(prompt)] = True
-        ids, mask = torch.from_numpy(prompt_ids), torch.from_numpy(prompt_mask)
-        return Batch(torch.from_numpy(x0), torch.from_numpy(lengths), ids, mask)
 
-
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
+def _equal_stretches(widths: Rows, batch_size: int) -> Iterator[tuple[int, int]]:
+    """Begin and end of each batch, or part of a batch, in which all rows are equally wide."""
+    changes = 1 + np.flatnonzero(np.diff(widths))
+    begins = np.union1d(np.arange(0, len(widths), batch_size), changes)
+    ends = np.append(begins[1:], len(widths))
+    yield from zip(begins.tolist(), ends.tolist(), strict=True)

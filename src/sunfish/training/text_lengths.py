@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from sunfish.config import Config, ModelConfig
 from sunfish.config.data import STORIES
-from sunfish.data.dataloader import ROW_MULTIPLE
 from sunfish.data.dataset import read_lengths
+from sunfish.data.padding import row_multiple
 from sunfish.data.prepare.prepare import prepared_folder
 from sunfish.data.sources import open_source
 
@@ -29,7 +31,8 @@ class TextLengths(NamedTuple):
     @property
     def padded(self) -> int:
         """Positions of a usual row of a batch."""
-        return round_up(round(self.text / (1 - PADDING)), ROW_MULTIPLE)
+        length = round(self.text / (1 - PADDING))
+        return round_up(length, int(row_multiple(np.array(length))))
 
 
 def text_lengths(config: Config) -> TextLengths:
