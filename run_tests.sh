@@ -9,4 +9,5 @@ while [ -L "$script" ]; do # as in run.sh
 done
 cd -P -- "$(dirname -- "$script")"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" # the processes share the cores
+unset PYTHONDONTWRITEBYTECODE                  # without it every process compiles every test anew
 SUNFISH_EXTRAS="test" exec ./run.sh -m pytest --numprocesses auto --maxprocesses 4 "$@"
