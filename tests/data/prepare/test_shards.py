@@ -24,12 +24,14 @@ from sunfish.disk.writing import WriteError
 from tests.data.corpora import quiet, records, small
 from tests.limits import largest_file
 
-DOCUMENTS = 3_000  # about 2,400 for training: ten chunks, five shards of two; and two shards for validation
+CHUNK = 32
+DOCUMENTS = 375  # about 300 for training: ten chunks, five shards of two; and two shards for validation
 
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "SHARD_CHUNKS", 2)
+    monkeypatch.setattr(shards, "CHUNK_DOCUMENTS", CHUNK)
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ def test_after_a_kill_the_rest_is_encoded_and_nothing_twice(
     assert done.manifest == undisturbed
     if workers == 1:
         documents = undisturbed["splits"]["train"]["documents"]
-        assert sum(encoded) == documents - 4 * 2 * 256 + undisturbed["splits"]["validation"]["documents"]
+        assert sum(encoded) == documents - 4 * 2 * CHUNK + undisturbed["splits"]["validation"]["documents"]
     assert list((tmp_path / "data").iterdir()) == [done.folder]
 
 
