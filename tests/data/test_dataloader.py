@@ -101,11 +101,11 @@ def test_each_epoch_is_shuffled_anew() -> None:
     assert len(begin[0]) == len(begin[1]) == 256 and begin[0] != begin[1]
 
 
-@pytest.mark.parametrize("count, batch_size", [(256, 8), (252, 8), (300, 7), (33, 32), (32, 32), (5, 1)])
+@pytest.mark.parametrize("count, batch_size", [(256, 8), (252, 8), (240, 7), (33, 32), (32, 32), (5, 1)])
 def test_every_row_occurs_equally_often(count: int, batch_size: int) -> None:
     batches = BatchLoader(Split(count), batch_size, END, seed=0)
     seen: Counter[int] = Counter()
-    rows = 2 * math.lcm(batches.window_batches * batch_size, count)  # whole epochs and whole windows
+    rows = math.lcm(batches.window_batches * batch_size, count)  # whole epochs and whole windows
     for step in range(rows // batch_size):
         seen.update(numbers(batches.batch(step)))
         if (step + 1) % batches.window_batches == 0:

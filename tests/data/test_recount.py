@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -133,6 +134,7 @@ def test_a_text_is_distinct_by_its_words_and_not_by_its_prompt(tmp_path: Path) -
     assert prepared.manifest["splits"]["train"]["distinct"] == 2 and prepared.manifest["overlap"] == 0
 
 
+@functools.cache
 def words_tokenizer(size: int) -> TextTokenizer:
     """A vocabulary of ``size`` ids: w0, w1, … and the end mark, which is the last."""
     engine = Tokenizer(models.WordLevel({f"w{i}": i for i in range(size - 1)}, unk_token="<none>"))

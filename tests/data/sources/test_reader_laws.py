@@ -14,7 +14,7 @@ from sunfish.data.sources.files import FileSource
 from sunfish.data.sources.files.records import damage, stripped
 from tests.data.sources.files import write
 
-LAW = settings(deadline=None, max_examples=80)
+LAW = settings(deadline=None, max_examples=50)
 SUFFIXES = (".txt", ".jsonl", ".csv", ".tsv")
 WORDS = st.text("ab é\u2028\u0085\v\f\x1c\ufeff狐🦊", min_size=1, max_size=8)
 JSON_LETTERS = 'ab\0\x1f\\"\n é\u2028\ufeff狐🦊{}'

@@ -15,7 +15,7 @@ from sunfish.data.sources.files.records import BadRecord, Note
 from sunfish.data.sources.files.tables import STRAY_QUOTE, read_table
 from tests.data.sources.files import texts, write
 
-LAW = settings(deadline=None, max_examples=60)
+LAW = settings(deadline=None, max_examples=40)
 # What a program has to quote or escape, and what other readers divide at.
 LETTERS = "ab ,;\t|\"'\n\\é\u2028\v狐"
 DIALECTS = [
@@ -61,7 +61,7 @@ def unspaced(found: list[dict[str, str]]) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @given(rows=st.lists(st.tuples(st.text(LETTERS, max_size=12), st.sampled_from("xyz")), max_size=6))
-@settings(LAW, max_examples=30)
+@settings(LAW, max_examples=15)  # of each of sixteen dialects
 def test_any_table_that_a_program_writes_comes_back(
     folder: Path, dialect: dict, rows: list[tuple[str, str]]
 ) -> None:
@@ -81,7 +81,7 @@ def test_backslashes_that_escape_are_seen(folder: Path, dialect: dict, rows: lis
 
 
 @given(rows=st.lists(st.text('ab "', max_size=8).map(str.strip), min_size=1, max_size=9))
-@settings(LAW, max_examples=150)
+@settings(LAW, max_examples=80)
 def test_no_stray_quote_costs_another_row(folder: Path, rows: list[str]) -> None:
     content = "".join(f"{i},{text},x\n" for i, text in enumerate(rows))
     path = write(folder / "a.csv", "id,text,label\n" + content)
@@ -94,7 +94,7 @@ def test_no_stray_quote_costs_another_row(folder: Path, rows: list[str]) -> None
     rows=st.lists(st.text("ab, ", max_size=8), min_size=1, max_size=9),
     damage=st.lists(st.tuples(st.integers(0, 120), st.booleans()), max_size=4),
 )
-@settings(LAW, max_examples=150)
+@settings(LAW, max_examples=80)
 def test_no_quote_more_or_less_costs_another_row(
     folder: Path, rows: list[str], damage: list[tuple[int, bool]]
 ) -> None:

@@ -14,10 +14,12 @@ from sunfish.data.stories.grammar import SLOTS, sentences
 from sunfish.data.stories.oracle import check, grammatical
 from sunfish.data.stories.templates import sentence_templates
 
+TRAIN = 300
+
 
 @pytest.fixture(scope="module")
 def corpus() -> list[Story]:
-    counts = {split: 600 if split == "train" else 200 for split in SPLITS}
+    counts = {split: TRAIN if split == "train" else 100 for split in SPLITS}
     return [story(1, split, index) for split, count in counts.items() for index in range(count)]
 
 
@@ -26,7 +28,7 @@ def _caught(broken: list[str]) -> float:
 
 
 def _sentences(corpus: list[Story]) -> list[str]:
-    return [sentence for one in corpus[:600] for sentence in sentences(one.text)]
+    return [sentence for one in corpus[:TRAIN] for sentence in sentences(one.text)]
 
 
 def test_every_story_is_accepted_and_satisfies_its_prompt(corpus: list[Story]) -> None:
@@ -83,7 +85,7 @@ def test_broken_articles_and_verbs_are_caught(corpus: list[Story]) -> None:
         for at, word in enumerate(words):
             if word in flipped:
                 broken.append(" ".join([*words[:at], flipped[word], *words[at + 1 :]]))
-    assert len(broken) > 2_000 and _caught(broken) > 0.99
+    assert len(broken) > 1_000 and _caught(broken) > 0.99
 
 
 def test_a_pronoun_of_the_wrong_sex_beside_a_name_is_caught(corpus: list[Story]) -> None:
@@ -91,7 +93,7 @@ def test_a_pronoun_of_the_wrong_sex_beside_a_name_is_caught(corpus: list[Story])
     swap = {"he": "she", "she": "he", "his": "her", "her": "his", "him": "her", "himself": "herself"}
     kin = {word for word, _ in lx.KIN}
     broken = []
-    for one in corpus[:600]:
+    for one in corpus[:TRAIN]:
         hero = next(word for word in re.findall(r"[A-Z][a-z]+", one.text) if word in lx.NAMES)
         for sentence in sentences(one.text):
             words = re.findall(r"[A-Za-z]+|[^A-Za-z]+", sentence)
@@ -100,7 +102,7 @@ def test_a_pronoun_of_the_wrong_sex_beside_a_name_is_caught(corpus: list[Story])
             for at, word in enumerate(words):
                 if word in swap:
                     broken.append("".join([*words[:at], swap[word], *words[at + 1 :]]))
-    assert len(broken) > 300 and _caught(broken) > 0.95
+    assert len(broken) > 150 and _caught(broken) > 0.95
 
 
 def test_known_breaks() -> None:

@@ -77,6 +77,7 @@ def test_the_grammar_hash_follows_code_and_texts(tmp_path: Path) -> None:
     assert hash_grammar(texts) == hashes[-1]
 
 
+@pytest.mark.slow
 def test_an_added_plot_and_an_added_fact_are_told_without_an_edit_of_code(tmp_path: Path) -> None:
     texts = PACKAGE / "data" / "stories" / "text"
     plurals = (texts / "plurals.txt").read_text(encoding="utf-8")

@@ -38,7 +38,13 @@ def slept(monkeypatch: Patch) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("data", "line"), [(JSONL, INFO), (PARQUET, TREE), (JSONL, SIZES), (PARQUET, FILES[PARQUET])]
+    ("data", "line"),
+    [
+        (JSONL, INFO),
+        pytest.param(PARQUET, TREE, marks=pytest.mark.slow),
+        pytest.param(JSONL, SIZES, marks=pytest.mark.slow),
+        (PARQUET, FILES[PARQUET]),
+    ],
 )
 def test_a_rate_limit_is_waited_out_in_sight(
     hub: Hub, slept: list[float], capsys: Any, data: str, line: str
@@ -81,7 +87,12 @@ def test_a_rate_limit_without_an_end_is_an_error(hub: Hub, slept: list[float]) -
 
 @pytest.mark.parametrize(
     ("data", "line", "status"),
-    [(PARQUET, INFO, 500), (JSONL, TREE, 503), (PARQUET, SIZES, 504), (JSONL, FILES[JSONL], 500)],
+    [
+        pytest.param(PARQUET, INFO, 500, marks=pytest.mark.slow),
+        pytest.param(JSONL, TREE, 503, marks=pytest.mark.slow),
+        (PARQUET, SIZES, 504),
+        (JSONL, FILES[JSONL], 500),
+    ],
 )
 def test_a_failing_hub_is_tried_so_many_times(
     hub: Hub, capsys: Any, data: str, line: str, status: int
@@ -111,8 +122,15 @@ def test_a_cut_connection_is_resumed_and_a_lost_one_is_an_error(hub: Hub, capsys
         read(data)
 
 
-@pytest.mark.parametrize("data", [JSONL, PARQUET])
-@pytest.mark.parametrize("change", ["cut short", "other content"])
+@pytest.mark.parametrize(
+    ("data", "change"),
+    [
+        (JSONL, "cut short"),
+        pytest.param(JSONL, "other content", marks=pytest.mark.slow),
+        pytest.param(PARQUET, "cut short", marks=pytest.mark.slow),
+        (PARQUET, "other content"),
+    ],
+)
 def test_a_file_that_is_not_the_listed_one_is_refused(hub: Hub, data: str, change: str) -> None:
     source = listed(data)
     repository = hub.repositories["datasets/" + data.split(":")[1]]
@@ -154,7 +172,7 @@ def listed(data: str) -> Source:
         (404, "EntryNotFound", "datasets/user/table has changed while it was read; try again"),
     ],
 )
-@pytest.mark.parametrize("line", [INFO, "GET /datasets/.*parquet"])
+@pytest.mark.parametrize("line", [INFO, pytest.param("GET /datasets/.*parquet", marks=pytest.mark.slow)])
 def test_what_the_hub_refuses_is_one_line(hub: Hub, line: str, status: int, code: str, said: str) -> None:
     headers = (
         {"X-Error-Code": code} if code else {"X-Error-Message": "Invalid credentials in Authorization header"}
