@@ -11,6 +11,7 @@ import pytest
 from sunfish.cli import main
 from sunfish.export.standalone import Model
 
+pytestmark = pytest.mark.slow  # the export in float32 is the same program, and its tests are fast
 PROMPT = "Write a story about a robot"
 
 
@@ -21,7 +22,6 @@ def quantized(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-@pytest.mark.slow
 def test_every_product_with_a_weight_is_one_of_integers(quantized: Path) -> None:
     for name, products in (("encode", 5), ("draft", 18), ("verify", 14)):
         graph = onnx.load(quantized / f"{name}.onnx", load_external_data=False).graph

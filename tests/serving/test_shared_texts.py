@@ -104,7 +104,7 @@ def test_jobs_join_and_leave_while_others_run(new_engine: NewEngine, pipeline: P
     check_texts(new_engine, pipeline, works, max_running=3)
 
 
-@pytest.mark.parametrize("process", ["mixed", "gaussian"])
+@pytest.mark.parametrize("process", [pytest.param("mixed", marks=pytest.mark.slow), "gaussian"])
 def test_processes_whose_noise_does_not_show(new_engine: NewEngine, process: str) -> None:
     other = {"gaussian": "ddpm"}.get(process, "ancestral")
     works = [

@@ -30,8 +30,8 @@ ANSWER = {"role": "assistant", "content": "The sea.", "refusal": None, "tool_cal
 def test_the_last_message_is_what_the_text_is_about(
     client: TestClient, pipeline: Pipeline, messages: list[Json]
 ) -> None:
-    answer = chat(client, messages=messages, seed=10, n=2)
-    expected = pipeline.generate(["a dog"] * 2, WARM, seed=10)
+    answer = chat(client, messages=messages, seed=10, n=2, max_tokens=8)
+    expected = pipeline.generate(["a dog"] * 2, WARM, seed=10, seq_len=9)
     assert [choice["message"]["content"] for choice in answer["choices"]] == [text.text for text in expected]
     assert {choice["message"]["role"] for choice in answer["choices"]} == {"assistant"}
     assert answer["object"] == "chat.completion" and answer["usage"]["prompt_tokens"] == 5

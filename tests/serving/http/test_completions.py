@@ -25,8 +25,8 @@ def write(client: TestClient, **body: object) -> Json:
 
 def test_texts_are_those_of_the_pipeline(client: TestClient, pipeline: Pipeline) -> None:
     """Each prompt's samples stand one after the other, as in a call of generate."""
-    answer = write(client, prompt=PROMPTS, n=2, seed=10)
-    expected = pipeline.generate([p for p in PROMPTS for _ in range(2)], WARM, seed=10)
+    answer = write(client, prompt=PROMPTS, n=2, seed=10, max_tokens=12)
+    expected = pipeline.generate([p for p in PROMPTS for _ in range(2)], WARM, seed=10, seq_len=13)
     assert [choice["text"] for choice in answer["choices"]] == [text.text for text in expected]
     assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
     reasons = ["stop" if text.finished else "length" for text in expected]
@@ -41,7 +41,7 @@ def test_texts_are_those_of_the_pipeline(client: TestClient, pipeline: Pipeline)
 
 def test_a_text_that_ends_and_one_that_is_cut(client: TestClient, pipeline: Pipeline) -> None:
     reasons = set()
-    for seed in range(8):
+    for seed in range(4):
         (choice,) = write(client, prompt="a dog", max_tokens=9, seed=seed, temperature=4.0)["choices"]
         config = replace(WARM, temperature=4.0)
         (text,) = pipeline.generate(["a dog"], config, seq_len=10, seed=seed)
@@ -52,7 +52,9 @@ def test_a_text_that_ends_and_one_that_is_cut(client: TestClient, pipeline: Pipe
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"sampler": "leftmost", "num_steps": 4}], ids=["verified", "leftmost"]
+    "settings",
+    [{}, pytest.param({"sampler": "leftmost", "num_steps": 4}, marks=pytest.mark.slow)],
+    ids=["verified", "leftmost"],
 )
 def test_a_text_longer_than_the_context(client: TestClient, pipeline: Pipeline, settings: Json) -> None:
     """It is written in windows, as in the pipeline; a stream of it adds up to the same."""
@@ -78,7 +80,7 @@ def test_nothing_asked_for_is_a_text_about_anything(client: TestClient, pipeline
     assert text == write(client, seed=1, prompt=None, model="drawn", n=None, stop=None)["choices"][0]["text"]
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("n", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_the_drafts_that_answer_best_are_kept(client: TestClient, pipeline: Pipeline, n: int) -> None:
     answer = write(client, prompt=PROMPTS, n=n, best_of=4, seed=2, max_tokens=12)
     drafts = pipeline.generate([p for p in PROMPTS for _ in range(4)], WARM, seed=2, seq_len=13)

@@ -34,13 +34,34 @@ SAMPLERS: list[Json] = [
     {"sampler": "confidence", "num_steps": 6, "block_length": 0},
 ]
 
+TWO_FAST = pytest.mark.parametrize(
+    "settings",
+    [
+        SAMPLERS[0],
+        SAMPLERS[3],
+        *(pytest.param(settings, marks=pytest.mark.slow) for settings in SAMPLERS[1:3]),
+    ],
+    ids=str,
+)
+
 
 def stream(client: TestClient, **body: object) -> list[Json]:
     return events(client.post(URL, json={"stream": True, **body}))
 
 
-@pytest.mark.parametrize("settings", SAMPLERS, ids=str)
-@pytest.mark.parametrize("seed", [4, 10, 12])
+@pytest.mark.parametrize(
+    ("settings", "seed"),
+    [
+        *((settings, 4) for settings in SAMPLERS),
+        *((settings, seed) for settings, seed in ((SAMPLERS[0], 10), (SAMPLERS[2], 12))),
+        *(
+            pytest.param(settings, seed, marks=pytest.mark.slow)
+            for settings, seed in ((SAMPLERS[0], 12), (SAMPLERS[1], 10), (SAMPLERS[1], 12), (SAMPLERS[2], 10))
+        ),
+        *(pytest.param(SAMPLERS[3], seed, marks=pytest.mark.slow) for seed in (10, 12)),
+    ],
+    ids=str,
+)
 def test_chunks_add_up_to_the_text(client: TestClient, settings: Json, seed: int) -> None:
     """Half a character is sent only where the text has no other half."""
     body = {"prompt": "a dog", "seed": seed, "logprobs": 1, **settings}
@@ -108,7 +129,7 @@ def test_texts_of_one_stream_keep_their_indexes(client: TestClient) -> None:
     assert len({chunk["id"] for chunk in chunks}) == 1
 
 
-@pytest.mark.parametrize("settings", SAMPLERS, ids=str)
+@TWO_FAST
 def test_denoising_states_are_whole_texts(client: TestClient, pipeline: Pipeline, settings: Json) -> None:
     """Every state of the pipeline's stream; the last one is the text, with its reason and its steps."""
     body = {"prompt": "a dog", "seed": 4, "max_tokens": 12, "step_maps": True, **settings}
@@ -124,7 +145,7 @@ def test_denoising_states_are_whole_texts(client: TestClient, pipeline: Pipeline
     assert steps == sorted(steps) and steps[-1] >= max(whole["step_maps"], default=0)
 
 
-@pytest.mark.parametrize("settings", SAMPLERS, ids=str)
+@TWO_FAST
 def test_denoising_states_say_how_likely_their_final_tokens_are(client: TestClient, settings: Json) -> None:
     """The scores of the whole text, as far as it was final; those of drafts are not known yet."""
     body = {"prompt": "a dog", "seed": 4, "max_tokens": 24, "step_maps": True, "logprobs": 1, **settings}
