@@ -31,7 +31,7 @@ from benchmarks.timing import interleave, ratio
 from benchmarks.workload import NEVER, config_of, full_rows
 from sunfish.config import Config
 from sunfish.hardware.device import matmul_rate
-from sunfish.model.memory import training_memory
+from sunfish.training.rank_memory import training_memory
 from sunfish.training.trainer import Trainer
 
 MATMUL_SIZE = {"cpu": 2048, "cuda": 8192}

@@ -9,7 +9,6 @@ import torch
 
 from sunfish.config.presets import PRESETS, preset
 from sunfish.model.cost import disk_needed, flops_per_token
-from sunfish.model.memory import training_memory
 from sunfish.model.transformer import Transformer, build_model, count_parameters
 from sunfish.processes import build_process
 from sunfish.training import preflight as machine
@@ -21,6 +20,7 @@ from sunfish.training.preflight import (
     recommend_size,
     stories_memory,
 )
+from sunfish.training.rank_memory import training_memory
 from sunfish.training.text_lengths import story_lengths
 from sunfish.training.throughput import PROBES
 from sunfish.utils import format_bytes

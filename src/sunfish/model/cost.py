@@ -27,19 +27,23 @@ def disk_needed(parameters: int, data: float = 0.3 * GIB) -> float:
 
 def layer_parameters(model: ModelConfig) -> int:
     """Numbers in the matrices that every position of a text meets: blocks and copy head."""
-    cross = 2 * model.n_embd**2 if model.prompt_length else 0
-    return model.n_layer * (_block_parameters(model) + cross) + model.n_embd**2
+    return model.n_layer * block_parameters(model) + model.n_embd**2
 
 
 def matrix_parameters(model: ModelConfig) -> int:
     """Numbers in all matrices of the layers, the prompt encoder's included: what Muon updates."""
     if not model.prompt_length:
         return layer_parameters(model)
-    encoder = model.n_prompt_layer * _block_parameters(model) + 2 * model.n_layer * model.n_embd**2
+    encoder = model.n_prompt_layer * _encoder_block_parameters(model) + 2 * model.n_layer * model.n_embd**2
     return layer_parameters(model) + encoder
 
 
-def _block_parameters(model: ModelConfig) -> int:
+def block_parameters(model: ModelConfig) -> int:
+    """Numbers in the matrices of a block."""
+    return _encoder_block_parameters(model) + (2 * model.n_embd**2 if model.prompt_length else 0)
+
+
+def _encoder_block_parameters(model: ModelConfig) -> int:
     return 4 * model.n_embd**2 + 3 * model.n_embd * model.n_hidden
 
 
@@ -54,3 +58,10 @@ def flops_per_token(model: ModelConfig, next_token: bool = True) -> float:
     head = 6 * model.vocab_size * model.n_embd * (1.5 if next_token else 0.5)
     attention = 12 * model.n_layer * model.context_length / 2 * model.n_embd
     return passes * (6 * layer_parameters(model) + attention) + head
+
+
+def recomputed_flops_per_token(model: ModelConfig) -> float:
+    """Operations that activation checkpointing adds: the forward pass of the blocks, over text and canvas."""
+    blocks = model.n_layer * block_parameters(model)  # the copy head is not computed again
+    attention = 4 * model.n_layer * model.context_length / 2 * model.n_embd
+    return 2 * (2 * blocks + attention)

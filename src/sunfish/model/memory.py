@@ -1,7 +1,7 @@
-"""Owns how much memory training and sampling take: formulas only, part by part.
+"""Owns how much memory the passes of training and sampling take: formulas only, part by part.
 
 The largest part is what the backward pass needs. It is counted tensor by tensor, and a test compares the sum with
-the bytes that autograd really saves.
+the bytes that autograd really saves. What a process holds besides is in training/rank_memory.py.
 """
 
 from __future__ import annotations
@@ -11,27 +11,19 @@ from dataclasses import dataclass
 import torch
 
 from sunfish.config import Config, ModelConfig
-from sunfish.hardware.cpu import KERNEL_CACHE_BYTES
-from sunfish.model.cost import matrix_parameters
+from sunfish.model.cost import block_parameters, matrix_parameters
 from sunfish.model.layers import MAX_FUSED_HEAD_WIDTH
 from sunfish.model.transformer import count_parameters
 
-CPU = torch.device("cpu")
 FLOAT32 = 4  # bytes
 PROCESS_BYTES = 320 * 2**20  # Python, PyTorch, the tokenizer and the corpus, before any model
-GPU_BYTES = 600 * 2**20  # what CUDA and its libraries take on the device
-PARAMETER_BYTES = 12  # weights, running mean, first moment, all float32; gradients are counted apart
-SECOND_MOMENT_BYTES = 4  # AdamW has one, Muon none
 KNOWN_SHARE = 0.45  # mean share of the canvas that is scored
 DISTILLATION_LOGITS = 12.0  # tensors of [rows, length, V] float32 that are in memory at once
-# Tensors of batches of many lengths leave gaps in the C library's heap, and in bfloat16 compiled kernels stand between
-# them: the heap of a step, in units of what is in use.
-HEAP_SHARE = {torch.float32: 1.5, torch.bfloat16: 3.7}
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a step computes: ``rows`` texts of ``length`` positions, prompts of ``prompt`` tokens.
+    """What a process computes at a time: ``rows`` texts of ``length`` positions, prompts of ``prompt`` tokens.
 
     Attributes:
         number: bytes of a number under autocast.
@@ -48,61 +40,47 @@ class Shape:
 
     @staticmethod
     def of(
-        config: Config, length: int, prompt: int, dtype: torch.dtype, device: torch.device, block: int
+        config: Config,
+        length: int,
+        prompt: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        block: int,
+        processes: int = 1,
     ) -> Shape:
-        """The shape of a step of ``config`` on padded rows of ``length`` and prompts of ``prompt``."""
+        """The shape of a part of a step of ``config`` on padded rows of ``length`` and prompts of ``prompt``."""
         number = FLOAT32 if dtype == torch.float32 else 2
         fused = device.type != "cpu" or number == FLOAT32
         length = min(length, config.model.context_length)
         prompt = min(prompt, config.model.prompt_length)
-        return Shape(config.training.batch_size, length, prompt, number, fused, min(block or length, length))
+        rows = -(-config.training.batch_size // (processes * config.training.gradient_accumulation))
+        return Shape(rows, length, prompt, number, fused, min(block or length, length))
 
 
-def training_memory(
-    config: Config,
-    parameters: int | None = None,
-    lengths: tuple[int, int] | None = None,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device = CPU,
-) -> float:
-    """Estimated peak bytes of a training run.
-
-    Args:
-        config: The run.
-        parameters: Its number; None: those of a masked model.
-        lengths: Positions of the longest text, and tokens of the longest prompt; None: those of ``config``.
-        dtype: What the network computes in.
-        device: Where.
-    """
-    m = config.model
-    parameters = count_parameters(m) if parameters is None else parameters
-    length, prompt = lengths or (m.context_length, m.prompt_length)
-    gradients = FLOAT32 * parameters
-    step = 0.0
-    for block in set(config.training.block_lengths):
-        shape = Shape.of(config, length, prompt, dtype, device, block)
-        step = max(step, kept_bytes(config, shape) + scratch_bytes(config, shape))
-    if config.training.distills:
-        step += distillation_bytes(config, shape)
-    fixed = PROCESS_BYTES if device.type == "cpu" else GPU_BYTES
-    if device.type == "cpu" and dtype != torch.float32:
-        fixed += KERNEL_CACHE_BYTES
-    heap = HEAP_SHARE[dtype] if device.type == "cpu" else 1.1  # PyTorch's own allocator on a GPU
-    second_moments = SECOND_MOMENT_BYTES * (parameters - matrix_parameters(m))
-    return fixed + PARAMETER_BYTES * parameters + second_moments + heap * max(step, gradients)
+def step_bytes(config: Config, shape: Shape) -> float:
+    """Bytes of the passes at their peak: what the forward pass keeps, and what comes and goes in the backward pass."""
+    peak = kept_bytes(config, shape) + scratch_bytes(config, shape)
+    if not config.training.activation_checkpointing:
+        return peak
+    # At the end of the forward pass, autocast still has its copies of the blocks' weights; when the last block is
+    # computed again, the copy head's part is free, and so are the gradients of the output layer.
+    block = _layer_bytes(config, shape) + _block_scratch_bytes(config, shape)
+    copies = 0 if config.training.parallel == "fsdp" else _block_copies_bytes(config, shape)
+    return max(peak, kept_bytes(config, shape) + max(copies, block - _copy_bytes(config, shape)))
 
 
 def kept_bytes(config: Config, shape: Shape) -> float:
     """Bytes that the forward pass of training keeps for the backward pass, gradients of the output layer included."""
     m, training = config.model, config.training
-    layer = _layer_bytes(config, shape)
-    layers = m.n_layer * layer
-    if training.activation_checkpointing:  # the inputs of all blocks, and all of one
-        layers = m.n_layer * shape.number * _positions(config, shape) * m.n_embd + layer
+    layers = m.n_layer * _layer_bytes(config, shape)
+    if training.activation_checkpointing:  # the inputs of the blocks
+        layers = m.n_layer * shape.number * _positions(config, shape) * m.n_embd
     if training.dropout:
         branches = 3 if m.prompt_length else 2
         layers += m.n_layer * branches * shape.number * _positions(config, shape) * m.n_embd
     weights = 2 * matrix_parameters(m) if shape.number == 2 else 0  # autocast's copies
+    if training.activation_checkpointing or training.parallel == "fsdp":  # blocks are cast or gathered again
+        weights -= _block_copies_bytes(config, shape)
     return (
         layers
         + _embedding_bytes(config, shape)
@@ -115,9 +93,17 @@ def kept_bytes(config: Config, shape: Shape) -> float:
 
 def scratch_bytes(config: Config, shape: Shape) -> float:
     """Bytes that come and go while everything kept is there: gradients of one block and of the output layer."""
+    return _block_scratch_bytes(config, shape) + 2 * FLOAT32 * config.model.vocab_size * config.model.n_embd
+
+
+def _block_scratch_bytes(config: Config, shape: Shape) -> float:
     m = config.model
-    block = shape.number * _positions(config, shape) * (3 * m.n_hidden + 3 * m.n_embd)
-    return block + 2 * FLOAT32 * m.vocab_size * m.n_embd
+    return shape.number * _positions(config, shape) * (3 * m.n_hidden + 3 * m.n_embd)
+
+
+def _block_copies_bytes(config: Config, shape: Shape) -> int:
+    """Copies of the blocks' weights that autocast makes."""
+    return 2 * config.model.n_layer * block_parameters(config.model) if shape.number == 2 else 0
 
 
 def _canvases(config: Config) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -451,6 +452,7 @@ def sinusoids(x: Tensor, frequencies: Sequence[float]) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
+@functools.cache
 def count_parameters(
     config: ModelConfig,
     *,

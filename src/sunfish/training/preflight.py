@@ -11,9 +11,9 @@ from sunfish.config.presets import PRESETS, preset
 from sunfish.hardware.device import CPU, choose_device, choose_precision, set_threads
 from sunfish.hardware.resources import available_memory, free_disk
 from sunfish.model.cost import describe, disk_needed
-from sunfish.model.memory import training_memory
 from sunfish.model.transformer import count_parameters
 from sunfish.processes import build_process
+from sunfish.training.rank_memory import training_memory
 from sunfish.training.text_lengths import TextLengths, story_lengths, text_lengths
 from sunfish.training.throughput import PROBES, estimate_throughput
 from sunfish.utils import format_bytes, format_duration, log
