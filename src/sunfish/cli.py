@@ -1,7 +1,7 @@
 """The command line: which subcommands there are, how errors and signals become exit codes. Imports no torch.
 
     sunfish demo | train | sample | infill | edit | serve | push | pull | distill-guidance | export | bench | data
-            | tokenizer | sizes | doctor
+            | tokenizer | sizes | plan | doctor
 
 Results go to stdout, logs to stderr. Exit codes: 0 done, 1 a failure, 2 wrong use, 128 + n ended by signal n.
 """
@@ -23,6 +23,7 @@ from sunfish.commands import (
     edit,
     export,
     infill,
+    plan,
     pull,
     push,
     sample,
@@ -56,6 +57,7 @@ COMMANDS = {
     "push": push,
     "pull": pull,
     "sizes": sizes,
+    "plan": plan,
     "doctor": doctor,
 }
 UNREAD = ("train", "distill-guidance", "serve")  # their results are not on stdout

@@ -48,6 +48,9 @@ FROZEN = {
     "push": "private revision prompt license resumable",
     "pull": "revision",
     "sizes": "measure quick device json",
+    "plan": """
+        gpus gpu-memory tokens tokens-per-second flops measure json config set help-all
+        vocab-size n-layer n-head n-embd context-length max-steps max-minutes batch-size device precision""",
     "doctor": "checkpoints data-folder json",
 }
 

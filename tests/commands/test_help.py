@@ -29,8 +29,12 @@ NEEDED = {  # the words without a default
 NAMES = {
     name.upper(): name
     for name in (
+        "B",
         "CPU",
         "FILE.txt",
+        "GPU",
+        "GPUs",
+        "GiB",
         "JSON",
         "MASK",
         "N",
@@ -45,7 +49,19 @@ NAMES = {
 VALUE_NAMES = {
     int: {"N"},
     float: {"FLOAT"},
-    None: {"TEXT", "PATH", "STR", "CHECKPOINT", "FOLDER", "WEIGHT", "WORDS", "START:END", "USER/NAME", "I/N"},
+    None: {
+        "TEXT",
+        "PATH",
+        "STR",
+        "CHECKPOINT",
+        "FOLDER",
+        "WEIGHT",
+        "WORDS",
+        "START:END",
+        "USER/NAME",
+        "I/N",
+        "COUNT",
+    },
 }
 # Arguments that no field of a configuration stands behind: their values where they are not given.
 SAMPLING = dict(
@@ -120,6 +136,17 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     ),
     "pull": dict(repository="user/robots", folder=None, revision=None),
     "sizes": dict(measure=False, quick=False, device="auto", json=False),
+    "plan": dict(
+        gpus=1,
+        gpu_memory=80.0,
+        tokens=None,
+        tokens_per_second=None,
+        flops=None,
+        measure=False,
+        json=False,
+        config=None,
+        set=[],
+    ),
     "doctor": dict(checkpoints="checkpoints", data_folder="data", json=False),
 }
 every_command = pytest.mark.parametrize("command", COMMANDS)

@@ -57,7 +57,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         context_length=2048,
         prompt_length=128,
         n_prompt_layer=2,
-        batch_size=32,
+        batch_size=64,
         max_minutes=7 * 24 * 60.0,
     ),
 }

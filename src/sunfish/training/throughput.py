@@ -176,12 +176,27 @@ def estimate_throughput(
         throughput[name] = speed
     rate = _wide_rate(dtype, device)
     if config is not None:
-        measured = measure_throughput(config, dtype, device, RUN_SECONDS, rate=rate)
-        throughput[""] = _scaled(config, rate, text_lengths(config)) if measured is None else measured
+        throughput[""] = run_throughput(config, dtype, device, text_lengths(config), rate)
     release_free_pages()  # what the run itself does not need
     for name in PRESETS:
         throughput.setdefault(name, _scaled(preset(name), rate, story_lengths(preset(name).model)))
     return throughput
+
+
+def run_throughput(
+    config: Config,
+    dtype: torch.dtype,
+    device: torch.device,
+    lengths: TextLengths,
+    rate: float | None = None,
+) -> float:
+    """Tokens/s of a run: measured on a part of it, or scaled by arithmetic where even that takes too long.
+
+    ``rate`` None: measured first; see :func:`reduced`.
+    """
+    rate = _wide_rate(dtype, device) if rate is None else rate
+    measured = measure_throughput(config, dtype, device, RUN_SECONDS, lengths, rate)
+    return _scaled(config, rate, lengths) if measured is None else measured
 
 
 def _scaled(config: Config, rate: float, lengths: TextLengths) -> float:
