@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import subprocess
@@ -12,8 +13,10 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from benchmarks.children import SHOWN_LINES
+from benchmarks.rank_steps import LINK, LINK_NUMBERS
 from benchmarks.results import ROOT
 from sunfish.config import Config
+from sunfish.training.communication import Link
 
 
 class Steps(NamedTuple):
@@ -24,6 +27,7 @@ class Steps(NamedTuple):
         cpu_seconds: user and system time of the process; waiting for another one takes none.
         tokens: of the whole batch.
         losses: of each step.
+        sent_bytes: to the other processes; 0 where the system does not say.
         peak_bytes: the largest resident size so far.
     """
 
@@ -31,6 +35,7 @@ class Steps(NamedTuple):
     cpu_seconds: float
     tokens: int
     losses: list[float]
+    sent_bytes: int
     peak_bytes: float
 
 
@@ -64,22 +69,34 @@ class RankedRun:
         Raises:
             ValueError: A process has ended; the message has the end of what the run said.
         """
+        return [Steps(**answer) for answer in self._ask(str(count))]
+
+    def link(self) -> Link:
+        """What an all-reduce of the processes takes: of one number, and of many."""
+        seconds = self._ask(LINK)[0]
+        ring = (len(self._processes) - 1) / len(self._processes)
+        transfer = max(seconds[str(LINK_NUMBERS)] - seconds["1"], 1e-9)
+        hops = 2 * math.log2(len(self._processes))
+        return Link(2 * 4 * LINK_NUMBERS * ring / transfer, seconds["1"] / hops)
+
+    def _ask(self, order: str) -> list[dict[str, Any]]:
+        """Give an order to all processes; their answers."""
         for process in self._processes:
             assert process.stdin is not None
             try:
-                process.stdin.write(f"{count}\n")
+                process.stdin.write(f"{order}\n")
                 process.stdin.flush()
             except BrokenPipeError:
                 raise self._failure(process) from None
         return [self._answer(process) for process in self._processes]
 
-    def _answer(self, process: subprocess.Popen[str]) -> Steps:
+    def _answer(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
             raise self._failure(process)
         answer: dict[str, Any] = json.loads(line)
-        return Steps(**answer)
+        return answer
 
     def _failure(self, process: subprocess.Popen[str]) -> ValueError:
         code = process.wait()

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.frame import Benchmark, Run
-from benchmarks.speed.training_rate import peak_bytes
+from benchmarks.rank_steps import peak_bytes
 from benchmarks.timing import ratio
 from benchmarks.workload import NEVER, config_of
 from sunfish.config import Config

@@ -15,7 +15,6 @@ that was allocated there, next to the pre-flight's estimate.
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import tempfile
 from collections.abc import Callable
@@ -24,8 +23,8 @@ from statistics import mean, median
 
 import torch
 
-from benchmarks.children import RSS_UNIT
 from benchmarks.frame import Benchmark, Run
+from benchmarks.rank_steps import peak_bytes
 from benchmarks.speed.arithmetic import PRODUCTS, count_flops, optimizer_seconds, self_seconds
 from benchmarks.timing import interleave, ratio
 from benchmarks.workload import NEVER, config_of, full_rows
@@ -37,13 +36,6 @@ from sunfish.training.trainer import Trainer
 MATMUL_SIZE = {"cpu": 2048, "cuda": 8192}
 SMOKE_MATMUL_SIZE = 64
 SHOWN = 14  # operations of the profile
-
-
-def peak_bytes(device: torch.device) -> float:
-    """The most memory that was in use."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * RSS_UNIT
 
 
 def tokens_a_step(config: Config) -> int:
