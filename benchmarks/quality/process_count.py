@@ -12,6 +12,7 @@ import argparse
 import itertools
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.frame import Benchmark, Run
@@ -32,6 +33,14 @@ def losses_of(config: Config, processes: int, steps: int) -> list[float]:
         return run.steps(steps)[0].losses
 
 
+def ways(run: Run) -> Iterator[tuple[int, str, int]]:
+    """Numbers of processes, what they share, and parts of a step."""
+    if run.smoke:
+        yield 2, "fsdp", 2
+    else:
+        yield from itertools.product(run.arguments.processes, PARALLEL, (1, 2))
+
+
 def measure(run: Run) -> None:
     """Train every way."""
     with tempfile.TemporaryDirectory() as folder:
@@ -43,10 +52,7 @@ def measure(run: Run) -> None:
         steps = SMOKE_STEPS if run.smoke else run.arguments.steps
         run.header(PRECISIONS["float32"], model=config.training.name, steps=steps)
         expected = losses_of(config, 1, steps)
-        sizes = (2,) if run.smoke else run.arguments.processes
-        for processes, parallel, parts in itertools.product(sizes, PARALLEL, (1, 2)):
-            if run.smoke and (parallel, parts) != ("fsdp", 2):
-                continue
+        for processes, parallel, parts in ways(run):
             shared = config.with_fields(parallel=parallel, gradient_accumulation=parts)
             losses = losses_of(shared, processes, steps)
             difference = max(abs(a - b) for a, b in zip(losses, expected, strict=True))

@@ -1,10 +1,15 @@
-"""Owns the claim: two processes of one thread train at 90% or more of twice the rate of one.
+"""Owns the claim: two processes of one thread train at 90% or more of twice the rate of one, as the formula says.
 
     ./run.sh benchmarks/speed/two_processes.py --config small --batch_size 4 --threads 1
 
-One process, and two that share its batch or have as large a batch each, take turns on full rows. The rate is by the wall
-clock, and needs two free cores. The processor seconds of a token say what sharing costs beside waiting, on any machine:
-a process that waits for another one takes none. Both are medians over the rounds, as a share of one process's.
+One process, and two that share its batch or have as large a batch each, take turns on full rows; medians over rounds.
+
+- share_of_twice: by the wall clock, which needs two free cores.
+- cpu_share: by the processor seconds of a token, of which a process that waits for another one takes none. So it says
+  what sharing costs beside waiting, on any machine.
+- bytes_ratio, time_ratio: the formula of docs/scaling.md beside the bytes that the system counts on the connections,
+  and beside the step. The step is predicted from that of one process and from the loopback device, which all-reduces of
+  one number and of four million measure.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from benchmarks.frame import Benchmark, Run
 from benchmarks.ranks import RankedRun, Steps
@@ -25,73 +31,107 @@ from sunfish.config import Config
 from sunfish.config.training import PARALLEL
 from sunfish.hardware.cpu import cores
 from sunfish.hardware.device import choose_precision
+from sunfish.training.communication import Link, bytes_sent, step_time
+from sunfish.training.optimizer import UPDATE_INTERVAL
+
+ONE = "one"
 
 
-def runs_of(config: Config, parallel: str) -> dict[str, tuple[Config, int]]:
-    """One process, two that share its batch, two with as large a batch each."""
-    both = config.with_fields(parallel=parallel)
-    return {
-        "one": (config, 1),
-        "same batch": (both, 2),
-        "same batch each": (both.with_fields(batch_size=2 * config.training.batch_size), 2),
-    }
+class Rates(NamedTuple):
+    """Medians over the rounds: seconds and bytes sent of a step, tokens a second, tokens a processor second."""
 
+    seconds: float
+    sent: float
+    by_wall: float
+    by_processor: float
 
-def rates(rounds: list[list[Steps]]) -> tuple[float, float]:
-    """Medians over the rounds: tokens a second, and tokens a processor second of all processes."""
-    walls = [steps[0].tokens / max(one.seconds for one in steps) for steps in rounds]
-    busy = [steps[0].tokens / sum(one.cpu_seconds for one in steps) for steps in rounds]
-    return median(walls), median(busy)
+    @staticmethod
+    def of(rounds: list[list[Steps]]) -> Rates:
+        """From what each process took in each round."""
+        count = len(rounds[0][0].losses)
+        return Rates(
+            median(max(one.seconds for one in steps) for steps in rounds) / count,
+            median(steps[0].sent_bytes for steps in rounds) / count,
+            median(steps[0].tokens / max(one.seconds for one in steps) for steps in rounds),
+            median(steps[0].tokens / sum(one.cpu_seconds for one in steps) for steps in rounds),
+        )
 
 
 def measure(run: Run) -> None:
-    """Let the runs take turns."""
+    """Let the runs take turns, for each way to share."""
     with tempfile.TemporaryDirectory() as folder:
-        config = config_of(run, "small", batch_size=4).with_fields(
-            max_steps=NEVER, max_minutes=0.0, threads=1, parallel="ddp"
-        )
+        config = config_of(run, "small", batch_size=4)
+        config = config.with_fields(max_steps=NEVER, max_minutes=0.0, threads=1, parallel="ddp")
         config = full_rows(config, Path(folder))
         dtype = choose_precision(config.training.precision, run.device)
         config = config.with_fields(precision=str(dtype).removeprefix("torch."))
         run.header(
             dtype,
-            f"{cores()} cores; the rate by the wall clock is true only where two are free",
+            f"{cores()} cores; what the wall clock says is true only where two are free",
             model=config.training.name,
             batch=f"{config.training.batch_size} x {config.model.context_length}",
         )
         for parallel in PARALLEL[: 1 if run.smoke else None]:
-            compare(run, parallel, runs_of(config, parallel))
+            compare(run, config, parallel, dtype.itemsize)
 
 
-def compare(run: Run, parallel: str, runs: dict[str, tuple[Config, int]]) -> None:
+def compare(run: Run, config: Config, parallel: str, number: int) -> None:
     """Time the runs of one kind, and add a result for each of two processes."""
-    count = len(runs["one"][0].training.block_lengths)
+    shared = config.with_fields(parallel=parallel)
+    runs = {"same batch": shared}
+    if not run.smoke:
+        runs["same batch each"] = shared.with_fields(batch_size=2 * config.training.batch_size)
+    # As many steps as let every matrix have its turn with every block length.
+    count = 1 if run.smoke else UPDATE_INTERVAL * len(config.training.block_lengths)
     with ExitStack() as stack:
-        started = {name: stack.enter_context(RankedRun(*how)) for name, how in runs.items()}
+        started = {ONE: stack.enter_context(RankedRun(config, 1))}
+        started |= {name: stack.enter_context(RankedRun(both, 2)) for name, both in runs.items()}
 
         def arm(name: str) -> Callable[[int], list[Steps]]:
-            return lambda _: started[name].steps(1 if run.smoke else count)
+            return lambda _: started[name].steps(count)
 
-        timed = interleave({name: arm(name) for name in runs}, 1 if run.smoke else run.arguments.rounds)
-    wall, busy = rates(timed["one"].values)
-    for name in list(runs)[1:]:
-        wall_of_two, busy_of_two = rates(timed[name].values)
-        figures = {
-            "tokens_per_second": wall_of_two,
-            "one_tokens_per_second": wall,
-            "share_of_twice": ratio(wall_of_two, 2 * wall),
-            "tokens_per_cpu_second": busy_of_two,
-            "one_tokens_per_cpu_second": busy,
-            "cpu_share": ratio(busy_of_two, busy),
-        }
-        run.add({"parallel": parallel, "two": name}, figures)
+        timed = interleave({name: arm(name) for name in started}, 1 if run.smoke else run.arguments.rounds)
+        link = started["same batch"].link()
+    rates = {name: Rates.of(taken.values) for name, taken in timed.items()}
+    for name, both in runs.items():
+        run.add(
+            {"parallel": parallel, "two": name}, figures(config, both, rates[ONE], rates[name], link, number)
+        )
+
+
+def figures(
+    config: Config, both: Config, one: Rates, two: Rates, link: Link, number: int
+) -> dict[str, float | None]:
+    """Two processes beside one, and beside the formula.
+
+    Args:
+        config: The run of one process.
+        both: That of two.
+        one: What the one did.
+        two: What the two did.
+        link: What connects them.
+        number: Bytes of a number in which the network computes.
+    """
+    length = config.model.context_length
+    rate = step_time(config, 1, length, 1.0, link).compute / one.seconds
+    predicted = step_time(both, 2, length, rate, link, number).serial
+    return {
+        "tokens_per_second": two.by_wall,
+        "share_of_twice": ratio(two.by_wall, 2 * one.by_wall),
+        "cpu_share": ratio(two.by_processor, one.by_processor),
+        "sent_mb": two.sent / 1e6,
+        "bytes_ratio": ratio(bytes_sent(both, 2, number), two.sent),
+        "link_mb_per_second": link.bytes_per_second / 1e6,
+        "hop_microseconds": 1e6 * link.latency,
+        "predicted_seconds": predicted,
+        "seconds": two.seconds,
+        "time_ratio": ratio(predicted, two.seconds),
+    }
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """How often."""
-    parser.add_argument(
-        "--rounds", type=int, default=5, help="rounds of the mixture of block lengths (%(default)s)"
-    )
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of twelve steps (%(default)s)")
 
 
 benchmark = Benchmark(
