@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -212,3 +213,14 @@ def test_the_new_name_of_a_folder_is_flushed_before_the_old_content_goes(
     )
     disk.replace_folder(old, new)
     assert states == [(tmp_path, True, 2)] and [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_failed_write_travels_to_other_processes() -> None:
+    error = WriteError(Path("run/.step-0000002.7-0123abcd.writing/model"), errno.ENOSPC, "no space left")
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is WriteError and copy.errno is None
+    assert (
+        str(copy)
+        == str(error)
+        == "run/step-0000002/model could not be written: no space left; make room on that disk"
+    )

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
@@ -30,6 +30,16 @@ class WriteError(OSError):
     def __init__(self, path: Path, number: int | None, reason: str) -> None:
         final = Path(*(TEMPORARY_NAME.sub(r"\1", part) for part in path.parts))
         super().__init__(f"{final} could not be written: {reason}; {_remedy(number)}")
+
+    def __reduce__(self) -> tuple[Callable[[str], WriteError], tuple[str]]:
+        """Pickled by its line: what fails in one process of a run fails in all of them."""
+        return _of_line, (str(self),)
+
+
+def _of_line(line: str) -> WriteError:
+    error = WriteError.__new__(WriteError)
+    OSError.__init__(error, line)
+    return error
 
 
 @contextmanager
