@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from sunfish.training.rendezvous import store_of_attempt
 from sunfish.utils import Stderr, UsageError
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ def _meet(ranks: Ranks) -> None:
         torch.cuda.set_device(ranks.local)
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+        store=store_of_attempt(os.environ, ranks.rank, ranks.size, TIMEOUT),
         rank=ranks.rank,
         world_size=ranks.size,
         timeout=TIMEOUT,
