@@ -158,7 +158,10 @@ def test_stopping_names_the_other_way(tmp_path: Path, poison: Callable[..., None
 
 def stopped(folder: Path, on_nan: str, **values: object) -> RunState:
     """What :mod:`sunfish.training.rollback` reads of a run."""
-    run = SimpleNamespace(folder=folder, step=7, config=settings(folder, on_nan=on_nan), **values)
+    is_settled = {"settle": lambda: None}
+    run = SimpleNamespace(
+        folder=folder, step=7, config=settings(folder, on_nan=on_nan), **is_settled, **values
+    )
     return cast(RunState, run)
 
 

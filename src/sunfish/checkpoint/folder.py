@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,12 +18,11 @@ from sunfish.checkpoint.metadata import (
     PROMPT_TOKENIZER,
     TOKENIZER,
     WEIGHTS,
-    check_resumable,
     metadata_of,
     read_metadata,
     verify,
 )
-from sunfish.checkpoint.trainer_state import read_state
+from sunfish.checkpoint.resuming import load_trainer
 from sunfish.checkpoint.weights import load_model
 from sunfish.config import Config
 from sunfish.disk.json_file import seal
@@ -39,6 +38,7 @@ __all__ = [
     "BEST",
     "LAST",
     "Checkpoint",
+    "Shards",
     "load_checkpoint",
     "load_trainer",
     "prune_checkpoints",
@@ -60,6 +60,13 @@ class Checkpoint(NamedTuple):
     path: Path  # the folder itself, where a link was given
 
 
+class Shards(NamedTuple):
+    """The part of a checkpoint that all processes of a run have written."""
+
+    temporary: Path  # the folder that becomes the checkpoint
+    hashes: Mapping[str, str]  # of their files, by name
+
+
 def save_checkpoint(
     folder: Path,
     config: Config,
@@ -68,11 +75,22 @@ def save_checkpoint(
     prompt_tokenizer: TextTokenizer | None,
     trainer: dict[str, Any],
     card: str,
+    shards: Shards | None = None,
 ) -> Path:
     """Write ``folder``: ``model`` holds the weights for inference, ``trainer`` all that resuming needs.
 
     Everything goes to a temporary name, is hashed and flushed to disk, then renamed; a crash leaves either the
     whole folder or none, a failure leaves nothing.
+
+    Args:
+        folder: Where the checkpoint goes.
+        config: The run.
+        model: The network, its weights averaged.
+        tokenizer: Of texts.
+        prompt_tokenizer: Of prompts; None: that of texts.
+        trainer: The state; of tensors that lie in ``shards`` it has the sizes, on the device ``meta``.
+        card: The model card.
+        shards: What processes have written already.
 
     Raises:
         WriteError: A file could not be written.
@@ -82,11 +100,11 @@ def save_checkpoint(
         _write_model(temporary, model, tokenizer, prompt_tokenizer, card, torch.float32)
         # Through a file of Python's: by a name, PyTorch says that a write failed, but not why.
         with writing(temporary / STATE):
-            (temporary / STATE).parent.mkdir()
+            (temporary / STATE).parent.mkdir(exist_ok=shards is not None)
             with (temporary / STATE).open("wb") as file:
                 torch.save(trainer, file)
 
-    return _write_whole(folder, config, trainer["step"], write)
+    return _write_whole(folder, config, trainer["step"], write, shards)
 
 
 def save_for_inference(folder: Path, checkpoint: Checkpoint, card: str) -> Path:
@@ -104,19 +122,21 @@ def save_for_inference(folder: Path, checkpoint: Checkpoint, card: str) -> Path:
     return _write_whole(folder, checkpoint.config, checkpoint.step, write)
 
 
-def _write_whole(folder: Path, config: Config, step: int, write: Callable[[Path], None]) -> Path:
+def _write_whole(
+    folder: Path, config: Config, step: int, write: Callable[[Path], None], shards: Shards | None = None
+) -> Path:
     """Let ``write`` fill a temporary folder, add its ``config.json``, and rename it to ``folder``."""
-    temporary = temporary_path(folder)
+    temporary, hashes = shards or (temporary_path(folder), {})
     try:
         with writing(temporary):
-            temporary.mkdir(parents=True)
+            temporary.mkdir(parents=True, exist_ok=shards is not None)
         write(temporary)
-        files = sorted(p for p in temporary.rglob("*") if p.is_file())
+        files = {p.relative_to(temporary).as_posix(): p for p in sorted(temporary.rglob("*")) if p.is_file()}
         metadata = {
             "format": FORMAT,
             "step": step,
             "config": config.to_dict(),
-            "files": {p.relative_to(temporary).as_posix(): file_sha256(p) for p in files},
+            "files": {name: hashes.get(name) or file_sha256(file) for name, file in files.items()},
         }
         text = json.dumps(seal(metadata), indent=2) + "\n"
         with writing(temporary / CONFIG):
@@ -186,22 +206,6 @@ def _load(folder: Path, device: str | torch.device) -> Checkpoint:
         metadata["step"],
         folder,
     )
-
-
-def load_trainer(path: Path) -> dict[str, Any]:
-    """What :func:`save_checkpoint` kept for resuming; only tensors and plain values are unpickled.
-
-    Raises:
-        ValueError: the folder is no checkpoint, is damaged, or has been pruned to its weights.
-    """
-    return read_settled(path, _load_trainer)
-
-
-def _load_trainer(folder: Path) -> dict[str, Any]:
-    metadata = metadata_of(folder)
-    check_resumable(folder)
-    verify(folder, metadata, (STATE,))
-    return read_state(folder / STATE, metadata["step"])
 
 
 def prune_checkpoints(folder: Path, keep: set[Path], every: int) -> None:

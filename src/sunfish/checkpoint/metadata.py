@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ WEIGHTS, TOKENIZER, PROMPT_TOKENIZER, CARD = (
 SAMPLING = "generation_config.json"  # settings of sampling that bench found; without a hash
 FILES = (WEIGHTS, TOKENIZER, PROMPT_TOKENIZER, CARD, STATE)
 OPTIONAL = frozenset((PROMPT_TOKENIZER, STATE))
+# Where processes wrote the tensors of the trainer's state: a list of them, and the rows that each process held.
+SHARD = re.compile(r"trainer/(\.metadata|__[0-9]{1,6}_0\.distcp)")
 TRAIN_AFRESH = (
     "Move it to checkpoints_old_architecture/ and train afresh with ./start_training.sh (or: sunfish train)."
 )
@@ -129,7 +132,7 @@ def _check_values(metadata: dict[str, Any]) -> None:
     if not isinstance(files, dict) or not all(isinstance(value, str) for value in files.values()):
         raise ValueError("files is no table of hashes")
     for name, value in files.items():
-        if name not in FILES:
+        if name not in FILES and not SHARD.fullmatch(name):
             raise ValueError(f"files names {name!r:.80}, which no checkpoint has")
         if not SHA256.fullmatch(value):
             raise ValueError(f"the hash of {name} is {value!r:.80}")

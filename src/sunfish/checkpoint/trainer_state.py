@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,15 @@ def read_state(file: Path, step: int) -> dict[str, Any]:
     except Exception as why:  # zipfile, the unpickler and PyTorch's rebuilding each have kinds of their own
         raise _damaged(file, first_line(why).rstrip(".")) from why
     return saved
+
+
+def named_tensors(state: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in nested tables and lists, by its keys joined by dots."""
+    if isinstance(state, Tensor):
+        yield name, state
+    elif isinstance(state, (dict, list)):
+        for key, value in state.items() if isinstance(state, dict) else enumerate(state):
+            yield from named_tensors(value, f"{name}.{key}" if name else str(key))
 
 
 def restore(

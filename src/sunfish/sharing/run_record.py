@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sunfish.checkpoint.folder import load_trainer
 from sunfish.checkpoint.links import METRICS, STATE, STEP_NAME, resolve_checkpoint
 from sunfish.checkpoint.metadata import WEIGHTS, read_metadata
+from sunfish.checkpoint.resuming import read_trainer
 from sunfish.checkpoint.weights import read_header
 from sunfish.config import Config
 
@@ -39,7 +39,7 @@ def read_record(checkpoint: Path) -> RunRecord:
     config = Config.from_dict(metadata["config"])
     trainer: dict[str, Any] = {}
     if (folder / STATE).is_file():
-        saved = load_trainer(folder)
+        saved = read_trainer(folder)
         trainer = {key: saved[key] for key in ("tokens", "seconds", "corpus", "environment") if key in saved}
     figures, step = last_validation(folder, metadata["step"])
     return RunRecord(

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sunfish.checkpoint.folder import LAST, load_trainer, read_metadata
+from sunfish.checkpoint.folder import LAST, read_metadata
 from sunfish.checkpoint.links import read_settled
 from sunfish.checkpoint.metadata import PROMPT_TOKENIZER, TOKENIZER, metadata_of, verify
+from sunfish.checkpoint.resuming import read_trainer
 from sunfish.config import Config, DataConfig
 from sunfish.config.data import STORIES
 from sunfish.data.dataset import PreparedCorpus
@@ -49,7 +50,7 @@ def load_resumed(path: Path) -> Resumed:
 def _load(folder: Path) -> Resumed:
     metadata = metadata_of(folder)
     separate = PROMPT_TOKENIZER in metadata["files"]
-    state = load_trainer(folder)
+    state = read_trainer(folder)
     verify(folder, metadata, (TOKENIZER, *([PROMPT_TOKENIZER] if separate else [])))
     prompt_tokenizer = TextTokenizer.load(folder / PROMPT_TOKENIZER) if separate else None
     return Resumed(folder, state, TextTokenizer.load(folder / TOKENIZER), prompt_tokenizer)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from sunfish.checkpoint.folder import LAST, load_trainer
+from sunfish.checkpoint.folder import LAST
+from sunfish.checkpoint.resuming import read_trainer
 from sunfish.training.logger import Logger
 from sunfish.training.run_state import RunState
 from sunfish.training.sharding import local
@@ -46,12 +47,13 @@ def roll_back(run: RunState, why: NonFiniteLoss, logger: Logger) -> None:
     Raises:
         NonFiniteLoss: the run is to stop instead, or has rolled back too often.
     """
+    run.settle()
     if run.config.training.on_nan == "stop" or run.good is None:
         raise why
     if run.rollbacks == MAX_ROLLBACKS:
         raise non_finite(run, f"{why.fault}, after {MAX_ROLLBACKS} rollbacks in a row")
     failed, seconds, rollbacks = run.step, run.seconds, run.rollbacks + 1
-    run.restore(load_trainer(run.good), run.good)
+    run.restore(read_trainer(run.good), run.good)
     logger.log(
         f"{why.fault}; back to the weights of {run.good}, skipping the batches of steps {run.step} "
         f"to {failed} (rollback {rollbacks} of {MAX_ROLLBACKS})"

@@ -5,18 +5,20 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sunfish.checkpoint.folder import save_checkpoint
+from sunfish.checkpoint.folder import Shards, save_checkpoint
 from sunfish.checkpoint.links import STATE
 from sunfish.checkpoint.metadata import TOKENIZER
 from sunfish.checkpoint.model_card import model_card
+from sunfish.checkpoint.resuming import fill_shards
 from sunfish.checkpoint.run_folder import check_room, publish
-from sunfish.checkpoint.trainer_state import restore
+from sunfish.checkpoint.trainer_state import named_tensors, restore
 from sunfish.config import Config
 from sunfish.data.dataloader import BatchLoader
 from sunfish.data.dataset import PreparedCorpus
@@ -29,6 +31,7 @@ from sunfish.model.transformer import build_model
 from sunfish.processes import build_process
 from sunfish.rng import make_generator
 from sunfish.tokenizers.base import TextTokenizer
+from sunfish.training.background import BackgroundSave
 from sunfish.training.distillation import Distillation
 from sunfish.training.loss import training_loss
 from sunfish.training.parallel import LossModule, rows_of_a_part
@@ -43,7 +46,7 @@ from sunfish.training.resume import (
     find_data,
     load_resumed,
 )
-from sunfish.training.sharding import shard, sharded_like, whole_state
+from sunfish.training.sharding import is_sharded, shard, sharded_like, whole_state, without_shards
 from sunfish.training.shown_prompts import shown_prompts
 from sunfish.training.step import Objective, TrainingStep
 from sunfish.training.time_sampling import check_noise_settings
@@ -59,7 +62,8 @@ class RunState:
         ranks: The processes of the run; the main one alone writes.
         average: The moving average of the weights; sharded where they are.
         shown: The average that validation and samples use; where it is sharded, as the last :meth:`gather` has it.
-        good: The newest checkpoint; None before the first.
+        background: Writes checkpoints of sharded weights; None where the main process holds all of them.
+        good: The newest whole checkpoint; None before the first.
         saved_step: The step that it holds, where it lies in the folder of this run.
         improved: Whether a validation after the last save had the best bound so far.
         notes: What the user should know before the first step.
@@ -102,6 +106,7 @@ class RunState:
             )
         with self.ranks.main_first():
             table = self._prepare(resumed)
+        self.background: BackgroundSave | None = None
         self._build(process, table)
         if self.ranks.is_main:
             check_room(self.folder, sum(p.numel() * p.element_size() for p in self.model.parameters()))
@@ -163,6 +168,7 @@ class RunState:
             shard(LossModule(self.average), self.average, self.dtype)
             if not self.ranks.is_main:
                 self.shown.to("meta")  # nobody reads it there
+            self.background = BackgroundSave()
         if settings.compile:
             self.model.compile_blocks()
 
@@ -182,18 +188,16 @@ class RunState:
         Raises:
             ValueError: they are not those of this network.
         """
-        restore(
-            saved, self.model, self.average, self.training_step.optimizers, checkpoint / STATE, sharded_like
-        )
+        networks = (self.model, self.average)
+        restore(saved, *networks, self.training_step.optimizers, checkpoint / STATE, sharded_like)
+        fill_shards(checkpoint, saved, dict(named_tensors(self.state())), self.ranks.rank, self.ranks.size)
+        self.ranks.wait()  # until all have compared the hashes of their files
         self.step, self.seconds, self.best = saved["step"], saved["seconds"], saved["best"]
         self.tokens, self.rollbacks = saved["tokens"], saved["rollbacks"]
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed run cannot derive. Noise and data order follow from (seed, step).
-
-        Where weights are sharded, all processes must ask for it at once, and the main one alone gets them whole.
-        """
-        state = {
+        """All that a resumed run cannot derive. Noise and data order follow from (seed, step)."""
+        return {
             "step": self.step,
             "tokens": self.tokens,
             "seconds": self.seconds,
@@ -205,7 +209,6 @@ class RunState:
             "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.training_step.optimizers],
         }
-        return state if self.shown is self.average else whole_state(state, self.ranks.is_main)
 
     def progress(self) -> float:
         """Share of the run that is over, by whichever limit comes first; 0 without any limit."""
@@ -215,36 +218,62 @@ class RunState:
         return min(1.0, max(by_steps, by_time))
 
     def save(self) -> Path:
-        """Write a checkpoint as the main process, while the others give it their weights and wait.
+        """Write a checkpoint as the main process, or, where weights are sharded, begin to write it as all of them.
+
+        Returns:
+            Its folder; :meth:`settle` waits until it is there.
 
         Raises:
             WriteError: a file cannot be written; the last good checkpoint is as it was.
         """
         folder = self.folder / f"step-{self.step:07d}"
         self.gather()
-        state = self.state()
-        if self.ranks.is_main:
-            self.write(folder, state)
-        self.ranks.wait()
-        self.saved_step, self.good, self.improved = self.step, folder, False
+        self._saving, state = (folder, self.step), self.state()
+        if self.background:
+            complete = self._writer(folder, without_shards(state))
+            rows = {name: tensor for name, tensor in named_tensors(state) if is_sharded(tensor)}
+            self.background.start(folder, rows, complete)
+        else:
+            if self.ranks.is_main:
+                self._writer(folder, state)(None)
+            self.ranks.wait()
+            self._is_saved()
+        self.improved = False
         return folder
+
+    def settle(self) -> None:
+        """Wait until the checkpoint that is being written in the background is whole, if there is one.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        if self.background and self.background.wait():
+            self._is_saved()
+
+    def _is_saved(self) -> None:
+        self.good, self.saved_step = self._saving
 
     @torch.no_grad()
     def gather(self) -> None:
         """Bring :attr:`shown` up to date, which takes all processes where the average is sharded."""
+        self.settle()  # which writes it
         if self.shown is not self.average:
             weights = whole_state(self.average.state_dict(), self.ranks.is_main)
             if self.ranks.is_main:
                 self.shown.load_state_dict(weights)
 
-    def write(self, folder: Path, state: dict[str, Any]) -> None:
-        """Write a checkpoint, let ``last.ckpt`` name it, and ``best.ckpt`` if it is; prune the older ones.
+    def _writer(self, folder: Path, state: dict[str, Any]) -> Callable[[Shards | None], None]:
+        """What writes a checkpoint of this step, now or later.
 
-        Raises:
-            WriteError: a file cannot be written; the last good checkpoint is as it was.
+        It lets ``last.ckpt`` name it, and ``best.ckpt`` if it is, and prunes the older ones.
         """
         card = model_card(self.config, self.step, self.seconds, self.prepared.manifest)
         learned = self.config.model.prompt_encoder == "learned"  # prompts then have the tokenizer of texts
         tokenizers = (self.prepared.tokenizer, None if learned else self.prepared.prompt_tokenizer)
-        save_checkpoint(folder, self.config, self.shown, *tokenizers, state, card)
-        publish(folder, self.improved, self.config.training.eval_every)
+        improved, every = self.improved, self.config.training.eval_every
+
+        def write(shards: Shards | None) -> None:
+            save_checkpoint(folder, self.config, self.shown, *tokenizers, state, card, shards)
+            publish(folder, improved, every)
+
+        return write

@@ -47,8 +47,24 @@ def whole_state(state: Any, keeps: bool) -> Any:
     return tree_map_only(Tensor, gather, state)
 
 
+def without_shards(state: Any) -> Any:
+    """A copy of ``state`` in memory; of tensors that are sharded it has the sizes, on the device ``meta``."""
+
+    def copy(tensor: Tensor) -> Tensor:
+        if is_sharded(tensor):
+            return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+        return tensor.detach().to("cpu", copy=True)
+
+    return tree_map_only(Tensor, copy, state)
+
+
 def sharded_like(tensor: Tensor, model: Any) -> Tensor:
-    """The rows of ``tensor`` that this process holds of ``model``, sharded like it; as it is where that is not."""
+    """The rows of ``tensor`` that this process holds of ``model``, sharded like it; as it is where that is not.
+
+    Where ``tensor`` has no numbers, the result has room for them.
+    """
+    if tensor.is_meta:
+        return torch.zeros_like(model, dtype=tensor.dtype) if tensor.ndim == model.ndim else row_state(model)
     if not is_sharded(model):
         return tensor
     from torch.distributed.tensor import distribute_tensor

@@ -85,6 +85,7 @@ class Trainer(RunState):
                         with suppress(WriteError, NonFiniteLoss):
                             check_weights(self)
                             self.save()
+                            self.settle()
                     raise
                 return self._finish(logger)
         finally:
@@ -119,7 +120,10 @@ class Trainer(RunState):
 
     def _continues(self) -> bool:
         """Whether no limit is reached and no process was asked to stop, which all of them learn here."""
-        (signum,) = self.ranks.maximum(self._stop or 0)
+        failed = self.background is not None and self.background.failed
+        signum, failed_anywhere = self.ranks.maximum(self._stop or 0, failed)
+        if failed_anywhere:
+            self.settle()
         self._ending = int(signum) or None
         return self.progress() < 1 and self._ending is None
 
@@ -183,6 +187,7 @@ class Trainer(RunState):
     def _finish(self, logger: Logger) -> Path:
         """Save what is not saved yet; say how the run has ended."""
         last = self.folder / LAST
+        self.settle()
         if self.saved_step == self.step and self.good is not None:
             folder = self.good
             if self.ranks.is_main:
@@ -190,6 +195,7 @@ class Trainer(RunState):
         else:
             check_weights(self)
             folder = self.save()
+            self.settle()
         if self._ending is not None and self.progress() < 1:
             stop = TrainingInterrupted(self._ending, last)
             logger.note(self.step, str(stop))
