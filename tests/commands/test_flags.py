@@ -36,7 +36,7 @@ FROZEN = {
         print-config set help-all
         name seed max-steps max-minutes batch-size learning-rate matrix-learning-rate
         checkpoints device precision threads""",
-    "export": "onnx web int8 runtime",
+    "export": "onnx web resumable int8 runtime",
     "bench": "texts scales prompt-file seed threads write no-write device precision compile json",
     "data": """
         show shard json print-config config set help-all vocab-size context-length

@@ -108,7 +108,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         precision="float32",
     ),
     "distill-guidance": dict(teacher_checkpoint="teacher.ckpt", cpu=False, print_config=False, set=[]),
-    "export": dict(checkpoint="x.ckpt", folder="x", onnx=False, web=False, int8=False, runtime=None),
+    "export": dict(
+        checkpoint="x.ckpt", folder="x", onnx=False, web=False, resumable=False, int8=False, runtime=None
+    ),
     "bench": dict(
         what="sample",
         checkpoint="checkpoints/last.ckpt",

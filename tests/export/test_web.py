@@ -124,9 +124,11 @@ def test_a_tokenizer_that_the_page_does_not_read_is_refused(
 
 def test_one_of_two_forms(capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
-        ([], "say what to write to site: --onnx or --web"),
-        (["--onnx", "--web"], "say what to write to site: --onnx or --web"),
+        ([], "say what to write to site: --onnx, --web or --resumable"),
+        (["--onnx", "--web"], "say what to write to site: --onnx, --web or --resumable"),
         (["--onnx", "--runtime", "x"], "--runtime is for --web"),
+        (["--resumable", "--runtime", "x"], "--runtime is for --web"),
+        (["--resumable", "--int8"], "--int8 is for --onnx and --web"),
     ):
         assert main(["export", "x.ckpt", "site", *words]) == 2
         assert message in capsys.readouterr().err

@@ -23,7 +23,10 @@ from sunfish.checkpoint.folder import LAST, load_checkpoint, load_trainer, read_
 from sunfish.checkpoint.links import BEST
 from sunfish.checkpoint.resuming import read_trainer
 from sunfish.checkpoint.trainer_state import named_tensors
+from sunfish.cli import main
+from sunfish.config import GenerationConfig
 from sunfish.rng import derive_seed
+from sunfish.sampling.generation_config import write_generation_config
 from sunfish.training.logger import Logger
 from sunfish.training.loss import training_loss
 from sunfish.training.sharding import is_sharded, whole_state
@@ -222,6 +225,24 @@ def test_a_nan_returns_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         torch.testing.assert_close(dict(named_tensors(left))[name], value, atol=1e-6, rtol=1e-4, msg=name)
 
 
+def test_it_is_exported_as_that_of_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = sharded(tmp_path)
+    run.train_step()
+    folder, copy = run.save(), tmp_path / "copy"
+    run.settle()
+    settings = write_generation_config(folder, {"best": GenerationConfig(temperature=0.5)})
+    assert main(["export", str(folder), str(copy), "--resumable"]) == 0
+    out, log = capsys.readouterr()
+    assert out == f"{copy}\n" and f"sunfish train --resume {copy}" in log
+    assert set(read_metadata(copy)["files"]) == set(OTHERS)
+    assert same(load_trainer(copy), load_trainer(folder))
+    assert not any(value.is_meta for _, value in named_tensors(read_trainer(copy)))
+    for name in ("README.md", "model.safetensors", "tokenizer.json", settings.name):
+        assert (copy / name).read_bytes() == (folder / name).read_bytes(), name
+    assert main(["export", str(folder), str(copy), "--resumable"]) == 2
+    assert "exists and is not empty" in capsys.readouterr().err
+
+
 def test_a_changed_file_is_found_when_it_is_resumed(tmp_path: Path) -> None:
     run = sharded(tmp_path)
     folder = run.save()
@@ -241,7 +262,7 @@ def test_torchrun_starts_a_run_again_whose_process_was_killed(tmp_path: Path) ->
     """With the command of the first start; the losses are those of a run in one process that nothing happened to."""
     run = run_of(tmp_path, "run", parallel="fsdp", max_steps=24, eval_every=8)
     train(run.with_fields(name="alone", parallel="ddp"))
-    command = [*TORCHRUN, "2", "--max-restarts", "1", *words_of(run, "--resume", "auto")]
+    command = [*TORCHRUN, "2", "--max-restarts", "1", "-m", "sunfish", *words_of(run, "--resume", "auto")]
     pipe, moment = subprocess.PIPE, random.randrange(9, 14)
     started = subprocess.Popen([sys.executable, *command], stdout=pipe, stderr=pipe, text=True)
     last = run.training.folder / LAST

@@ -1,4 +1,4 @@
-"""Write a checkpoint in a form that runs without PyTorch."""
+"""Write a checkpoint for programs without PyTorch, for a browser, or with all that resuming needs in one file."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ def add(parser: Parser) -> None:
     parser.add_argument(
         "--web", action="store_true", help="a page that runs the model in a browser, for any static server"
     )
+    parser.add_argument(
+        "--resumable", action="store_true", help="a checkpoint, with all that resuming needs in one file"
+    )
     parser.add_argument("--int8", action="store_true", help="weights of 8 bits: a third of the size")
     parser.add_argument(
         "--runtime",
@@ -29,12 +32,19 @@ def add(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and print the folder."""
-    if arguments.onnx == arguments.web:
-        raise UsageError(f"say what to write to {arguments.folder}: --onnx or --web")
-    if arguments.runtime is not None and arguments.onnx:
+    if arguments.onnx + arguments.web + arguments.resumable != 1:
+        raise UsageError(f"say what to write to {arguments.folder}: --onnx, --web or --resumable")
+    if arguments.runtime is not None and not arguments.web:
         raise UsageError("--runtime is for --web; leave it out")
+    if arguments.int8 and arguments.resumable:
+        raise UsageError("--int8 is for --onnx and --web; leave it out")
     path, folder = user_path(arguments.checkpoint), user_path(arguments.folder)
-    if arguments.onnx:
+    if arguments.resumable:
+        from sunfish.export.resumable import export_resumable
+
+        export_resumable(path, folder)
+        how = f"sunfish train --resume {folder}"
+    elif arguments.onnx:
         from sunfish.export.write import export_onnx
 
         export_onnx(path, folder, int8=arguments.int8)
