@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -321,6 +321,9 @@ def test_resume_continues_and_refuses_another_shape(
     config = Config.from_dict(json.loads(captured.out))
     assert (config.training.max_steps, config.model.n_embd, config.training.name) == (4, 16, "trained")
     assert "does not have the shape of --config micro" in captured.err
+    shape = [f"--set=model.{name}={value}" for name, value in asdict(config.model).items()]
+    assert main([*resume, *shape, "--print-config"]) == 0  # the command of the first start
+    assert "does not have the shape" not in capsys.readouterr().err
     assert main([*resume, "--max_steps", "5", "--checkpoints", str(tmp_path)]) == 0
     captured = capsys.readouterr()
     assert captured.out.strip().endswith("step-0000005")

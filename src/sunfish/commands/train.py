@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,12 +154,19 @@ def resumed_config(arguments: argparse.Namespace, resume: Path) -> Config:
                 f"{name} is {given[name]!r}, but {resume} was trained with {old!r}; leave it out to resume "
                 "that run, or train a new one: --name, without --resume"
             )
-    if arguments.config and arguments.base(arguments.config).model != saved.model:
+    if arguments.config and not is_shape_of(arguments.base(arguments.config), saved, given):
         log(
             f"note: {resume} does not have the shape of --config {arguments.config}; the checkpoint's is used "
             f"({saved.model.n_layer} layers, width {saved.model.n_embd})"
         )
     return with_user_paths(saved.with_fields(**given))
+
+
+def is_shape_of(base: Config, saved: Config, given: Mapping[str, Any]) -> bool:
+    """Whether the network of ``saved`` has the shape of ``base``, but for the fields that are given."""
+    shapes = (dataclasses.asdict(config.model) for config in (base, saved))
+    ours, theirs = ({name: value for name, value in shape.items() if name not in given} for shape in shapes)
+    return ours == theirs
 
 
 def find_run(config: Config, named: bool) -> Path | None:
