@@ -92,6 +92,8 @@ def test_a_checkpoint_needs_room_for_its_weights_four_times(
         check_room(tmp_path, weights)
     with largest_file(3 * weights - 1), pytest.raises(WriteError, match="needs at least 9 MiB in one file"):
         check_room(tmp_path, weights)
+    with largest_file(weights):
+        check_room(tmp_path, weights, parts=3)  # each of three processes writes its rows
     free["now"] -= 1
     with pytest.raises(WriteError, match="needs at least 12 MiB, but"):
         check_room(tmp_path, weights)

@@ -57,13 +57,14 @@ def opened_run(run: Path) -> Iterator[None]:
             raise OSError(f"{why}. {_what_is_left(run)}") from why
 
 
-def check_room(run: Path, weights: int) -> None:
+def check_room(run: Path, weights: int, parts: int = 1) -> None:
     """Refuse a run whose first checkpoint cannot be written, before its first step.
 
     Args:
         run: its folder.
         weights: bytes of the network's weights. A checkpoint holds them at least four times: for inference, and
             in the trainer's state with their average and their momentum.
+        parts: files that the trainer's state is divided among.
 
     Raises:
         WriteError: the disk has no room for it, or no file may be as large.
@@ -75,8 +76,10 @@ def check_room(run: Path, weights: int) -> None:
     if weights + state > free:
         reason = f"{needs} {format_bytes(weights + state)}, but {format_bytes(free)} are free"
         raise WriteError(run, errno.ENOSPC, reason)
-    if state > limit:
-        reason = f"{needs} {format_bytes(state)} in one file, but a file may have {format_bytes(limit)}"
+    if state / parts > limit:
+        reason = (
+            f"{needs} {format_bytes(state / parts)} in one file, but a file may have {format_bytes(limit)}"
+        )
         raise WriteError(run, errno.EFBIG, reason)
 
 

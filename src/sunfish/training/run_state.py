@@ -109,7 +109,8 @@ class RunState:
         self.background: BackgroundSave | None = None
         self._build(process, table)
         if self.ranks.is_main:
-            check_room(self.folder, sum(p.numel() * p.element_size() for p in self.model.parameters()))
+            parts = self.ranks.size if settings.parallel == "fsdp" else 1
+            check_room(self.folder, sum(p.numel() * p.element_size() for p in self.model.parameters()), parts)
         self.corpus = corpus_record(self.config, self.prepared)
         self.environment = environment(self.device, self.threads, self.dtype)
         self.step, self.tokens, self.seconds, self.best = 0, 0, 0.0, math.inf
