@@ -87,8 +87,10 @@ def test_it_installs_once(project: Path) -> None:
     "broken",
     [
         "pip",
-        "unfinished",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("bin/python", "dangling", "empty")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("unfinished", "bin/python", "dangling", "empty")
+        ),
     ],
 )
 def test_a_half_made_environment_is_made_anew(project: Path, broken: str) -> None:

@@ -23,6 +23,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.isatty", lambda number: False)  # also where pytest -s runs at a terminal
 
 
+@pytest.mark.slow
 def test_it_writes_the_text_of_sample_and_fills_a_gap(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sunfish.cli import main
@@ -59,6 +59,7 @@ def test_the_bytes_of_a_file_name_come_back(monkeypatch: pytest.MonkeyPatch) -> 
         max_leaves=10,
     )
 )
+@settings(max_examples=40)
 def test_json_is_valid_in_any_encoding(value: object) -> None:
     with pytest.MonkeyPatch.context() as patch:
         raw = io.BytesIO()

@@ -31,8 +31,9 @@ def gradients(network: Transformer, hidden: tuple[Tensor, Tensor]) -> list[Tenso
     return list(torch.autograd.grad(total, list(network.parameters()), allow_unused=True))
 
 
-@pytest.mark.parametrize("prompts", [True, False])
-@BLOCK_LENGTHS
+@pytest.mark.parametrize(
+    ("block_length", "prompts"), [(1, True), (5, True), (16, True), (99, True), (5, False), (99, False)]
+)
 @pytest.mark.parametrize("name", process_builders())
 def test_joint_pass_equals_separate_passes(name: str, block_length: int, prompts: bool) -> None:
     network = model(config=CONFIG if prompts else WITHOUT_PROMPTS, process=name)
@@ -70,8 +71,14 @@ def test_two_canvases_of_a_text_do_not_see_each_other(block_length: int) -> None
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without")
-@pytest.mark.parametrize("block_length", [3, 4, 16])
-@pytest.mark.parametrize("canvases", [1, 2])
+@pytest.mark.parametrize(
+    ("block_length", "canvases"),
+    [
+        (4, 2),
+        (3, 1),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((3, 2), (4, 1), (16, 1), (16, 2))),
+    ],
+)
 @torch.no_grad()
 def test_flex_attention_equals_attention_in_segments(block_length: int, canvases: int) -> None:
     """Training on a GPU takes FlexAttention; everything else takes segments."""

@@ -36,6 +36,7 @@ def test_a_process_hands_back_its_code_and_what_it_printed() -> None:
         answer_of(fail)
 
 
+@pytest.mark.slow
 def test_memory_is_measured_and_limited() -> None:
     assert Fork(lambda: print(len(b"x" * 2**29))).wait().grown_bytes > 2**28
     assert Fork(lambda: print(len(b"x" * 2**30)), spare_bytes=2**28).wait().stderr.endswith("MemoryError\n")

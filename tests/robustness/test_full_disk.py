@@ -56,6 +56,7 @@ def test_a_small_disk_is_full_when_it_should_be(tmp_path: Path, limit: Usage, co
     assert answer == [count, "ENOSPC"] and not list(tmp_path.iterdir())  # another process does not see it
 
 
+@pytest.mark.slow
 def test_calls_are_counted_and_refused(tmp_path: Path) -> None:
     def program() -> None:
         (tmp_path / "a").mkdir()

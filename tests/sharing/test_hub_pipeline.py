@@ -48,6 +48,7 @@ def test_a_pipeline_of_a_hub_writes_what_its_checkpoint_writes(
         Pipeline.from_pretrained("robots")
 
 
+@pytest.mark.slow
 def test_the_mixin_saves_pushes_and_loads(hub: Hub, checkpoint: Path, files: Files, tmp_path: Path) -> None:
     assert sunfish.HubPipeline is HubPipeline and issubclass(HubPipeline, ModelHubMixin)
     pipeline = HubPipeline.from_checkpoint(checkpoint, precision="int8")

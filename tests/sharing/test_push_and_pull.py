@@ -55,7 +55,7 @@ def test_a_model_comes_back_as_it_was(hub: Hub, checkpoint: Path, capsys: Captur
     assert "can be sampled but not resumed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("prompt", ["Write a story about a fox", ""])
+@pytest.mark.parametrize("prompt", ["Write a story about a fox", pytest.param("", marks=pytest.mark.slow)])
 def test_the_commands_on_the_card_give_its_texts(
     hub: Hub, checkpoint: Path, capsys: Capture, prompt: str
 ) -> None:

@@ -113,6 +113,7 @@ def test_a_turned_bit_is_found(tmp_path: Path, place: int) -> None:
         read_trainer(file)
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_from_the_hub_bit_for_bit(
     hub: Hub, trained: Workplace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
