@@ -77,7 +77,7 @@ class RankedRun:
         ring = (len(self._processes) - 1) / len(self._processes)
         transfer = max(seconds[str(LINK_NUMBERS)] - seconds["1"], 1e-9)
         hops = 2 * math.log2(len(self._processes))
-        return Link(2 * 4 * LINK_NUMBERS * ring / transfer, seconds["1"] / hops)
+        return Link(2 * 4 * LINK_NUMBERS * ring / transfer, seconds["1"] / hops, reduce_scatters=False)
 
     def _ask(self, order: str) -> list[dict[str, Any]]:
         """Give an order to all processes; their answers."""

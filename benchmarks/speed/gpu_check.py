@@ -51,6 +51,10 @@ SHARDED_STEPS, WARM_UP = 20, 2
 def measure(run: Run) -> None:
     """Take the steps, each in a process of its own."""
     on_cpu = run.arguments.cpu or run.smoke
+    if not on_cpu and not torch.cuda.is_available():
+        raise ValueError(
+            "PyTorch sees no CUDA GPU, which is what is checked; --cpu takes the same steps on the CPU"
+        )
     device = choose_device("cpu" if on_cpu else "cuda")
     dtype = torch.float32 if on_cpu else choose_precision("auto", device)
     run.header(dtype, *([] if on_cpu else [torch.cuda.get_device_name(device)]))
@@ -60,7 +64,7 @@ def measure(run: Run) -> None:
 
 def agrees(run: Run, device: torch.device, dtype: torch.dtype) -> None:
     """Run the tests of agreement; without a GPU they are collected and skipped."""
-    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/model/test_gpu_agrees.py"]
+    words = ["-m", "pytest", "-p", "no:cacheprovider", "tests/model/test_gpu_agrees.py"]
     begin = run.clock()
     done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
@@ -95,7 +99,7 @@ def sharded_config(run: Run, device: torch.device, dtype: torch.dtype) -> Config
         threads=run.threads,
         trackers=(),
     )
-    return config.with_fields(**(SHAPE if run.smoke else {}), max_steps=NEVER, max_minutes=0.0)
+    return config.with_fields(**{**(SHAPE if run.smoke else {}), "max_steps": NEVER, "max_minutes": 0.0})
 
 
 def sharded(run: Run, device: torch.device, dtype: torch.dtype) -> None:

@@ -120,7 +120,7 @@ def figures(
         "share_of_twice": ratio(two.by_wall, 2 * one.by_wall),
         "cpu_share": ratio(two.by_processor, one.by_processor),
         "sent_mb": two.sent / 1e6,
-        "bytes_ratio": ratio(bytes_sent(both, 2, number), two.sent),
+        "bytes_ratio": ratio(bytes_sent(both, 2, number, link.reduce_scatters), two.sent),
         "link_mb_per_second": link.bytes_per_second / 1e6,
         "hop_microseconds": 1e6 * link.latency,
         "predicted_seconds": predicted,

@@ -98,6 +98,22 @@ def test_accumulation_sends_sharded_weights_for_each_part() -> None:
 
 
 @pytest.mark.parametrize(
+    ("parallel", "fields", "counted"),
+    [
+        ("ddp", {"n_layer": 2, "n_embd": 120, "n_head": 5, "vocab_size": 2560}, 4_076_000),
+        ("fsdp", {"n_layer": 2, "n_embd": 120, "n_head": 5, "vocab_size": 2560}, 7_374_000),
+        ("fsdp", {"n_layer": 4, "vocab_size": 320, "context_length": 32}, 2_972_549),
+    ],
+)
+def test_two_processes_over_gloo_send_what_was_counted(
+    parallel: str, fields: dict[str, int], counted: int
+) -> None:
+    """As the system counted it on their connections, a mean over steps in which every matrix had its turn."""
+    config = preset("nano", parallel=parallel, batch_size=2, **fields)
+    assert bytes_sent(config, 2, 4, reduce_scatters=False) == pytest.approx(counted, rel=0.01)
+
+
+@pytest.mark.parametrize(
     ("name", "place", "message"),
     [
         ("base", cluster(0), "gpus is 0; give at least 1"),

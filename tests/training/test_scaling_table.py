@@ -25,7 +25,7 @@ def seconds(name: str, parallel: str, gpus: int) -> tuple[float, float, float]:
     bandwidth = 300e9 if gpus <= 8 else 40e9
     sent, calls = 8.0 * parameters, 4 * parameters / BUCKET
     if parallel == "fsdp":
-        sent += 4 * matrix_parameters(config.model) / UPDATE_INTERVAL
+        sent += 4 * matrix_parameters(config.model) / UPDATE_INTERVAL / gpus
         calls = 3.0 * (layers + 1)
     transfer = sent * (gpus - 1) / gpus / bandwidth + calls * 2 * math.log2(gpus) * LATENCY
     optimizing = optimizer_flops(config.model) / (gpus if parallel == "fsdp" else 1)

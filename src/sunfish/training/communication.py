@@ -23,10 +23,17 @@ NOISE_SECONDS = 17e-9
 
 
 class Link(NamedTuple):
-    """What connects the processes: bytes that each sends a second, and seconds that a call waits for each hop."""
+    """What connects the processes.
+
+    Attributes:
+        bytes_per_second: That each of them sends.
+        latency: Seconds that a call waits for each hop.
+        reduce_scatters: Whether gradients are reduced and scattered at once; Gloo reduces all of them everywhere.
+    """
 
     bytes_per_second: float
     latency: float
+    reduce_scatters: bool = True
 
 
 GPUS_PER_MACHINE = 8
@@ -57,15 +64,17 @@ def assumed_link(processes: int) -> Link:
     return INSIDE_A_MACHINE if processes <= GPUS_PER_MACHINE else BETWEEN_MACHINES
 
 
-def bytes_sent(config: Config, processes: int, number: int = 2) -> float:
+def bytes_sent(config: Config, processes: int, number: int = 2, reduce_scatters: bool = True) -> float:
     """Bytes that each process sends in a step.
 
-    A ring sends (G - 1) / G of the data to reduce-scatter or to gather it, and twice that to all-reduce it.
+    A ring sends (G - 1) / G of the data to reduce-scatter or to gather it, and twice that to all-reduce it. Muon sends
+    the rows that a process holds to those whose turn it is to compute, and gets as many back.
 
     Args:
         config: The run; ``parallel`` and ``gradient_accumulation`` say what is sent, and how often.
         processes: How many share the batch.
         number: Bytes of a number in which the blocks compute; what is sharded beside them is gathered in float32.
+        reduce_scatters: See :class:`Link`.
     """
     parameters, ring = count_parameters(config.model), (processes - 1) / processes
     if config.training.parallel == "ddp":
@@ -73,9 +82,9 @@ def bytes_sent(config: Config, processes: int, number: int = 2) -> float:
     blocks = config.model.n_layer * block_parameters(config.model)
     # Blocks are gathered for the forward and for the backward pass, the rest for both at once.
     gathered = 2 * number * blocks + 4 * (parameters - blocks)
-    muon = 2 * number * matrix_parameters(config.model) / UPDATE_INTERVAL
-    parts = config.training.gradient_accumulation
-    return ring * (parts * (gathered + GRADIENT_BYTES * parameters) + muon)
+    reduced = GRADIENT_BYTES * parameters * (1 if reduce_scatters else 2)
+    muon = 2 * number * matrix_parameters(config.model) / UPDATE_INTERVAL / processes
+    return ring * (config.training.gradient_accumulation * (gathered + reduced) + muon)
 
 
 def calls(config: Config) -> float:
@@ -107,5 +116,5 @@ def step_time(
     if processes == 1:
         return StepTime(compute, 0.0, NOISE_SECONDS * tokens)
     hops = 2 * math.log2(processes)
-    transfer = bytes_sent(config, processes, number) / link.bytes_per_second
+    transfer = bytes_sent(config, processes, number, link.reduce_scatters) / link.bytes_per_second
     return StepTime(compute, transfer + calls(config) * hops * link.latency, NOISE_SECONDS * tokens)
