@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +13,6 @@ from torch import Tensor
 import sunfish.training.loss as loss_module
 from sunfish.checkpoint.folder import load_checkpoint
 from sunfish.config import TrainingConfig
-from sunfish.data.collate import collate
 from sunfish.model.transformer import Transformer
 from sunfish.processes.masked import MaskedProcess
 from sunfish.rng import make_generator
@@ -31,9 +29,9 @@ Patch = pytest.MonkeyPatch
 
 
 def texts(trainer: Trainer, count: int = 16) -> Batch:
-    """``count`` batches of training texts as one, as wide as the context."""
-    rows, split = np.arange(4 * count), trainer.batches.split
-    return collate(split, trainer.batches.end, split.context_length, rows, np.zeros_like(rows))
+    """``count`` batches of training texts as one."""
+    parts = list(trainer.batches.in_order(0, 4 * count))
+    return parts[0]
 
 
 def learn(trainer: Trainer, step: int = 0) -> loss_module.Losses:

@@ -20,7 +20,7 @@ import numpy as np
 
 from sunfish.data.collate import collate
 from sunfish.data.dataset import PreparedSplit
-from sunfish.data.padding import Rows, padded_widths
+from sunfish.data.padding import Rows, equal_widths, padded_widths
 from sunfish.data.row_order import rows_at
 from sunfish.rng import Share
 from sunfish.types import Batch
@@ -110,21 +110,24 @@ class BatchLoader:
     def in_order(self, limit: int, batch_size: int, wrong_prompts: bool = False) -> Iterator[Batch]:
         """The first rows of the split, each exactly once, shortest first; for evaluation, on one rank.
 
+        Texts are padded to multiples of 8, never more finely: a canvas also predicts the padding after its text, and
+        its width tells where the text may end, so figures of other widths would not be comparable.
+
         Args:
             limit: Number of rows; 0: all.
-            batch_size: Rows of a batch at most; less padding may ask for fewer.
+            batch_size: Rows of a batch; the last one may have fewer.
             wrong_prompts: Whether each row has the prompt of another row, the next one whose prompt differs
                 from its own. A row keeps its prompt only where all prompts are the same.
         """
         count = min(limit, len(self.split)) if limit else len(self.split)
         order = np.argsort(self.split.lengths[:count], kind="stable")
-        widths = padded_widths(self.split.lengths[order], batch_size, self.split.context_length)
-        for begin, end in _equal_stretches(widths, batch_size):
-            rows = order[begin:end]
-            others = (
+        widths = equal_widths(self.split.lengths[order], batch_size, self.split.context_length)
+        for first in range(0, count, batch_size):
+            rows = order[first : first + batch_size]
+            prompts = (
                 np.array([self._row_of_other_prompt(row, order) for row in rows]) if wrong_prompts else None
             )
-            yield collate(self.split, self.end, int(widths[begin]), rows, np.zeros_like(rows), others)
+            yield collate(self.split, self.end, int(widths[first]), rows, np.zeros_like(rows), prompts)
 
     def padding(self, steps: int) -> float:
         """Share of padded positions in the first ``steps`` global batches."""
@@ -177,11 +180,3 @@ class BatchLoader:
         position = int(np.flatnonzero(order == row)[0])
         candidates = map(int, np.concatenate([order[position + 1 :], order[:position]]))
         return next((c for c in candidates if self.split.prompt(c).tolist() != prompt), int(row))
-
-
-def _equal_stretches(widths: Rows, batch_size: int) -> Iterator[tuple[int, int]]:
-    """Begin and end of each batch, or part of a batch, in which all rows are equally wide."""
-    changes = 1 + np.flatnonzero(np.diff(widths))
-    begins = np.union1d(np.arange(0, len(widths), batch_size), changes)
-    ends = np.append(begins[1:], len(widths))
-    yield from zip(begins.tolist(), ends.tolist(), strict=True)
