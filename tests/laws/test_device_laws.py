@@ -82,8 +82,8 @@ def test_sampling(name: str, sampler: str, monkeypatch: pytest.MonkeyPatch) -> N
     process = process_of(name, network)
     guided = ClassifierFreeGuidance(network, 2.0)
     condition = network.encode(b.prompt, b.prompt_mask)
-    config = GenerationConfig(sampler=sampler, block_length=4, num_steps=3, temperature=2.0)
-    prefix, length = b.x0[:, :3], 12
+    config = GenerationConfig(sampler=sampler, block_length=4, num_steps=2, temperature=2.0)
+    prefix, length = b.x0[:, :3], 9
     ids = torch.cat([prefix, torch.zeros(3, length - 3, dtype=torch.long)], dim=1)
     free = torch.zeros(3, length, dtype=torch.bool)
     free[:, 3:] = True

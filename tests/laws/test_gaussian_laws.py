@@ -84,7 +84,12 @@ def test_the_likelihood_is_that_of_the_normal_density(moment: float) -> None:
 
 @pytest.mark.parametrize(
     "sampler,steps,exact",
-    [("ddpm", 100, True), ("ddim", 100, True), ("ddim:0.5", 100, True), ("ddim", 1, False)],
+    [
+        ("ddpm", 100, True),
+        ("ddim", 100, True),
+        pytest.param("ddim:0.5", 100, True, marks=pytest.mark.slow),
+        ("ddim", 1, False),
+    ],
 )
 def test_policies_reproduce_the_data(sampler: str, steps: int, exact: bool) -> None:
     """With the exact posterior; one step draws the tokens independently, which the test must see."""

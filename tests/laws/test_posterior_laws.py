@@ -164,10 +164,10 @@ def check_unbiased(
 @pytest.mark.parametrize(
     "name",
     [
-        *("end", "first ids twice", "guided"),
+        *("end", "first ids twice"),
         *(
             pytest.param(name, marks=pytest.mark.slow)
-            for name in ("beginning", "adjacent", "cold", "penalized")
+            for name in ("beginning", "adjacent", "cold", "guided", "penalized")
         ),
     ],
 )

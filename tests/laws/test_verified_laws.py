@@ -35,10 +35,10 @@ def rare_together(values: Tensor, expected: Tensor) -> Tensor:
         pytest.param("verified", 1, 2, 1.0, 0.0, 1.0, 1.0, marks=pytest.mark.slow),
         pytest.param("verified", 1, 4, 2.0, 0.0, 0.8, 1.0, marks=pytest.mark.slow),
         pytest.param("verified", 1, 3, 0.0, 0.0, 0.5, 0.7, marks=pytest.mark.slow),
-        ("verified", 25, 4, 2.0, 0.0, 0.8, 1.0),
+        ("verified", 100, 4, 2.0, 0.0, 0.8, 1.0),
         pytest.param("verified:1", 1, 2, 1.0, 0.0, 1.0, 1.0, marks=pytest.mark.slow),
         pytest.param("verified:1", 1, 9, 1.5, 0.3, 1.0, 1.0, marks=pytest.mark.slow),
-        ("verified:1", 25, 3, 1.5, 0.3, 1.0, 1.0),
+        ("verified:1", 100, 3, 1.5, 0.3, 1.0, 1.0),
     ],
 )
 def test_the_distribution_is_the_autoregressive_one(
@@ -59,9 +59,9 @@ def test_the_distribution_is_the_autoregressive_one(
 @pytest.mark.parametrize(
     "sampler,rows,block_length,scale,changed",
     [
-        ("verified", 25, 4, 1.0, {"repetition_penalty": 2.0}),
-        ("verified", 25, 1, 2.0, {"repetition_penalty": 0.6, "min_p": 0.3}),
-        ("verified:1", 25, 3, 1.0, {"repetition_penalty": 3.0, "temperature": 0.8, "top_k": 2}),
+        ("verified", 100, 4, 1.0, {"repetition_penalty": 2.0}),
+        ("verified", 100, 1, 2.0, {"repetition_penalty": 0.6, "min_p": 0.3}),
+        ("verified:1", 100, 3, 1.0, {"repetition_penalty": 3.0, "temperature": 0.8, "top_k": 2}),
     ],
 )
 def test_what_is_repeated_or_cut_is_so_token_by_token(

@@ -15,7 +15,7 @@ from tests.tiny_checkpoint import write_checkpoint
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_checkpoint(tmp_path_factory.mktemp("tiny") / "step-0000050", steps=50)
+    return write_checkpoint(tmp_path_factory.mktemp("tiny") / "step-0000020", steps=20)
 
 
 @pytest.fixture(scope="session")

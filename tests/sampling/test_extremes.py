@@ -252,10 +252,9 @@ def test_texts_at_the_limits(pipeline: Pipeline, sampler: str) -> None:
     greedy = ids(temperature=0.0, guidance_scale=3.0)
     for values in ({"temperature": 1e-30}, {"temperature": 5e-324}, {"temperature": 1.0, "top_p": 1e-12}):
         assert ids(**values, guidance_scale=3.0) == greedy
-    for scale in (1e6, 1.7e308):
-        for temperature in (0.0, 5e-324, 1.7e308):
-            texts = ids(temperature=temperature, guidance_scale=scale)
-            assert all(0 <= token < pipeline.tokenizer.size for text in texts for token in text)
+    for scale, temperature in ((1e6, 5e-324), (1.7e308, 0.0), (1.7e308, 5e-324), (1.7e308, 1.7e308)):
+        texts = ids(temperature=temperature, guidance_scale=scale)
+        assert all(0 <= token < pipeline.tokenizer.size for text in texts for token in text)
 
 
 def test_gaussian_states_stay_finite_at_the_limits() -> None:

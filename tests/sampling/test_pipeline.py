@@ -89,8 +89,8 @@ def test_every_setting_shows_in_the_text(
     """In a call as in a batch."""
     changed = replace(config, **{field: value})
     assert written(changed) != written(config)
-    single = pipeline.generate([PROMPT], changed, seq_len=24, seed=1)[0].text
-    assert pipeline(PROMPT, seq_len=24, seed=1, **vars(config) | {field: value}) == single
+    single = pipeline.generate([PROMPT], changed, seq_len=12, seed=1)[0].text
+    assert pipeline(PROMPT, seq_len=12, seed=1, **vars(config) | {field: value}) == single
 
 
 def test_no_setting_is_left_out_of_the_table() -> None:

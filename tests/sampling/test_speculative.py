@@ -37,7 +37,7 @@ def test_texts_of_a_batch_are_those_written_alone(scale: float, sampler: str, bl
         return [row[: row.index(END) + 1] if END in row else row for row in written]
 
     uneven = 0
-    for name in ("first", "second", "third"):
+    for name in ("first", "second"):
         together = text(slice(0, 3), condition, name)
         uneven += len({len(row) for row in together}) > 1
         alone = [text(slice(row, row + 1), row_of(condition, row), name)[0] for row in range(3)]

@@ -67,9 +67,16 @@ def with_other_line_ends(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("change", [moved, touched, without_prepared, with_other_line_ends])
-@pytest.mark.parametrize("kind", ["bpe", "characters", "path"])
-def test_the_same_text_is_the_same_run(tmp_path: Path, change: Callable[[Path], Path], kind: str) -> None:
+FAST = [("bpe", moved), ("path", moved), ("bpe", without_prepared), ("path", without_prepared)]
+FAST += [("characters", touched), ("characters", with_other_line_ends)]
+SLOW = [("bpe", touched), ("path", touched), ("bpe", with_other_line_ends), ("path", with_other_line_ends)]
+SLOW += [("characters", moved), ("characters", without_prepared)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"), [*FAST, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)]
+)
+def test_the_same_text_is_the_same_run(tmp_path: Path, kind: str, change: Callable[[Path], Path]) -> None:
     """Bit for bit, wherever the text lies now, and whatever became of a published vocabulary."""
     if kind == "path":
         vocabulary = tmp_path / "tokenizer.json"
