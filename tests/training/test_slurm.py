@@ -44,9 +44,10 @@ def test_every_task_trains_and_resumes(tmp_path: Path) -> None:
         (138, 99, True),  # SIGUSR1: the time limit is near, however often
         (1, 3, True),
         (137, 9, True),  # a process was killed
+        (143, 9, True),  # and srun has ended the others
         (1, 10, False),
         (2, 0, False),
-        (143, 0, False),
+        (143, 10, False),
     ],
 )
 def test_it_is_requeued_while_that_helps(tmp_path: Path, code: int, restarts: int, is_requeued: bool) -> None:
