@@ -21,7 +21,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemWriter
 
 from sunfish.checkpoint.folder import LAST, load_checkpoint, load_trainer, read_metadata
 from sunfish.checkpoint.links import BEST
-from sunfish.checkpoint.resuming import read_trainer
+from sunfish.checkpoint.resuming import fill_shards, read_trainer
 from sunfish.checkpoint.trainer_state import named_tensors
 from sunfish.cli import main
 from sunfish.config import GenerationConfig
@@ -254,6 +254,14 @@ def test_a_changed_file_is_found_when_it_is_resumed(tmp_path: Path) -> None:
     for read in (load_trainer, lambda path: Trainer(config(tmp_path, name="other"), path)):
         with pytest.raises(ValueError, match=r"__0_0\.distcp is missing or damaged \(its hash differs\)"):
             read(folder)
+    state, place = read_trainer(folder), dict(named_tensors(run.state()))
+    with pytest.raises(
+        ValueError, match="its hash differs"
+    ):  # of two processes, each compares one of two files
+        fill_shards(folder, state, place, rank=1, size=2)
+    (folder / SHARDS[0]).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"\.metadata is missing or damaged \(its hash differs\)"):
+        fill_shards(folder, state, place, rank=0, size=2)
 
 
 @pytest.mark.slow
