@@ -8,16 +8,18 @@ import pytest
 
 from sunfish.cli import main
 from sunfish.config import TrainingConfig
+from sunfish.signals import Interrupted
+from sunfish.training import ranks
 from sunfish.training.parallel import rows_of_a_part
-from sunfish.training.ranks import LOST, Ranks, meeting_place
-from sunfish.utils import UsageError
+from sunfish.training.ranks import LOST, RankLost, Ranks, meeting_place
+from sunfish.utils import Stderr, UsageError
 
 TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
 SLURM = {"SLURM_PROCID": "3", "SLURM_NTASKS": "16", "SLURM_LOCALID": "2"}
 
 
 @pytest.mark.parametrize(
-    ("environment", "ranks"),
+    ("environment", "place"),
     [
         ({}, Ranks(0, 1, 0)),
         (TORCHRUN, Ranks(5, 8, 1)),
@@ -27,9 +29,9 @@ SLURM = {"SLURM_PROCID": "3", "SLURM_NTASKS": "16", "SLURM_LOCALID": "2"}
         ({"SLURM_NTASKS": "16"}, Ranks(0, 1, 0)),
     ],
 )
-def test_the_launcher_gives_the_place(environment: dict[str, str], ranks: Ranks) -> None:
-    assert Ranks.launched(environment) == ranks
-    assert ranks.is_main == (ranks.rank == 0)
+def test_the_launcher_gives_the_place(environment: dict[str, str], place: Ranks) -> None:
+    assert Ranks.launched(environment) == place
+    assert place.is_main == (place.rank == 0)
 
 
 @pytest.mark.parametrize(
@@ -100,3 +102,28 @@ def test_distillation_is_refused_to_several_processes(
 )
 def test_errors_of_a_lost_process_are_told_from_others(message: str, is_lost: bool) -> None:
     assert bool(LOST.search(message)) == is_lost
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(RuntimeError("Connection closed by peer [127.0.0.1]:7317"), Interrupted(15)), (Interrupted(15), None)],
+)
+def test_a_signal_does_not_hide_that_a_process_is_lost(
+    monkeypatch: pytest.MonkeyPatch, first: BaseException, second: BaseException | None
+) -> None:
+    """torchrun sends SIGTERM to those that have lost one, while their error is on its way."""
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    parted = []
+    monkeypatch.setattr(ranks, "_meet", lambda ranks: None)
+    monkeypatch.setattr(ranks, "_part", lambda: parted.append(True))
+    monkeypatch.setattr(Stderr, "silent", False)
+    monkeypatch.setattr(Stderr, "speaker", "")
+    with pytest.raises(RankLost if second else Interrupted), ranks.joined():
+        try:
+            raise first
+        finally:
+            if second is not None:
+                raise second
+    assert bool(parted) == (second is None)
+    assert Stderr.speaker == ("rank 5: " if second else "")

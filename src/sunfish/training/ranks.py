@@ -147,18 +147,26 @@ def joined() -> Iterator[Ranks]:
         _meet(ranks)
         yield ranks
     except BaseException as why:
-        if hasattr(why, "signum"):  # a signal ends them all, and the main process says so
+        is_lost = _is_loss(why) or _is_loss(
+            why.__context__
+        )  # torchrun also ends those who notice it by a signal
+        if hasattr(why, "signum") and not is_lost:  # it ends them all, and the main process says so
             traceback.clear_frames(why.__traceback__)
             _part()
             raise
         Stderr.silent, Stderr.speaker = False, f"rank {ranks.rank}: "
-        if isinstance(why, RuntimeError) and LOST.search(str(why)):
+        if is_lost:
             minutes = TIMEOUT.total_seconds() / 60
             raise RankLost(
                 f"another process of this run has ended, or was silent for {minutes:.0f} minutes; its own line says why"
             ) from why
         raise
     _part()
+
+
+def _is_loss(error: BaseException | None) -> bool:
+    """Whether it is what PyTorch says when another process does not answer."""
+    return isinstance(error, RuntimeError) and LOST.search(str(error)) is not None
 
 
 def _meet(ranks: Ranks) -> None:
