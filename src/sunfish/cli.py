@@ -12,7 +12,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sunfish.commands import (
     bench,
@@ -77,8 +77,15 @@ EXAMPLES = """examples:
 Every flag may be written with - or with _. The flags of a subcommand: sunfish COMMAND --help"""
 
 
-def build_parser(base: BaseConfig = preset) -> tuple[Parser, dict[str, Parser]]:
-    """The parser of the program, and those of its subcommands by name; ``base`` as for :func:`main`."""
+def build_parser(
+    base: BaseConfig = preset, used: Collection[str] = COMMANDS.keys()
+) -> tuple[Parser, dict[str, Parser]]:
+    """The parser of the program, and those of its subcommands by name.
+
+    Args:
+        base: As for :func:`main`.
+        used: The subcommands that get their flags; those of all of them take most of the time of a start.
+    """
     parser = Parser(
         prog="sunfish",
         description="Train a small diffusion language model on this computer, and steer it with prompts.",
@@ -91,15 +98,16 @@ def build_parser(base: BaseConfig = preset) -> tuple[Parser, dict[str, Parser]]:
     for name, module in COMMANDS.items():
         summary = (module.__doc__ or "").splitlines()[0]
         commands[name] = command = subparsers.add_parser(name, help=summary, description=summary)
-        module.add(command)
+        if name in used:
+            module.add(command)
         command.set_defaults(run=module.run, parser=command, base=base)
     return parser, commands
 
 
 def parse(words: Sequence[str], base: BaseConfig = preset) -> argparse.Namespace:
     """The arguments that ``words`` mean; exits with 2 for wrong use, as argparse does."""
-    parser, commands = build_parser(base)
     place = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
+    parser, commands = build_parser(base, words[place : place + 1])
     if place < len(words) and words[place] in commands:
         words = [*words[: place + 1], *commands[words[place]].normalized(words[place + 1 :])]
     elif place and not parser.knows(words[0]):
