@@ -2,8 +2,9 @@
 
     ./run.sh benchmarks/speed/padding.py --config nano --precision float32 --threads 1 --folder texts
 
-The peer pads all texts of a batch as far as its longest, to a multiple of 8. Both train on the same batches, in
-turn. Padding is that of whole windows; tokens/s are those of text and marks, by seconds of the processor on a CPU.
+The peer pads all texts of a batch as far as its longest, to a multiple of 8. One trains on every other batch and
+the peer on those between, so that neither finds the kernels that the other has compiled for a batch. Padding is that of
+whole windows; tokens/s are those of text and marks, by seconds of the processor on a CPU.
 Texts: the built-in stories, lengths drawn at random, and what is in --folder of webnlg/train.jsonl,
 alpaca/alpaca_5000.json, imdb/train.jsonl and tinystories/train.txt.
 """
@@ -161,15 +162,15 @@ def rate_figures(run: Run, loader: BatchLoader, config: Config, end: int) -> dic
     """Tokens/s of both forms on the first batches of an epoch."""
     step = training_step(run, config)
 
-    def train(changed: Callable[[Batch], Batch], number: int) -> int:
-        batch = loader.batch(number)
+    def train(changed: Callable[[Batch], Batch], turn: int, number: int) -> int:
+        batch = loader.batch(2 * number + turn)
         step(changed(batch), number)
         return int(batch.lengths.sum())
 
     timed = interleave(
         {
-            "parts": partial(train, lambda batch: batch),
-            "peer": partial(train, partial(as_peer, end=end, context=config.model.context_length)),
+            "parts": partial(train, lambda batch: batch, 0),
+            "peer": partial(train, partial(as_peer, end=end, context=config.model.context_length), 1),
         },
         2 if run.smoke else run.arguments.rounds,
         warmup=2,
@@ -185,6 +186,8 @@ def measure(run: Run) -> None:
     run.header(choose_precision(shown.training.precision, run.device), model=shown.training.name)
     with tempfile.TemporaryDirectory() as folder:
         for name, config, split, end in splits(run, Path(folder)):
+            if name not in (run.arguments.only or (name,)):
+                continue
             loader = BatchLoader(split, config.training.batch_size, end, run.seed)
             figures = padding_figures(loader, config, end, 1 if run.smoke else WINDOWS)
             run.add({"texts": name}, figures | rate_figures(run, loader, config, end))
@@ -193,6 +196,7 @@ def measure(run: Run) -> None:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """The texts and how long."""
     parser.add_argument("--folder", type=Path, help="real texts; see above")
+    parser.add_argument("--only", nargs="+", metavar="TEXTS", help="of them, by the names in the table")
     parser.add_argument("--rounds", type=int, default=64, help="steps of each form (%(default)s)")
 
 
