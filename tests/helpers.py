@@ -17,6 +17,8 @@ from sunfish.types import Batch, Condition, Process, State
 
 CONFIG = ModelConfig(vocab_size=23, n_layer=2, n_head=2, n_embd=16, context_length=24, prompt_length=6)
 WITHOUT_PROMPTS = replace(CONFIG, prompt_length=0)
+ONE_LAYER = replace(CONFIG, n_layer=1)
+"""For tests of what is around a model, which has no part in how many layers there are."""
 END = 0
 NO_PROMPT = Condition(
     torch.zeros(1, 1, 1, 1, 1), torch.zeros(1, 1, 1, 1, 1), torch.ones(1, 1, dtype=torch.bool)

@@ -17,6 +17,7 @@ from sunfish.training.time_sampling import sample_block_times
 from sunfish.types import Process
 from tests.helpers import (
     CONFIG,
+    ONE_LAYER,
     batch,
     finished,
     model,
@@ -98,7 +99,7 @@ def test_only_unknown_tokens_have_a_loss(name: str) -> None:
 def test_known_tokens_stay_and_a_text_does_not_depend_on_its_batch(
     name: str, block_length: int, scale: float
 ) -> None:
-    network, texts = model(process=name), batch()
+    network, texts = model(config=ONE_LAYER, process=name), batch()
     process, free = process_of(name, network), torch.rand(3, 16, generator=make_generator("free")) < 0.6
     free[:, 0] = False
 

@@ -10,7 +10,7 @@ import torch
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.serving.engine import Engine
 from sunfish.tokenizers import build_tokenizer
-from tests.helpers import CONFIG, model, process_of
+from tests.helpers import CONFIG, ONE_LAYER, model, process_of
 
 NewEngine = Callable[..., Engine]
 
@@ -18,7 +18,7 @@ NewEngine = Callable[..., Engine]
 def pipeline_of(process: str = "masked", distilled: bool = False) -> Pipeline:
     """A pipeline of drawn weights; float64, so that no rounding changes a text."""
     tokenizer = build_tokenizer("characters", CONFIG.vocab_size, [" abcdefghiklmnoprstuw."])
-    network = model(torch.float64, process=process, guidance_conditioned=distilled)
+    network = model(torch.float64, ONE_LAYER, process, guidance_conditioned=distilled)
     return Pipeline(network, process_of(process), tokenizer)
 
 

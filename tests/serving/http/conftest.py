@@ -18,9 +18,9 @@ from sunfish.serving.app import build_app
 from sunfish.serving.server import open_socket, server_of
 from sunfish.serving.service import Service
 from sunfish.tokenizers import build_tokenizer
-from tests.helpers import CONFIG, model, process_of
+from tests.helpers import CONFIG, ONE_LAYER, model, process_of
 
-BYTES = replace(CONFIG, vocab_size=257, context_length=32, prompt_length=16)
+BYTES = replace(ONE_LAYER, vocab_size=257, context_length=32, prompt_length=16)
 LOCAL = "http://localhost"
 WARM = GenerationConfig(temperature=2.0, guidance_scale=2.0, plausibility=0.0)
 Json = dict[str, Any]
@@ -38,7 +38,7 @@ def pipeline() -> Pipeline:
 def letters() -> Pipeline:
     """Of a model whose tokens are letters, so that a text says what its ids are; not to be changed by a test."""
     tokenizer = build_tokenizer("characters", CONFIG.vocab_size, [" abcdefghiklmnoprstuw."])
-    return Pipeline(model(torch.float32), process_of(), tokenizer)
+    return Pipeline(model(torch.float32, ONE_LAYER), process_of(), tokenizer)
 
 
 @pytest.fixture(scope="module")
