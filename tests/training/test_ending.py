@@ -113,7 +113,7 @@ class Pipe:
         return False
 
 
-@pytest.mark.parametrize("lines", [0, 4, 7])
+@pytest.mark.parametrize("lines", [0, pytest.param(4, marks=pytest.mark.slow), 7])
 def test_the_run_is_saved_when_the_reader_of_its_log_leaves(
     tmp_path: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, lines: int
 ) -> None:

@@ -78,7 +78,12 @@ def debris(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize(
     ("share", "number"),
-    [(0.0, errno.EROFS), (0.2, errno.ENOSPC), (0.45, errno.EDQUOT), (0.6, errno.EIO), (0.97, errno.ENOSPC)],
+    [
+        (0.0, errno.EROFS),
+        (0.45, errno.EDQUOT),
+        (0.97, errno.ENOSPC),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((0.2, errno.ENOSPC), (0.6, errno.EIO))),
+    ],
 )
 def test_a_full_disk_costs_what_was_not_saved_and_no_more(
     folder: Path, undisturbed: tuple[Path, int], failing: FailingDisk, share: float, number: int
@@ -151,7 +156,10 @@ def tree(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): str(p.readlink()) if p.is_symlink() else "" for p in paths}
 
 
-@pytest.mark.parametrize("place", ["run/best.ckpt", "ck/last.ckpt", "run/last.ckpt", "pruning"])
+@pytest.mark.parametrize(
+    "place",
+    ["run/best.ckpt", "run/last.ckpt", "pruning", pytest.param("ck/last.ckpt", marks=pytest.mark.slow)],
+)
 def test_a_last_save_that_fails_half_way_is_completed_by_resuming(
     folder: Path, undisturbed: tuple[Path, int], monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:

@@ -67,9 +67,9 @@ def rollbacks(folder: Path) -> list[tuple[int, int]]:
 @pytest.mark.parametrize(
     ("bad", "value", "expected"),
     [
-        ([4], float("nan"), [(4, 3)]),
+        pytest.param([4], float("nan"), [(4, 3)], marks=pytest.mark.slow),
         ([0], float("inf"), [(0, 0)]),
-        ([9], float("nan"), [(9, 9)]),
+        pytest.param([9], float("nan"), [(9, 9)], marks=pytest.mark.slow),
         ([3, 5, 8], float("-inf"), [(3, 3), (5, 4), (8, 6)]),
     ],
 )
@@ -132,7 +132,7 @@ def test_too_many_rollbacks_in_a_row_end_the_run(
     assert capsys.readouterr().err.count("back to the weights of") == 3
 
 
-@pytest.mark.parametrize("step", [4, 6])
+@pytest.mark.parametrize("step", [pytest.param(4, marks=pytest.mark.slow), 6])
 def test_ruined_weights_are_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Whether the next loss shows it or a checkpoint was due first."""
     ruined = []
