@@ -123,7 +123,7 @@ def test_two_processes_over_gloo_send_what_was_counted(
             cluster(5),
             "batch_size is 32, which 5 processes x gradient_accumulation 1 cannot share equally",
         ),
-        ("full", cluster(4, 12.0), "GPUs of this size hold it with fsdp and activation checkpointing"),
+        ("full", cluster(4, 16.0), "GPUs of this size hold it with fsdp and activation checkpointing"),
         ("full", cluster(4, 3.0), "or a smaller --config: the largest size that fits is base"),
         ("full", cluster(4, 0.5), "no size fits"),
     ],
@@ -136,9 +136,9 @@ def test_what_cannot_be_is_refused_with_what_could(name: str, place: Cluster, me
 
 def test_the_number_of_gpus_that_is_advised_is_the_least_doubling() -> None:
     with pytest.raises(UsageError) as error:
-        make_plan(preset("full"), cluster(2, 12.0))
+        make_plan(preset("full"), cluster(2, 16.0))
     advised = int(str(error.value).split("; ")[1].split()[0])
     again = preset("full", parallel="fsdp", activation_checkpointing=True)
     assert math.log2(advised / 2).is_integer()
-    assert needed(again.with_fields(batch_size=advised), advised) <= 12 * GIB
-    assert needed(again.with_fields(batch_size=advised // 2), advised // 2) > 12 * GIB
+    assert needed(again.with_fields(batch_size=advised), advised) <= 16 * GIB
+    assert needed(again.with_fields(batch_size=advised // 2), advised // 2) > 16 * GIB

@@ -86,7 +86,7 @@ def rank_memory(
     recomputed = RECOMPUTED_HEAP_SHARE[dtype] if on_cpu and training.activation_checkpointing else share
     weights = average = FLOAT32 * parameters / shards
     if training.parallel == "fsdp":
-        weights += share * _gathered_bytes(config, parameters, dtype)
+        weights += _gathered_bytes(config, parameters, dtype, on_cpu) * (1 if on_cpu else GPU_SHARE)
         average += FLOAT32 * parameters
     moments = FLOAT32 * (2 * parameters - matrix_parameters(m)) / shards  # AdamW has two, Muon one
     gradients = FLOAT32 * parameters / shards
@@ -114,11 +114,17 @@ def _largest_step(
     return largest + (distillation_bytes(config, shapes[-1]) if config.training.distills else 0.0)
 
 
-def _gathered_bytes(config: Config, parameters: int, dtype: torch.dtype) -> float:
-    """Whole weights of the block in use and of the next one, and of all that is in no block, with its gradients."""
-    blocks = config.model.n_layer * block_parameters(config.model)
-    number = FLOAT32 if dtype == torch.float32 else 2
-    return 2 * number * block_parameters(config.model) + 2 * FLOAT32 * (parameters - blocks)
+def _gathered_bytes(config: Config, parameters: int, dtype: torch.dtype, on_cpu: bool) -> float:
+    """What FSDP2 gathers and reduces at a time.
+
+    Of blocks: the weights of the one in use and of the next one, the buffer that these come from, gradients, and the
+    float32 buffer in which they are reduced. Of all that is in no block: weights, gradients, and that buffer. Gloo
+    reduces in a copy of it.
+    """
+    block, number = block_parameters(config.model), FLOAT32 if dtype == torch.float32 else 2
+    buffers = FLOAT32 * (2 if on_cpu else 1)
+    rest = parameters - config.model.n_layer * block
+    return block * (4 * number + buffers) + rest * (2 * FLOAT32 + buffers)
 
 
 def _update_bytes(config: Config, dtype: torch.dtype, device: torch.device) -> float:

@@ -16,7 +16,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from sunfish.hardware.cpu import release_free_pages
 from sunfish.model.transformer import Transformer
 
 
@@ -106,8 +105,6 @@ def shard(module: nn.Module, model: Transformer, dtype: torch.dtype) -> None:
     for block in model.blocks:
         fully_shard(block, mesh=mesh, mp_policy=precision)
     fully_shard(module, mesh=mesh)
-    if device.type == "cpu":  # the whole weights leave gaps in the heap that nothing fills again
-        release_free_pages()
 
 
 def forget_meshes() -> None:
