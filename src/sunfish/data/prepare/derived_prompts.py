@@ -16,9 +16,10 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
-from sunfish.data.prepare.words import GRAPHEME, RUN, RunSplitter, cut_graphemes, spaced_words, word_key
+from sunfish.data.prepare.words import GRAPHEME, RUN, RunSplitter, cut_graphemes, spaced_words, word_keys
 from sunfish.data.text_hash import text_digest
 
 PIECE_CHARACTERS = 4_000  # counted as one document; else one long text would be a corpus of one document
@@ -71,7 +72,7 @@ class DocumentFrequencies:
         for first in range(0, len(text), PIECE_CHARACTERS):
             self.documents += 1
             piece = text[first : first + PIECE_CHARACTERS]
-            self.counts.update({word_key(word) for word in spaced_words(piece)} - {""})
+            self.counts.update({*word_keys(spaced_words(piece))} - {""})
             if runs := [] if piece.isascii() else RUN.findall(piece):
                 self.documents_with_runs += 1
                 if self._room > 0:
@@ -149,37 +150,41 @@ class PromptDeriver:
         Returns:
             The words as the text writes them, most salient first.
         """
-        spellings: dict[str, str] = {}
-        frequencies: dict[str, int] = {}
-        for spelling, count in Counter(spaced_words(text)).items():
-            word = word_key(spelling)
-            if not word or word in STOPWORDS:
-                continue
-            frequencies[word] = frequencies.get(word, 0) + count
-            # Lower case where the text has it: the capital of a sentence's beginning says nothing.
-            if word not in spellings or spelling == word:
-                spellings[word] = spelling
-        for word in self._words_without_spaces(text):
-            frequencies[word] = frequencies.get(word, 0) + 1
-            spellings[word] = word
-        scores = self._scores(frequencies)
-        best = sorted(scores, key=lambda word: (-scores[word], word))[:limit]
-        return [spellings[word] for word in best]
+        words = spaced_words(text)
+        learned = [] if text.isascii() else list(self._words_without_spaces(text))
+        keys = word_keys(words)
+        frequencies = Counter(keys + learned)
+        weights = self._weights
+        # The negative score comes first, so that the best word does; of two with one score, the first by alphabet.
+        ranked = [
+            (weights[word] * (-1 - math.log(frequencies[word])), word)
+            for word in weights.keys() & frequencies.keys()
+        ] or [
+            # A text that shares no word with the corpus: its longest words still say more than none.
+            (-float(len(word) * count), word)
+            for word, count in frequencies.items()
+            if word and word not in STOPWORDS
+        ]
+        # Lower case where the text has it: the capital of a sentence's beginning says nothing.
+        return [
+            word if word in words or word in learned else words[keys.index(word)]
+            for _, word in sorted(ranked)[:limit]
+        ]
 
     def _words_without_spaces(self, text: str) -> Iterator[str]:
-        if self.splitter is not None and not text.isascii():
+        if self.splitter is not None:
             for run in RUN.findall(text):
                 yield from self.splitter.words(run)
 
-    def _scores(self, frequencies: dict[str, int]) -> dict[str, float]:
+    @cached_property
+    def _weights(self) -> dict[str, float]:
+        """The inverse document frequency of each word that may be named."""
         min_documents = max(2, self.documents // 500)
-        scores = {
-            word: (1 + math.log(count)) * math.log((1 + self.documents) / self.counts[word])
-            for word, count in frequencies.items()
-            if self.counts.get(word, 0) >= min_documents
+        return {
+            word: math.log((1 + self.documents) / count)
+            for word, count in self.counts.items()
+            if count >= min_documents and word not in STOPWORDS
         }
-        # A text that shares no word with the corpus: its longest words still say more than none.
-        return scores or {word: float(len(word) * count) for word, count in frequencies.items()}
 
 
 def _beginning(text: str, count: int) -> str:

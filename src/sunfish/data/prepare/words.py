@@ -69,6 +69,16 @@ def word_key(spelling: str) -> str:
     return key if len(_LETTER.findall(key)) >= (3 if _ALPHABET.match(key) else 2) else ""
 
 
+def word_keys(spellings: list[str]) -> list[str]:
+    """:func:`word_key` of each word of a text."""
+    joined = "\n".join(spellings)
+    if (
+        joined.isascii() and max(map(len, spellings), default=0) <= MAX_WORD_CHARACTERS
+    ):  # as most texts: at once
+        return joined.lower().split("\n") if spellings else []
+    return [word_key(spelling) for spelling in spellings]
+
+
 def is_boundary(text: str, place: int) -> bool:
     """Whether ``place`` divides no letter from its marks, and no emoji sequence."""
     if text[max(0, place - 1) : place + 1].isascii():

@@ -21,14 +21,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, Record]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(
-                line,
-                strict=False,  # tabs and the like inside strings
-                object_pairs_hook=_fields,
-                parse_int=str,
-                parse_float=str,
-                parse_constant=lambda name: None if name == "NaN" else name,
-            )
+            record = JSON.decode(line)
         except _RepeatedKey as error:
             yield number, BadRecord(f"line names the field {error.args[0]!r} twice")
         except (ValueError, RecursionError):
@@ -77,6 +70,14 @@ def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
+# Numbers stay the text that the file has.
+JSON = json.JSONDecoder(
+    strict=False,  # tabs and the like inside strings
+    object_pairs_hook=_fields,
+    parse_int=str,
+    parse_float=str,
+    parse_constant=lambda name: None if name == "NaN" else name,
+)
 RECORD_READERS: dict[str, Reader] = {
     ".jsonl": read_jsonl,
     **dict.fromkeys(DELIMITERS, read_table),
