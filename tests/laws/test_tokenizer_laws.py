@@ -133,7 +133,9 @@ def test_a_saved_tokenizer_is_the_same(tokenizer: TextTokenizer, tmp_path) -> No
 
 
 def test_batches_encode_like_single_texts(tokenizer: TextTokenizer) -> None:
-    assert [e.ids for e in tokenizer.encodings(SAMPLE)] == [tokenizer.encode(t) for t in SAMPLE]
+    for offsets in (True, False):
+        encodings = tokenizer.encodings(SAMPLE, offsets)
+        assert [e.ids for e in encodings] == [tokenizer.encode(t) for t in SAMPLE]
 
 
 def test_a_lone_surrogate_is_refused_by_name(tokenizer: TextTokenizer) -> None:

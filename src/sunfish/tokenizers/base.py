@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -102,21 +102,22 @@ class TextTokenizer:
                 raise
             return self.encode(unicodedata.normalize(form, text))
 
-    def encodings(self, texts: Sequence[str]) -> list[Encoding]:
-        """The engine's encodings of many texts at once, which also know the characters that each id covers.
+    def encodings(self, texts: Sequence[str], offsets: bool = True) -> list[Encoding]:
+        """The engine's encodings of many texts at once.
 
         Args:
             texts: Any texts that the vocabulary can write.
+            offsets: Whether an encoding must know the characters that each id covers, which takes longer.
 
         Raises:
             ValueError: The vocabulary cannot write a character of one of them.
         """
+        batch = self.engine.encode_batch if offsets else self.engine.encode_batch_fast
+        encode = partial(batch, list(texts), add_special_tokens=False)
         try:
             if sum(map(len, texts)) <= LONG_TEXT:
-                return guarded(lambda: self.engine.encode_batch(list(texts), add_special_tokens=False))
-            return guarded(
-                lambda: interruptible(lambda: self.engine.encode_batch(list(texts), add_special_tokens=False))
-            )
+                return guarded(encode)
+            return guarded(partial(interruptible, encode))
         except (NativeError, TypeError):  # one by one, the text to blame is named
             return [self._encoding(text) for text in texts]
 

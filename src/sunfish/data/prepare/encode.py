@@ -27,6 +27,7 @@ from sunfish.tokenizers import TextTokenizer
 from sunfish.types import Example
 
 COUNTS = ("documents", "cut_documents", "windows", "derived_prompts", "truncated_prompts")
+BYTES_PER_TOKEN = 3  # a text with more bytes for each position of a row is cut, most likely
 UNKNOWN_TOKEN_NOTE = "text with characters that the vocabulary replaces by its unknown token"
 
 
@@ -141,11 +142,26 @@ class DocumentEncoder:
         return rows
 
     def _encodings(self, documents: list[LocatedExample]) -> Sequence[Encoding | None]:
-        """The texts' encodings; all None if one text cannot be encoded, so that each is tried alone."""
+        """The texts' encodings: with offsets, which a cut needs, or of a text that fits in a row.
+
+        None for a text that needs offsets although it is short; all None if one text cannot be encoded, so that each
+        is tried alone.
+        """
+        texts = [example.text for _, example in documents]
+        is_long = [len(text.encode()) > BYTES_PER_TOKEN * self.context_length for text in texts]
+        long = [text for text, cut in zip(texts, is_long, strict=True) if cut]
+        short = [text for text, cut in zip(texts, is_long, strict=True) if not cut]
         try:
-            return self.tokenizer.encodings([example.text for _, example in documents])
+            of_long = iter(self.tokenizer.encodings(long))
+            of_short = iter(self.tokenizer.encodings(short, offsets=False))
         except ValueError:
             return [None] * len(documents)
+        most = self.context_length - 2  # ids of a text that fits with its two marks
+        encodings = [next(of_long if cut else of_short) for cut in is_long]
+        return [
+            encoding if cut or len(encoding.ids) <= most else None
+            for cut, encoding in zip(is_long, encodings, strict=True)
+        ]
 
     def _append_document(self, rows: EncodedRows, example: Example, encoding: Encoding) -> None:
         ids, end = encoding.ids, self.tokenizer.end
