@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from sunfish.data.sources.files.plain_text import parse_delimiter, read_delimited, read_long_text
+from sunfish.data.sources.files import plain_text
+from sunfish.data.sources.files.plain_text import (
+    parse_delimiter,
+    read_delimited,
+    read_long_text,
+    read_paragraphs,
+)
 from sunfish.text_files import READ_CHARACTERS
 from sunfish.utils import UsageError
 from tests.data.sources.files import write
@@ -53,3 +59,18 @@ def test_delimiters_are_spelled_out(spelling: str, delimiter: str) -> None:
 def test_an_unknown_escape_is_named(spelling: str) -> None:
     with pytest.raises(UsageError, match=r"delimiter is .*is no escape.*a backslash"):
         parse_delimiter(spelling)
+
+
+def test_a_file_without_divisions_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lines could be a corpus of 20 GB."""
+    monkeypatch.setattr(plain_text, "MAX_DOCUMENT", 30)
+    path = write(tmp_path / "a.txt", "short\n\n" + "a line of it\n" * 1000)
+    for reader in (read_paragraphs(path), read_delimited(path, "\f\f")):
+        with pytest.raises(
+            ValueError, match=r"a\.txt:[13]: a document of more than 30 characters; say what"
+        ) as error:
+            list(reader)
+        assert "--delimiter '\\n', or --delimiter none" in str(error.value)
+    assert len(list(read_delimited(path, "\n"))) == 1001

@@ -11,6 +11,7 @@ from sunfish.text_files import encoding_of, remedy, text_blocks, text_lines
 from sunfish.utils import UsageError
 
 PART_CHARACTERS = 4_000_000  # of one long text that are handled as a unit
+MAX_DOCUMENT = 2**25  # characters; a file without the expected divisions would be held whole
 _DAMAGE = re.compile("[\0\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|.?)", re.DOTALL)
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v", "\\": "\\"}
@@ -41,14 +42,20 @@ def parse_delimiter(spelling: str) -> str:
 
 
 def read_paragraphs(path: Path) -> Iterator[tuple[int, Record]]:
-    """Documents divided by blank lines, each with the number of its first line."""
+    """Documents divided by blank lines, each with the number of its first line.
+
+    Raises:
+        ValueError: One is longer than ``MAX_DOCUMENT``.
+    """
     lines: list[str] = []
-    first = 1
+    first, size = 1, 0
     for number, line in text_lines(path):
         if line.strip():
             if not lines:
-                first = number
+                first, size = number, 0
             lines.append(line)
+            size += len(line)
+            _check_length(path, first, size)
         elif lines:
             yield first, "".join(lines)
             lines = []
@@ -64,6 +71,9 @@ def read_delimited(path: Path, delimiter: str) -> Iterator[tuple[int, Record]]:
     Args:
         path: The file.
         delimiter: Any text; it may stand inside a line.
+
+    Raises:
+        ValueError: A document is longer than ``MAX_DOCUMENT``.
     """
     rest, line = "", 1
     for block in text_blocks(path):
@@ -72,6 +82,7 @@ def read_delimited(path: Path, delimiter: str) -> Iterator[tuple[int, Record]]:
             if document.strip():
                 yield line + _leading_lines(document), document
             line += document.count("\n") + delimiter.count("\n")
+        _check_length(path, line, len(rest))
     if rest.strip():
         yield line + _leading_lines(rest), rest
 
@@ -117,6 +128,14 @@ def read_long_text(
 def count_characters(path: Path) -> int:
     """Number of characters of a text file."""
     return sum(map(len, text_blocks(path)))
+
+
+def _check_length(path: Path, line: int, size: int) -> None:
+    if size > MAX_DOCUMENT:
+        raise ValueError(
+            f"{path}:{line}: a document of more than {MAX_DOCUMENT:,} characters; say what divides the documents, such "
+            "as --delimiter '\\n', or --delimiter none for one long text"
+        )
 
 
 def _leading_lines(document: str) -> int:
