@@ -34,8 +34,9 @@ from sunfish.config.presets import preset
 
 LIMIT = 1_500_000_000  # bytes
 MODEL, STEPS, BATCHES = "nano", 50, 20_000
-SEED_BYTES = 4_000_000  # of the corpus that is repeated
-SMOKE = {"megabytes": [1.0, 2.0], "gigabytes": 0.02, "steps": 2, "batches": 20}
+REPEATED_BYTES = 4_000_000  # of the corpus that is repeated
+SMOKE_BYTES = 200_000
+SMOKE = {"megabytes": [0.2, 0.4], "gigabytes": 0.01, "steps": 1, "batches": 20}
 
 
 def config_of(folder: Path, stories: int) -> Config:
@@ -132,10 +133,11 @@ def measure_training(run: Run, folder: Path, gigabytes: float, steps: int, batch
     """Peaks of a small corpus and of one that repeats it to the size."""
     from sunfish.data.prepare.prepare import prepare
 
-    for size in (2 * SEED_BYTES, int(gigabytes * 1e9)):
+    repeated = SMOKE_BYTES if run.smoke else REPEATED_BYTES
+    for size in (2 * repeated, int(gigabytes * 1e9)):
         place = folder / f"train{size}"
         config = config_of(place, size)
-        small = prepare(SyntheticSource(SEED_BYTES), config, lambda *_: None, workers=1)
+        small = prepare(SyntheticSource(repeated), config, lambda *_: None, workers=1)
         rows = inflate(small.folder, config, size)
         for kind, count in (("train", steps), ("read", batches)):
             figures = peaks_of(run, kind, place, size, count)
