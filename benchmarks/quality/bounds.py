@@ -45,8 +45,7 @@ class HeldOut(NamedTuple):
 
     def num_bytes(self) -> int:
         """Bytes of the rows' texts."""
-        count = self.rows or len(self.batches.split)
-        return int(self.batches.split.bytes[:count].sum())
+        return int(self.batches.split.bytes[self.batches.spread_rows(self.rows)].sum())
 
 
 @torch.no_grad()

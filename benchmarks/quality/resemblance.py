@@ -22,20 +22,17 @@ Hashes = NDArray[np.uint64]
 
 
 def held_out_texts(prepared: PreparedCorpus, count: int) -> list[Generated]:
-    """The beginnings of the first held-out texts, at most a context long, as if they were generated."""
-    split, end = prepared.split("validation"), prepared.tokenizer.end
-    texts: list[Generated] = []
-    begins = True
-    for index in range(len(split)):
-        ids = split.row(index)[1:].tolist()
-        ended = bool(ids) and ids[-1] == end
-        if begins and len(texts) < count:
-            ids = ids[:-1] if ended else ids
-            prompt = decode_prompt(
-                prepared.prompt_tokenizer, split.prompt(index).tolist(), split.prompt_length
-            )
-            texts.append(Generated(prepared.tokenizer.decode(ids), prompt, ended, len(ids), ids))
-        begins = ended
+    """The beginnings of held-out texts at even distances, at most a context long, as if they were generated."""
+    split, end, tokenizer = prepared.split("validation"), prepared.tokenizer.end, prepared.prompt_tokenizer
+    rows = [split.row(index)[1:].tolist() for index in range(len(split))]
+    ended = [row[-1] == end for row in rows]
+    beginnings = [index for index in range(len(rows)) if index == 0 or ended[index - 1]]
+    count = min(count, len(beginnings))
+    texts = []
+    for index in (beginnings[i * len(beginnings) // count] for i in range(count)):
+        ids = rows[index][:-1] if ended[index] else rows[index]
+        prompt = decode_prompt(tokenizer, split.prompt(index).tolist(), split.prompt_length)
+        texts.append(Generated(prepared.tokenizer.decode(ids), prompt, ended[index], len(ids), ids))
     return texts
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
@@ -132,11 +133,20 @@ def test_ranks_share_out_the_global_batch(world_size: int) -> None:
     assert ranks[0].epoch(7) == alone.epoch(7)
 
 
-@pytest.mark.parametrize("limit, batch_size", [(0, 16), (50, 16), (100, 7), (3, 16), (1000, 33)])
-def test_in_order_gives_each_of_the_first_rows_once(limit: int, batch_size: int) -> None:
-    split = Split(100)
-    batches = list(BatchLoader(split, 16, END, seed=0).in_order(limit, batch_size))
-    assert sorted(i for b in batches for i in numbers(b)) == list(range(min(limit, 100) or 100))
+@pytest.mark.parametrize(
+    "limit, batch_size, rows",
+    [
+        (0, 16, range(100)),
+        (50, 16, range(0, 100, 2)),
+        (100, 7, range(100)),
+        (3, 16, [0, 33, 66]),
+        (1000, 33, range(100)),
+    ],
+)
+def test_in_order_gives_rows_at_even_distances_once(limit: int, batch_size: int, rows: Iterable[int]) -> None:
+    loader = BatchLoader(Split(100), 16, END, seed=0)
+    batches = list(loader.in_order(limit, batch_size))
+    assert sorted(i for b in batches for i in numbers(b)) == list(rows) == loader.spread_rows(limit).tolist()
     widths = [b.x0.shape[1] for b in batches]
     assert widths == sorted(widths)
 

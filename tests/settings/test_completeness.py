@@ -35,7 +35,14 @@ OWNERS: dict[str, Callable[..., Any]] = {
     for owner in (
         *(ModelConfig, ProcessConfig, DataConfig, TrainingConfig, GenerationConfig),
         *(Transformer, build_model, count_parameters, build_process),
-        *(open_source, prepare, BatchLoader, BatchLoader.batch, BatchLoader.in_order),
+        *(
+            open_source,
+            prepare,
+            BatchLoader,
+            BatchLoader.batch,
+            BatchLoader.in_order,
+            BatchLoader.spread_rows,
+        ),
         *(training_loss, Distillation.__call__, validate, Trainer, train),
         *(build_optimizers, learning_rate_factor, update_average),
         *(ClassifierFreeGuidance, DistilledGuidance),

@@ -185,12 +185,13 @@ def test_each_argument_of_the_loader(loader: Callable[..., BatchLoader], make: M
 
 
 @covers(BatchLoader.in_order, "limit", "batch_size", "wrong_prompts")
+@covers(BatchLoader.spread_rows, "limit")
 @covers(BatchLoader.batch, "step")
 def test_each_argument_of_an_order(loader: Callable[..., BatchLoader]) -> None:
     right = list(loader().in_order(13, 5))
     assert [len(batch.x0) for batch in right] == [5, 5, 3]
     lengths = torch.cat([batch.lengths for batch in right])
-    assert torch.equal(lengths, torch.from_numpy(np.sort(loader().split.lengths[:13])))
+    assert torch.equal(lengths, torch.from_numpy(np.sort(loader().split.lengths[loader().spread_rows(13)])))
     assert sum(len(batch.x0) for batch in loader().in_order(0, 50)) == len(loader().split)
     wrong = list(loader().in_order(13, 5, wrong_prompts=True))
     for one, other in zip(right, wrong, strict=True):

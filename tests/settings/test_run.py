@@ -188,7 +188,7 @@ def test_resuming_and_other_text(settings: Settings, tmp_path: Path, corpus: Pat
 
 
 def test_samples_of_a_run(make: Make, monkeypatch: Patch) -> None:
-    """By the average, for the first held-out prompts and none, with other random numbers after each step."""
+    """By the average, for the first and the last held-out prompt and none, with other random numbers after each step."""
     written = spy(monkeypatch, Pipeline, "generate")
     trainer = make()
     for _ in range(2):
@@ -198,7 +198,7 @@ def test_samples_of_a_run(make: Make, monkeypatch: Patch) -> None:
         call["self"].model is trainer.average and call["config"] == GenerationConfig() and call["seed"] == 2
     )
     split, decode = trainer.prepared.split("validation"), trainer.prepared.tokenizer.decode
-    assert call["prompts"] == [decode(split.prompt(row).tolist()) for row in (0, 1)] + [""]
+    assert call["prompts"] == [decode(split.prompt(row).tolist()) for row in (0, len(split) - 1)] + [""]
     texts = [(text.prompt, text.text + ("" if text.finished else " …")) for text in call["return"]]
     assert shown == texts and [prompt for prompt, _ in shown] == call["prompts"]
 

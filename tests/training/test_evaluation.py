@@ -30,6 +30,9 @@ class HeldOut:
         self.all, self.same = batch(rows), same
         self.split = SimpleNamespace(bytes=np.arange(10, 10 + rows))
 
+    def spread_rows(self, limit: int) -> Any:
+        return np.arange(limit)
+
     def in_order(self, limit: int, batch_size: int, wrong_prompts: bool = False) -> Iterator[Batch]:
         x0, lengths, prompt, mask, *_ = self.all
         if wrong_prompts and not self.same:

@@ -107,8 +107,13 @@ class BatchLoader:
         """How many times the corpus was seen before ``step``."""
         return step * self.global_batch_size / len(self.split)
 
+    def spread_rows(self, limit: int) -> Rows:
+        """``limit`` rows at even distances, 0 or too many: all; the first ones of a sorted corpus have one label."""
+        count = min(limit, len(self.split)) if limit else len(self.split)
+        return np.arange(count) * len(self.split) // count
+
     def in_order(self, limit: int, batch_size: int, wrong_prompts: bool = False) -> Iterator[Batch]:
-        """The first rows of the split, each exactly once, shortest first; for evaluation, on one rank.
+        """The rows of :meth:`spread_rows`, each exactly once, shortest first; for evaluation, on one rank.
 
         Texts are padded to multiples of 8, never more finely: a canvas also predicts the padding after its text, and
         its width tells where the text may end, so figures of other widths would not be comparable.
@@ -119,10 +124,10 @@ class BatchLoader:
             wrong_prompts: Whether each row has the prompt of another row, the next one whose prompt differs
                 from its own. A row keeps its prompt only where all prompts are the same.
         """
-        count = min(limit, len(self.split)) if limit else len(self.split)
-        order = np.argsort(self.split.lengths[:count], kind="stable")
+        chosen = self.spread_rows(limit)
+        order = chosen[np.argsort(self.split.lengths[chosen], kind="stable")]
         widths = equal_widths(self.split.lengths[order], batch_size, self.split.context_length)
-        for first in range(0, count, batch_size):
+        for first in range(0, len(order), batch_size):
             rows = order[first : first + batch_size]
             prompts = (
                 np.array([self._row_of_other_prompt(row, order) for row in rows]) if wrong_prompts else None

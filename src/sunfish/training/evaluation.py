@@ -40,7 +40,7 @@ def validate(
     dtype: torch.dtype,
     seed: int = 0,
 ) -> Validation:
-    """Estimate all figures over the first ``texts`` rows; noise is seeded, so two models see the same masks.
+    """Estimate all figures over ``texts`` rows at even distances; noise is seeded, so two models see the same masks.
 
     Both prompt conditions of ``prompt_gain`` see the same corrupted texts, which cancels most of the variance.
     """
@@ -71,7 +71,7 @@ def validate(
         sums["block"] += float(short.canvas) * real
         tokens += real
         count += batch.x0.shape[0]
-    size = float(batches.split.bytes[:count].sum())
+    size = float(batches.split.bytes[batches.spread_rows(texts)].sum())
     return Validation(
         bound=sums["bound"] / tokens,
         bits_per_byte=sums["bound"] / math.log(2) / size,

@@ -9,10 +9,11 @@ SHOWN_PROMPTS = 2
 
 
 def shown_prompts(prepared: PreparedCorpus, limit: int) -> list[str]:
-    """The first held-out prompts as texts of at most ``limit`` tokens; none for a model without prompts."""
+    """Held-out prompts, first to last, of at most ``limit`` tokens; none for a model without prompts."""
     split = prepared.split("validation")
     count = min(SHOWN_PROMPTS, len(split)) if limit else 0
-    return [decode_prompt(prepared.prompt_tokenizer, split.prompt(i).tolist(), limit) for i in range(count)]
+    rows = [i * (len(split) - 1) // max(1, count - 1) for i in range(count)]
+    return [decode_prompt(prepared.prompt_tokenizer, split.prompt(i).tolist(), limit) for i in rows]
 
 
 def decode_prompt(tokenizer: TextTokenizer, ids: list[int], limit: int) -> str:
