@@ -8,7 +8,8 @@ from benchmarks.table_kinds import Column, Comparison, ComparisonTable, FigureTa
 
 PERCENT, COUNT = "{:.1f}%", "{:,.0f}"
 SAMPLING, STORIES = "speed/sampling_speed", "quality/stories_quality"
-LEARNING = "quality/quality_per_minute"
+LEARNING, REAL = "quality/quality_per_minute", "quality/real_corpora"
+ENGLISH = ("stories", "tinystories", "imdb", "alpaca")
 VERIFIED = {"sampler": "verified/8", "batch": 1, "guidance": 1.0}
 TINY: dict[str, Any] = {"model": "tiny", "precision": "float32", **VERIFIED}
 
@@ -151,6 +152,56 @@ TABLES: dict[str, Table] = {
             Column("texts equal to PyTorch's", "same_texts", "{:.0f}%"),
         ),
         shared={"guidance": 3.0},
+    ),
+    # TRAINING_GUIDE.md
+    "real-corpora": FigureTable(
+        REAL,
+        cases=tuple({"corpus": corpus} for corpus in ENGLISH),
+        columns=(
+            Column("corpus", "corpus"),
+            Column("epochs", "epochs", "{:.1f}"),
+            Column("bound, bits/byte", "bound_bits_per_byte", "{:.2f}"),
+            Column("block 4", "block_bits_per_byte", "{:.2f}"),
+            Column("next token", "bits_per_byte", "{:.2f}"),
+            Column("next token, nats/token", "next_token", "{:.2f}"),
+            Column("the same on text that was learned", "train_next_token", "{:.2f}"),
+            Column("next token is best after epochs", "best_next_token_epochs", "{:.1f}"),
+            Column("the right prompt is worth, nats/token", "prompt_gain", "{:.3f}"),
+            Column("tokens/s", "tokens_per_second", COUNT),
+        ),
+        shared={"of": "run", "minutes": 60.0, "size": "small"},
+    ),
+    "real-corpora-texts": FigureTable(
+        REAL,
+        cases=tuple(
+            {"corpus": corpus, **texts}
+            for corpus in ENGLISH
+            for texts in ({"of": "held-out texts"}, {"of": "texts", "guidance": 3.0})
+        ),
+        columns=(
+            Column("corpus", "corpus"),
+            Column("texts", "of"),
+            Column("end within the context", "finished", "{:.0f}%"),
+            Column("different 3-grams", "distinct_3", PERCENT),
+            Column("4-grams that the text had before", "repeated_4", PERCENT),
+            Column("8-grams of the training text", "copied_8", PERCENT),
+        ),
+        shared={"minutes": 60.0, "size": "small"},
+    ),
+    "real-corpora-prompts": FigureTable(
+        REAL,
+        cases=tuple(
+            {"corpus": corpus, **texts}
+            for corpus in ("stories", "tinystories", "alpaca")
+            for texts in ({"of": "held-out texts"}, {"of": "texts", "guidance": 3.0})
+        ),
+        columns=(
+            Column("corpus", "corpus"),
+            Column("texts", "of"),
+            Column("words of the prompt in the text", "mentioned", "{:.0f}%"),
+            Column("words of another prompt", "mentioned_shuffled", "{:.0f}%"),
+        ),
+        shared={"minutes": 60.0, "size": "small"},
     ),
     # docs/training.md
     "kills": FigureTable(
