@@ -249,6 +249,7 @@ def test_the_same_seed_writes_the_same(trained: Workplace, capsys: pytest.Captur
     assert texts[0] == texts[1] != texts[2]
 
 
+@pytest.mark.slow
 def test_infill_keeps_the_given_words(trained: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     text = "The robot went to the [MASK] and fell asleep."
     file = trained.folder / "gap.txt"

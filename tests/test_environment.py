@@ -140,6 +140,7 @@ def one_line(result: tuple[int, str, str]) -> str:
     return err
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_said_once_with_the_remedy(project: Path) -> None:
     for name in ("/nowhere/python3", "/bin/false"):
         assert f"SUNFISH_PYTHON is '{name}'" in one_line(finish(start(project, SUNFISH_PYTHON=name)))

@@ -50,7 +50,20 @@ def sampler(exported: Path) -> Model:
     return Model(exported, threads=1)
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = {
+    "conditional",
+    "the prompt ignored",
+    "strong guidance",
+    "plain guidance",
+    "long blocks",
+    "greedy",
+    "lenient",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CASES]
+)
 def test_it_writes_what_the_pipeline_writes(pipeline: Pipeline, sampler: Model, name: str) -> None:
     (given, prompt, seq_len), seed = CASES[name], len(name)
     config = GenerationConfig(**{"guidance_scale": 3.0 if prompt else 0.0, **given})  # type: ignore[arg-type]

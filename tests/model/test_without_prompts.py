@@ -82,6 +82,7 @@ def test_it_trains_and_generates(tmp_path: Path) -> None:
         Distillation.start(checkpoint, trainer.model, trainer.prepared.tokenizer)
 
 
+@pytest.mark.slow
 def test_prompts_of_the_data_are_counted_when_they_are_left_out(tmp_path: Path) -> None:
     prepared = run_of(tmp_path, data="stories", stories=120).prepared
     assert "prompts cut to prompt_length 0" in report(prepared)

@@ -99,6 +99,7 @@ def test_fills_that_are_drawn_again(
     assert counts.count(16) == counts.count(4) >= 8
 
 
+@pytest.mark.slow
 def test_jobs_join_and_leave_while_others_run(new_engine: NewEngine, pipeline: Pipeline) -> None:
     works = [VERIFIED[0], *MASKED[:2], *VERIFIED[1:5], DENOISED[0]]
     check_texts(new_engine, pipeline, works, max_running=3)

@@ -19,6 +19,7 @@ from tests.sharing.hub_server import TOKEN, Files, Hub
 PROMPT = "Write about dogs"
 
 
+@pytest.mark.slow
 def test_a_pipeline_of_a_hub_writes_what_its_checkpoint_writes(
     shared: Hub, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

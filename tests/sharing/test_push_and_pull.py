@@ -93,6 +93,7 @@ def test_the_trainers_state_and_the_users_folders_stay(hub: Hub, tmp_path: Path)
     assert b"license: " not in content["README.md"] and b"| data | `letters.txt` |" in content["README.md"]
 
 
+@pytest.mark.slow
 def test_a_later_model_takes_the_place_of_the_earlier(
     hub: Hub, checkpoint: Path, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -68,6 +68,7 @@ def test_held_out_pairs_occur_in_the_compositional_split_only(corpus: list[Story
     assert 0.03 < share / (len(lx.KINDS) * len(lx.PLACE_WORDS)) < 0.07
 
 
+@pytest.mark.slow
 def test_length_and_form(sample: list[Story]) -> None:
     for one in sample:
         assert 40 <= len(one.text.split()) <= 150
@@ -117,6 +118,7 @@ def test_moods_endings_and_names_are_spread_evenly(corpus: list[Story]) -> None:
     assert asked["topic:robot"] > 300 and asked["topic:dog"] > 300 and asked["topic:ocean"] > 50
 
 
+@pytest.mark.slow
 def test_what_is_lost_is_what_is_found(sample: list[Story]) -> None:
     things = "|".join(lx.THINGS)
     tracked = re.compile(
@@ -133,6 +135,7 @@ def test_what_is_lost_is_what_is_found(sample: list[Story]) -> None:
     assert checked > 50
 
 
+@pytest.mark.slow
 def test_a_friend_is_introduced_before_being_named(sample: list[Story]) -> None:
     kinds = "|".join(sorted(set(SLOTS["a.friend"].texts), key=len, reverse=True))
     for one in sample:
