@@ -8,7 +8,7 @@ from __future__ import annotations
 from config import build
 from sunfish.config import Config
 
-batch_size = 32  # texts in one step
+batch_size = 64  # texts in one step
 n_layer = 18  # transformer layers
 n_head = 16  # attention heads
 n_embd = 2048  # width; a multiple of 2 * n_head

@@ -114,8 +114,8 @@ def test_no_more_is_split_than_the_bound_asks_for() -> None:
     """Three parts by hand: 5 x 100, 2 x 200 and a 300 leave 0; two parts at best 200 positions of 1,400."""
     lengths = np.array([100] * 5 + [200] * 2 + [300])
     assert padded_widths(lengths, 8, CONTEXT).tolist() == lengths.tolist()
-    many = np.concatenate([lengths, np.full(16, 300)])  # beside these, splits at quarters are enough
-    assert padded_widths(many, 8, CONTEXT)[:8].tolist() == [104] * 4 + [200] * 2 + [300] * 2
+    many = np.concatenate([lengths, np.full(16, 300)])  # beside these, one split is enough
+    assert padded_widths(many, 8, CONTEXT)[:8].tolist() == [104] * 5 + [300] * 3
 
 
 def test_a_width_is_that_of_the_whole_batch_on_every_rank() -> None:

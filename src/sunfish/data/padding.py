@@ -5,17 +5,16 @@ The bound holds for every window of batches, whatever the lengths of its rows an
 1. Where it keeps the bound, all rows of a batch are as wide as its longest one, rounded up to a multiple of 8.
 2. Else rows are rounded up more finely and batches are split into parts of similar lengths, each as wide as its
    longest row. The split that saves most positions of the whole window comes first, and splitting ends as soon as
-   the bound is kept. Rounding is as coarse as one split a batch allows, between quarters of a batch.
-3. At the finest rounding there are as many splits as it takes, between any rows. A width is then a multiple of m, the
-   largest of 1, 2, 4 and 8 with 19 (m - 1) <= length. When nothing more can be saved, each row is as wide as if it were
-   alone, with p <= m - 1 positions of padding. So 19 p <= length, which is 20 p <= length + p: at most one in 20.
+   the bound is kept. Rounding is as coarse as one split a batch allows.
+3. At the finest rounding there are as many splits as it takes. A width is then a multiple of m, the largest of 1,
+   2, 4 and 8 with 19 (m - 1) <= length. When nothing more can be saved, each row is as wide as if it were alone, with
+   p <= m - 1 positions of padding. So 19 p <= length, which is 20 p <= length + p: at most one in 20.
 
 A union of windows that keep the bound keeps it too. The first batches of a window that is not finished may be above it.
 
-Coarseness has two reasons. Few widths and few sizes of parts mean few shapes of matrix products, for each of which a
-bfloat16 product compiles kernels (docs/experiments/2026-11-memory-and-time.md). And canvases are to learn how a text
-ends inside a block, which they see only where the row goes on to the end of that block
-(docs/experiments/2026-11-padding.md).
+Coarse rounding has two reasons. Few widths mean few shapes of matrix products, for each of which a bfloat16 product
+compiles kernels (docs/experiments/2026-11-memory-and-time.md). And canvases are to learn how a text ends inside a
+block, which they see only where the row goes on to the end of that block (docs/experiments/2026-11-padding.md).
 """
 
 from __future__ import annotations
@@ -30,7 +29,6 @@ Rows = NDArray[np.int64]  # one number for each row
 MULTIPLES = (8, 4, 2)
 ONE_IN = 20  # positions, of which one may be padding
 ROUNDINGS = (7, 10, 14, ONE_IN)  # a row alone has at most one position of padding in so many
-PARTS = 4  # in which a batch is computed at most, unless nothing else keeps the bound
 Split = tuple[int, int, int, int]  # minus the positions saved; begin, middle and end of the rows
 
 
@@ -51,10 +49,8 @@ def padded_widths(lengths: Rows, batch_size: int, context_length: int) -> Rows:
         if widths.sum() <= most:
             break
         alone = _rounded(lengths, row_multiple(lengths, one_in), context_length)
-        splits, step = -(-len(lengths) // batch_size), max(1, batch_size // PARTS)
-        if one_in == ONE_IN:
-            splits, step = len(lengths), 1
-        widths = _split(alone, batch_size, most, splits, step)
+        splits = len(lengths) if one_in == ONE_IN else -(-len(lengths) // batch_size)
+        widths = _split(alone, batch_size, most, splits)
     return widths
 
 
@@ -81,7 +77,7 @@ def _longest(widths: Rows, batch_size: int) -> Rows:
     return widths[np.minimum(last, len(widths) - 1)]
 
 
-def _split(alone: Rows, batch_size: int, most: int, limit: int, step: int) -> Rows:
+def _split(alone: Rows, batch_size: int, most: int, limit: int) -> Rows:
     """The widths after the best splits, until there are ``most`` positions or ``limit`` splits, or none saves anything.
 
     Args:
@@ -89,25 +85,23 @@ def _split(alone: Rows, batch_size: int, most: int, limit: int, step: int) -> Ro
         batch_size: See :func:`padded_widths`.
         most: Positions that keep the bound.
         limit: The most splits.
-        step: Parts have a multiple of so many rows, but for the last one of a batch.
     """
     widths = _longest(alone, batch_size)
     excess, splits = int(widths.sum()) - most, list[Split]()
     for begin in range(0, len(alone), batch_size):
-        _offer(splits, alone, begin, min(begin + batch_size, len(alone)), step)
+        _offer(splits, alone, begin, min(begin + batch_size, len(alone)))
     while excess > 0 and splits and limit:
         saving, begin, middle, end = heapq.heappop(splits)
         excess, limit = excess + saving, limit - 1
         widths[begin:middle] = alone[middle - 1]
-        _offer(splits, alone, begin, middle, step)
-        _offer(splits, alone, middle, end, step)
+        _offer(splits, alone, begin, middle)
+        _offer(splits, alone, middle, end)
     return widths
 
 
-def _offer(splits: list[Split], alone: Rows, begin: int, end: int, step: int) -> None:
+def _offer(splits: list[Split], alone: Rows, begin: int, end: int) -> None:
     """Add the best split of the rows ``begin`` to ``end``, if one saves anything."""
-    middles = np.arange(begin + step, end, step)
-    savings = (middles - begin) * (alone[end - 1] - alone[middles - 1])
+    savings = np.arange(1, end - begin) * (alone[end - 1] - alone[begin : end - 1])
     if len(savings) and savings.max() > 0:
-        best = int(savings.argmax())
-        heapq.heappush(splits, (-int(savings[best]), begin, int(middles[best]), end))
+        first = int(savings.argmax())
+        heapq.heappush(splits, (-int(savings[first]), begin, begin + first + 1, end))
