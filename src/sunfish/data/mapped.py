@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Index: TypeAlias = int | slice | NDArray[np.int64]
 
 PAGES_READ = 2**16  # bytes that the system maps around one that is read
-READS_KEPT = 256  # reads of so many places; then the pages are given back
+READS_KEPT = 32  # reads of so many places; each may map 2 MiB where the system's cache has large pages
 
 
 class MappedArray:
@@ -49,8 +49,15 @@ class MappedArray:
 
     def __getitem__(self, index: Index) -> NDArray[Any]:
         """The numbers at ``index``, ``[n]``, or one number."""
+        if isinstance(index, np.ndarray):
+            numbers = np.empty(index.shape, self._numbers.dtype)
+            for first in range(0, index.size, READS_KEPT):
+                part = slice(first, first + READS_KEPT)
+                numbers.flat[part] = self._numbers[index.flat[part]]
+                self._give_back()
+            return numbers
         numbers = np.array(self._numbers[index])
-        self._reads += numbers.size if isinstance(index, np.ndarray) else 1 + numbers.nbytes // PAGES_READ
+        self._reads += 1 + numbers.nbytes // PAGES_READ
         if self._reads >= READS_KEPT:
             self._give_back()
         return numbers
