@@ -48,6 +48,25 @@ def test_the_invitation_of_an_attempt_that_failed_misleads_nobody(guests: int) -
     assert len(names) == 3 and len({*names}) == 1 and names[0] != "dead"
 
 
+class _StaleAnswers(dist.HashStore):
+    """A store that says of what it once had that it has it: at worst, it was taken back a moment ago."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def check(self, keys: list[str]) -> bool:
+        self.seen |= {key for key in keys if super(_StaleAnswers, self).check([key])}
+        return self.seen.issuperset(keys)
+
+
+def test_an_invitation_taken_back_while_a_guest_reads_it_is_not_waited_for() -> None:
+    store = _StaleAnswers()
+    store.set_timeout(timedelta(seconds=1))
+    names = meet(store, {0: 0.0, 1: 0.0, 2: 0.05}, 3)
+    assert len(names) == 3 and len({*names}) == 1
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_who_does_not_come_is_not_waited_for_forever(rank: int) -> None:
     with pytest.raises(RuntimeError, match="timed out: 2 processes were to meet, but some have not come"):

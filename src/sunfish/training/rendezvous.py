@@ -53,12 +53,14 @@ def agree_on_name(store: Store, rank: int, size: int, timeout: timedelta) -> str
         store.set(INVITATION, name)
     while time.monotonic() < end:
         if rank == 0 and store.add(f"{name}/guests", 0) == size - 1:
-            store.delete_key(INVITATION)
+            store.set(INVITATION, "")  # not deleted: who has just seen it would wait for it
             store.set(f"{name}/complete", "")
             return name
-        if rank and store.check([INVITATION]) and (invited := store.get(INVITATION).decode()) != accepted:
-            accepted = invited
-            store.add(f"{accepted}/guests", 1)
+        if rank and store.check([INVITATION]):
+            invited = store.get(INVITATION).decode()
+            if invited not in {"", accepted}:
+                accepted = invited
+                store.add(f"{accepted}/guests", 1)
         if rank and accepted and store.check([f"{accepted}/complete"]):
             return accepted
         time.sleep(POLL_SECONDS)
