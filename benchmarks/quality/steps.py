@@ -35,6 +35,7 @@ from sunfish.config.generation import VERIFIED
 from sunfish.sampling.pipeline import Pipeline
 
 SAMPLERS = (
+    "corrected",
     "leftmost",
     "confidence",
     "first-hitting",

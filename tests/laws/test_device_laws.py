@@ -17,6 +17,7 @@ from sunfish.model.layout import joint_tiles
 from sunfish.processes import process_builders
 from sunfish.rng import RowGenerators, make_generator
 from sunfish.sampling.block_diffusion import block_diffusion
+from sunfish.sampling.corrected import corrected_decoding
 from sunfish.sampling.guidance import ClassifierFreeGuidance
 from sunfish.sampling.pipeline import Generated, Pipeline
 from sunfish.sampling.sliding_window import sliding_window
@@ -72,7 +73,7 @@ def same(compute: Callable[[], Tensor], monkeypatch: pytest.MonkeyPatch) -> None
 SAMPLERS = [
     (name, sampler)
     for name in process_builders()
-    for sampler in ("verified", "verified:1", *policies_for(process_of(name)))
+    for sampler in ("verified", "verified:1", "corrected", *policies_for(process_of(name)))
 ]
 
 
@@ -90,8 +91,9 @@ def test_sampling(name: str, sampler: str, monkeypatch: pytest.MonkeyPatch) -> N
 
     def write() -> Tensor:
         rng = RowGenerators.for_rows(1, 0, 3)
-        if config.is_verified:
-            states = speculative_decoding(guided, process, condition, prefix, length, rng, config, END)
+        if not config.has_policy:
+            decode = speculative_decoding if config.is_verified else corrected_decoding
+            states = decode(guided, process, condition, prefix, length, rng, config, END)
         else:
             states = block_diffusion(guided, process, condition, ids, free, rng, config, END)
         return finished(states)

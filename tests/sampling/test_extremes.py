@@ -15,6 +15,7 @@ from sunfish.model.denoiser import Denoiser, DenoiserWrapper
 from sunfish.processes import process_builders
 from sunfish.rng import RowGenerators, make_generator, sample_categorical, softmax
 from sunfish.sampling.block_diffusion import block_diffusion
+from sunfish.sampling.corrected import corrected_decoding
 from sunfish.sampling.guidance import ClassifierFreeGuidance, classifier_free_guidance
 from sunfish.sampling.infilling import infill
 from sunfish.sampling.logits import warp_logits
@@ -181,7 +182,7 @@ class Poisoned(DenoiserWrapper):
 SAMPLERS = [
     (name, sampler)
     for name in process_builders()
-    for sampler in [*policies_for(process_of(name, model())), "verified", "verified:1"]
+    for sampler in [*policies_for(process_of(name, model())), "verified", "verified:1", "corrected"]
 ]
 
 
@@ -197,8 +198,9 @@ def test_no_sampler_draws_from_nan(name: str, sampler: str, scale: float) -> Non
         config = GenerationConfig(sampler=sampler, num_steps=4, block_length=4, temperature=temperature)
         rng = RowGenerators([make_generator("poison", row) for row in range(3)])
         start = torch.full((3, 1), END)
-        if config.is_verified:
-            states = speculative_decoding(guided, process, condition, start, 24, rng, config)
+        if not config.has_policy:
+            decode = speculative_decoding if config.is_verified else corrected_decoding
+            states = decode(guided, process, condition, start, 24, rng, config)
         else:
             ids = torch.full((3, 16), END)
             free = torch.arange(16).expand(3, 16) > 0

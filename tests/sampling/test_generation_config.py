@@ -17,6 +17,7 @@ NAN, INF = float("nan"), float("inf")
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"sampler": "verified:3"}, r"sampler is 'verified:3': give verified:1, one pass a round, or verified:2"),
     ({"sampler": "verified:"}, r"sampler is 'verified:'"),
+    ({"sampler": "corrected:4"}, r"sampler is 'corrected:4', but corrected takes no number; num_steps"),
     ({"num_steps": 0}, r"num_steps is 0, but denoising needs at least 1 step"),
     ({"num_steps": -4}, r"num_steps is -4"),
     ({"block_length": -1}, r"block_length is -1: give 1 or more, or 0 for the whole text"),
@@ -57,7 +58,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
 ]
 ACCEPTED: dict[str, list[Any]] = {
-    "sampler": ["verified:1", "verified:2", "leftmost", "threshold:0.9"],
+    "sampler": ["verified:1", "verified:2", "corrected", "leftmost", "threshold:0.9"],
     "num_steps": [1, 1000],
     "block_length": [1, 256],
     "temperature": [0.0, 3.0],
@@ -92,11 +93,13 @@ def test_every_field_has_rules_in_this_file() -> None:
 
 
 @pytest.mark.parametrize(
-    "sampler,passes", [("verified", 2), ("verified:1", 1), ("verified:2", 2), ("leftmost", 0)]
+    "sampler,passes",
+    [("verified", 2), ("verified:1", 1), ("verified:2", 2), ("corrected", 0), ("leftmost", 0)],
 )
 def test_only_verified_has_passes_a_round(sampler: str, passes: int) -> None:
     config = GenerationConfig(sampler=sampler)
     assert config.passes_per_round == passes and config.is_verified == (passes > 0)
+    assert config.is_corrected == (sampler == "corrected") and config.has_policy == (sampler == "leftmost")
 
 
 def test_what_only_verified_has_is_not_carried_over() -> None:

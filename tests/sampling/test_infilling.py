@@ -261,3 +261,10 @@ def test_an_open_end_is_written_until_the_text_ends(drawn_pipeline: Pipeline) ->
     warm = replace(FILLING, temperature=2.0)
     texts = {infill(drawn_pipeline, "the dog [MASK]", warm, seed=seed)[0].text for seed in range(4)}
     assert len(texts) > 1
+
+
+def test_a_sampler_that_does_not_see_the_right_side_is_refused(pipeline: Pipeline) -> None:
+    with pytest.raises(
+        UsageError, match="sampler is corrected, which does not see what follows a gap; give verified"
+    ):
+        infill(pipeline, "The dog [MASK:2] home.", GenerationConfig(sampler="corrected"))

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sunfish.config import GenerationConfig
-from sunfish.config.generation import VERIFIED
+from sunfish.config.generation import LOOPS, VERIFIED
 from sunfish.model.denoiser import DenoiserWrapper
 from sunfish.model.transformer import Transformer
 from sunfish.processes.masked import MaskedProcess
@@ -178,7 +178,7 @@ def test_a_call_is_one_text(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize(
-    "sampler", [*policies_for(MaskedProcess(3)), "threshold:0.2", "prefix:0.05", "entropy:6", VERIFIED]
+    "sampler", [*policies_for(MaskedProcess(3)), "threshold:0.2", "prefix:0.05", "entropy:6", *LOOPS]
 )
 def test_a_text_does_not_depend_on_the_batch(pipeline: Pipeline, sampler: str) -> None:
     """Also where the rows of a batch need different numbers of steps."""

@@ -16,6 +16,7 @@ from sunfish.data.sources import open_source
 from sunfish.model.transformer import Transformer, build_model, count_parameters
 from sunfish.processes import build_process
 from sunfish.sampling.block_diffusion import block_diffusion
+from sunfish.sampling.corrected import corrected_decoding
 from sunfish.sampling.editing import rewrite
 from sunfish.sampling.guidance import ClassifierFreeGuidance, DistilledGuidance
 from sunfish.sampling.infilling import infill
@@ -46,7 +47,7 @@ OWNERS: dict[str, Callable[..., Any]] = {
         *(training_loss, Distillation.__call__, validate, Trainer, train),
         *(build_optimizers, learning_rate_factor, update_average),
         *(ClassifierFreeGuidance, DistilledGuidance),
-        *(block_diffusion, speculative_decoding, speculative_accept, sliding_window),
+        *(block_diffusion, corrected_decoding, speculative_decoding, speculative_accept, sliding_window),
         *(Pipeline, TextGenerator.from_checkpoint, TextGenerator.guided, TextGenerator.generate),
         *(
             TextGenerator.stream,

@@ -18,6 +18,7 @@ from sunfish.model.transformer import Transformer
 from sunfish.processes.masked import MaskedProcess
 from sunfish.rng import RowGenerators, make_generator
 from sunfish.sampling.block_diffusion import Snapshot, block_diffusion
+from sunfish.sampling.corrected import corrected_decoding
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.sliding_window import sliding_window
 from sunfish.sampling.speculative import speculative_accept, speculative_decoding
@@ -106,9 +107,10 @@ def test_denoising_by_hand() -> None:
 
 
 @covers(speculative_decoding, "denoiser", "process", "condition", "prefix", "length", "rng", "config", "end")
-@pytest.mark.parametrize("sampler", ["verified", "verified:1"])
+@covers(corrected_decoding, "denoiser", "process", "condition", "prefix", "length", "rng", "config", "end")
+@pytest.mark.parametrize("sampler", ["verified", "verified:1", "corrected"])
 @torch.no_grad()
-def test_verified_text_by_hand(monkeypatch: Patch, sampler: str) -> None:
+def test_a_text_of_the_causal_mode_by_hand(monkeypatch: Patch, sampler: str) -> None:
     """The greedy text is that of the causal mode, whatever is drafted."""
     network, b = model(), batch()
     prefix = torch.tensor([[END, 5, 9]])
@@ -118,9 +120,8 @@ def test_verified_text_by_hand(monkeypatch: Patch, sampler: str) -> None:
     ) -> list[int]:
         condition = network.encode(b.prompt[row : row + 1], b.prompt_mask[row : row + 1])
         settings = GenerationConfig(**{"sampler": sampler, "temperature": 0.0, "block_length": 4, **config})
-        states = speculative_decoding(
-            network, process_of(), condition, prefix, length, row_generators(name), settings, end
-        )
+        decode = speculative_decoding if settings.is_verified else corrected_decoding
+        states = decode(network, process_of(), condition, prefix, length, row_generators(name), settings, end)
         written: list[int] = finished(states)[0].tolist()
         return written
 
@@ -138,6 +139,10 @@ def test_verified_text_by_hand(monkeypatch: Patch, sampler: str) -> None:
     first = texts[0].index(stop)
     assert write(end=stop)[: first + 1] == texts[0][: first + 1] and set(write(end=stop)[first:]) == {stop}
     corrupted = spy(monkeypatch, MaskedProcess, "corrupt")
+    if sampler == "corrected":
+        write(block_length=6, num_steps=1)
+        assert [call["x0"].shape[1] for call in corrupted] == [7, 7]
+        return
     write(block_length=1)
     assert not corrupted
     write(block_length=3)

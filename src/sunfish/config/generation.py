@@ -9,7 +9,10 @@ from typing import Any
 from sunfish.config.rules import check_types, shown
 from sunfish.utils import UsageError
 
-VERIFIED = "verified"  # speculative decoding: a loop of its own, not an unmasking policy
+# Samplers with loops of their own, not unmasking policies.
+VERIFIED = "verified"  # speculative decoding
+CORRECTED = "corrected"  # the causal mode corrects what the canvas drafts, in so many steps
+LOOPS = (VERIFIED, CORRECTED)
 # Of a verified round: the canvas drafts, the causal pass checks. verified:1 has both in one.
 DEFAULT_PASSES = 2
 MAX_STEPS = 100_000
@@ -37,7 +40,8 @@ class GenerationConfig:
     """Everything that decides how a text is drawn, less its prompt, length and seed."""
 
     sampler: str = VERIFIED
-    """verified (the canvas drafts, the causal mode checks; verified:1: both in one pass), or an unmasking policy:
+    """verified (the canvas drafts, the causal mode checks; verified:1: both in one pass), corrected (the canvas drafts a
+    block, the causal mode corrects it, in so many steps), or an unmasking policy:
     leftmost, prefix:0.5, threshold:0.9, entropy:0.1, confidence, remask:0.05, first-hitting, ancestral (exact); for
     gaussian models ddpm, ddim:0."""
     num_steps: int = 20
@@ -73,6 +77,10 @@ class GenerationConfig:
             raise UsageError(f"num_steps is {self.num_steps}, but a block takes at most {MAX_STEPS:,} steps")
         if self.block_length < 0:
             raise UsageError(f"block_length is {self.block_length}: give 1 or more, or 0 for the whole text")
+        if self.sampler.startswith(f"{CORRECTED}:"):
+            raise UsageError(
+                f"sampler is {shown(self.sampler)}, but {CORRECTED} takes no number; num_steps is that of a block's steps"
+            )
         if self.is_verified and self.block_length == 0:
             raise UsageError(
                 "block_length is 0, but verified drafts a block at a time; give 4 to 16, or 1 for no draft"
@@ -136,6 +144,16 @@ class GenerationConfig:
                 f"sampler is {shown(self.sampler)}: give {VERIFIED}:1, one pass a round, or {VERIFIED}:2, the usual two"
             )
         return int(number) if colon else DEFAULT_PASSES
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether the causal mode corrects, in each step, what the canvas drafts."""
+        return self.sampler == CORRECTED
+
+    @property
+    def has_policy(self) -> bool:
+        """Whether the sampler is an unmasking policy."""
+        return not self.is_verified and not self.is_corrected
 
     def changed(self, **given: Any) -> GenerationConfig:
         """These settings with ``given`` in their place, for settings that a checkpoint came with.

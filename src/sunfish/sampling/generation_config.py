@@ -48,7 +48,7 @@ def read_generation_config(checkpoint: Path, which: str = BEST) -> GenerationCon
         content: dict[str, dict[str, Any]] = read_json(path)
         missing = which != BEST and which not in content
         config = GenerationConfig(**content[BEST if missing else which])
-        if not config.is_verified:
+        if config.has_policy:
             get_policy(config.sampler)
     except (KeyError, TypeError, ValueError, AttributeError) as why:
         raise ValueError(f"{path} is damaged ({why}); delete it, or run sunfish bench sample again") from why
@@ -89,6 +89,6 @@ def settings_for(
     if not prompted and not config.negative_prompt:
         config = replace(config, guidance_scale=0.0)
     refuse_ineffective_generation(config, given)
-    if not config.is_verified:
+    if config.has_policy:
         get_policy(config.sampler)
     return config

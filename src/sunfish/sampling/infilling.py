@@ -89,6 +89,10 @@ def infill(
     num_samples = whole_number("num_samples", num_samples, 1, MAX_TEXTS)
     num_particles = whole_number("num_particles", num_particles, 1, MAX_PARTICLES)
     config = for_prompt(config, prompt)
+    if config.is_corrected:
+        raise UsageError(
+            f"sampler is {config.sampler}, which does not see what follows a gap; give verified, or leave it out"
+        )
     if not config.is_verified:
         return [
             finish(pipeline, encoded, fill_on_canvas(pipeline, encoded, config, prompt, seed, number), prompt)

@@ -23,6 +23,7 @@ from sunfish.model.kernels.int8 import MIN_INT8_NUMEL, MIN_INT8_NUMEL_COMPILED, 
 from sunfish.model.transformer import Transformer
 from sunfish.rng import RowGenerators, refuse_nan
 from sunfish.sampling.block_diffusion import Snapshot, block_diffusion
+from sunfish.sampling.corrected import corrected_decoding
 from sunfish.sampling.generation_config import read_generation_config
 from sunfish.sampling.guidance import ClassifierFreeGuidance, DistilledGuidance
 from sunfish.sampling.logits import VocabularyMask
@@ -379,8 +380,9 @@ class TextGenerator:
         end = self.tokenizer.end
 
         def write(prefix: Tensor, length: int, rng: RowGenerators) -> Iterator[Snapshot]:
-            if config.is_verified:
-                return speculative_decoding(guided, self.process, condition, prefix, length, rng, config, end)
+            if not config.has_policy:
+                decode = speculative_decoding if config.is_verified else corrected_decoding
+                return decode(guided, self.process, condition, prefix, length, rng, config, end)
             ids = F.pad(prefix, (0, length - prefix.shape[1]), value=end)
             free = torch.arange(length, device=self.device).expand_as(ids) >= prefix.shape[1]
             return block_diffusion(guided, self.process, condition, ids, free, rng, config, end)

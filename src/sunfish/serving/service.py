@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from sunfish.config.generation import VERIFIED
+from sunfish.config.generation import LOOPS
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.unmasking import policies_for
 from sunfish.serving.engine import Engine
@@ -52,6 +52,6 @@ class Service:
             owned_by="sunfish",
             context_length=pipeline.model.config.context_length,
             prompt_length=pipeline.model.config.prompt_length,
-            samplers=[VERIFIED, *policies_for(pipeline.process)],
+            samplers=[*LOOPS, *policies_for(pipeline.process)],
             settings=asdict(pipeline.generation_config),
         )

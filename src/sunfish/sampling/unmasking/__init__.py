@@ -12,7 +12,7 @@ import importlib
 import math
 import pkgutil
 
-from sunfish.config.generation import VERIFIED
+from sunfish.config.generation import LOOPS
 from sunfish.config.rules import did_you_mean, shown
 from sunfish.sampling.unmasking.base import PolicyFamily
 from sunfish.types import Process, UnmaskingPolicy
@@ -52,13 +52,14 @@ def get_policy(sampler: str, process: Process | None = None) -> UnmaskingPolicy:
     """
     families, (name, colon, text) = policy_families(), sampler.partition(":")
     if name not in families:
-        near = did_you_mean(name, (*families, VERIFIED))
+        near = did_you_mean(name, (*families, *LOOPS))
         raise UsageError(
-            f"sampler is {shown(sampler)}; the samplers are: {', '.join(families)}, {VERIFIED}{near}"
+            f"sampler is {shown(sampler)}; the samplers are: {', '.join([*families, *LOOPS])}{near}"
         )
     if process is not None and name not in (usable := policies_for(process)):
+        names = ", ".join([*usable, *LOOPS])
         raise UsageError(
-            f"sampler is {shown(sampler)}, but the samplers of this model's process are: {', '.join(usable)}, {VERIFIED}"
+            f"sampler is {shown(sampler)}, but the samplers of this model's process are: {names}"
         )
     family = families[name]
     if not colon:
