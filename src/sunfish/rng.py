@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 BELOW_ONE = 1 - 2**-53  # the largest float64 below 1
+# Two draws begin the golden ratio's part of 2**128 numbers apart, as in NumPy's ``jumped``: states of a PCG64 that are
+# a power of two apart share their lower bits.
+DRAW_DISTANCE = 0x9E3779B97F4A7C15F39CC0605CEDC835
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -91,7 +94,7 @@ class BatchNoise(RowGenerators):
     So a process draws its own rows only, and a row has the same noise in whatever parts, on whatever processes, its
     batch is computed, however far it is padded. All processes have the numbers of one PCG64DXSM (O'Neill 2014, "PCG: a
     family of simple fast space-efficient statistically good algorithms for random number generation"), which can skip
-    to any place: a draw has the next 2**64 of them, in it the rows follow one another.
+    to any place. In a draw, the rows of the batch follow one another; the next draw begins far away.
     """
 
     def __init__(self, generator: torch.Generator, share: Share = WHOLE) -> None:
@@ -105,7 +108,7 @@ class BatchNoise(RowGenerators):
     def uniform(self, rows: int, *shape: int, device: torch.device | str = "cpu") -> Tensor:
         """Uniform float64 numbers ``[rows, *shape]`` in [0, 1); the first size of ``shape`` is the length of the rows."""
         numbers = np.empty((rows, *shape))
-        first, self._next = self._next, self._next + 2**64
+        first, self._next = self._next, self._next + DRAW_DISTANCE
         if self.share.size:
             size = math.prod((self.share.width, *shape[1:])) if shape else 1  # of a row of the whole batch
             for number, row in enumerate(self.share.rows):
