@@ -17,7 +17,7 @@ from sunfish.config import ProcessConfig
 from sunfish.data.dataloader import BatchLoader
 from sunfish.model.transformer import Transformer
 from sunfish.processes import build_process
-from sunfish.rng import make_generator
+from sunfish.rng import RowGenerators, make_generator
 from sunfish.training.loss import losses_at
 from sunfish.training.time_sampling import fixed_count_mask, sample_block_times
 from sunfish.types import Batch, Condition, Process
@@ -56,7 +56,7 @@ def bound(held_out: HeldOut, loss: Loss, block_length: int, draws: int) -> float
         for number, batch in enumerate(held_out.in_order()):
             generator = make_generator("held out", draw, number)
             t = sample_block_times(batch, block_length, 0.0, 1.0, generator)
-            masked, share = fixed_count_mask(t, block_length, generator)
+            masked, share = fixed_count_mask(t, block_length, RowGenerators([generator]))
             total += loss(batch, batch.x0.masked_fill(masked > 0, held_out.mask_id), share, block_length)
     return total / draws
 

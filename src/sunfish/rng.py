@@ -1,16 +1,21 @@
-"""Where random numbers come from: one generator a row, and exact categorical draws."""
+"""Where random numbers come from: one generator a row, noise by its place in a batch, and exact categorical draws."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 BELOW_ONE = 1 - 2**-53  # the largest float64 below 1
+# Two draws begin the golden ratio's part of 2**128 numbers apart, as in NumPy's ``jumped``: states of a PCG64 that are
+# a power of two apart share their lower bits.
+DRAW_DISTANCE = 0x9E3779B97F4A7C15F39CC0605CEDC835
 
 
 def derive_seed(*parts: int | str) -> int:
@@ -26,41 +31,23 @@ def make_generator(*parts: int | str) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Share:
-    """Some rows of a batch that is computed in parts, and the first positions of these rows.
-
-    Each part draws the numbers of the whole batch and keeps its own, so that a row has the same noise in whatever
-    parts, on whatever processes, its batch is computed.
+    """Some rows of a batch that is computed in parts.
 
     Attributes:
         rows: which rows of the batch; none: the part is the whole batch.
         size: rows of the batch.
         width: positions of its widest row.
-        length: positions of this part's rows.
         tokens: real tokens of the batch, start marks not counted.
     """
 
     rows: Sequence[int] = ()
     size: int = 0
     width: int = 0
-    length: int = 0
     tokens: int = 0
 
     def of(self, numbers: Tensor) -> Tensor:
         """The rows of this part from ``numbers [size, ...]``."""
         return numbers[torch.tensor(self.rows)] if self.size else numbers
-
-    def draw(self, source: Callable[..., Tensor], rows: int, *shape: int) -> Tensor:
-        """This part's numbers ``[rows, *shape]`` of those that ``source`` draws for the batch.
-
-        The first size of ``shape``, where there is one, is the length of the rows or a multiple of it, for several
-        canvases.
-        """
-        if not self.size or not shape:
-            return self.of(source(self.size or rows, *shape))
-        copies = shape[0] // self.length
-        numbers = self.of(source(self.size, copies * self.width, *shape[1:]))
-        beginnings: Tensor = numbers.unflatten(1, (copies, self.width))[:, :, : self.length]
-        return beginnings.flatten(1, 2)
 
 
 WHOLE = Share()
@@ -69,13 +56,12 @@ WHOLE = Share()
 class RowGenerators:
     """Random numbers for a batch, drawn on the CPU in float64 so that every device sees the same ones.
 
-    With one generator for each row, row b's numbers do not depend on the other rows of the batch. One generator for all
-    rows draws those of the whole batch, of which ``share`` is kept.
+    With one generator for each row, row b's numbers do not depend on the other rows of the batch. One generator draws
+    for all rows.
     """
 
-    def __init__(self, generators: Sequence[torch.Generator], share: Share = WHOLE) -> None:
+    def __init__(self, generators: Sequence[torch.Generator]) -> None:
         self.generators = list(generators)
-        self.share = share
 
     @classmethod
     def for_rows(cls, seed: int, first: int, rows: int) -> RowGenerators:
@@ -96,11 +82,51 @@ class RowGenerators:
 
     def _draw(self, source: Callable[..., Tensor], rows: int, shape: tuple[int, ...]) -> Tensor:
         if len(self.generators) == 1:
-            numbers = partial(source, generator=self.generators[0], dtype=torch.float64)
-            return self.share.draw(numbers, rows, *shape)
+            return source((rows, *shape), generator=self.generators[0], dtype=torch.float64)
         if len(self.generators) == rows:
             return torch.stack([source(shape, generator=g, dtype=torch.float64) for g in self.generators])
         raise ValueError(f"{rows} rows need {rows} generators or one, but there are {len(self.generators)}")
+
+
+class BatchNoise(RowGenerators):
+    """Random numbers for some rows of a training batch, each a function of its row and of its place in the row.
+
+    So a process draws its own rows only, and a row has the same noise in whatever parts, on whatever processes, its
+    batch is computed, however far it is padded. All processes have the numbers of one PCG64DXSM (O'Neill 2014, "PCG: a
+    family of simple fast space-efficient statistically good algorithms for random number generation"), which can skip
+    to any place. In a draw, the rows of the batch follow one another; the next draw begins far away.
+    """
+
+    def __init__(self, generator: torch.Generator, share: Share = WHOLE) -> None:
+        """Numbers of the rows of ``share``; ``generator`` gives the seed, which is the same on every process."""
+        super().__init__([generator])
+        self.share = share
+        self._bits = np.random.PCG64DXSM(int(torch.randint(2**63 - 1, (), generator=generator)))
+        self._numbers = np.random.Generator(self._bits)
+        self._next, self._place = 0, 0  # where the next draw begins, and where the sequence is
+
+    def uniform(self, rows: int, *shape: int, device: torch.device | str = "cpu") -> Tensor:
+        """Uniform float64 numbers ``[rows, *shape]`` in [0, 1); the first size of ``shape`` is the length of the rows."""
+        numbers = np.empty((rows, *shape))
+        first, self._next = self._next, self._next + DRAW_DISTANCE
+        if self.share.size:
+            size = math.prod((self.share.width, *shape[1:])) if shape else 1  # of a row of the whole batch
+            for number, row in enumerate(self.share.rows):
+                self._fill(numbers[number : number + 1], first + row * size)
+        else:
+            self._fill(numbers, first)
+        return torch.from_numpy(numbers).to(device)
+
+    def normal(self, rows: int, *shape: int, device: torch.device | str = "cpu") -> Tensor:
+        """Standard normal float64 numbers ``[rows, *shape]``, by inversion of the distribution function."""
+        uniform = self.uniform(rows, *shape).clamp(min=2.0**-54)
+        numbers: Tensor = torch.special.ndtri(uniform)
+        return numbers.to(device)
+
+    def _fill(self, numbers: NDArray[np.float64], place: int) -> None:
+        self._bits.advance((place - self._place) % 2**128)
+        self._numbers.random(out=numbers)
+        self._place = place + numbers.size
 
 
 def softmax(logits: Tensor) -> Tensor:

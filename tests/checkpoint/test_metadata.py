@@ -164,7 +164,7 @@ def test_wrong_kinds_are_refused_in_every_setting(checkpoint: Path, group: str) 
                 continue  # a value that another rule judges
             path.write_text(whole)
             edit_metadata(checkpoint, lambda about, v=value, n=name: about["config"][group].update({n: v}))
-            with pytest.raises(ValueError, match=rf"config.json is damaged \({group}.{name} is"):
+            with pytest.raises(ValueError, match=rf"config.json is damaged \(.* says that {name} is"):
                 read_metadata(checkpoint)
 
 

@@ -101,7 +101,7 @@ def test_fixed_counts_give_the_same_bound_with_less_variance() -> None:
     rows, exact = 20_000, -DATA.probabilities[17].log().item()
     x0 = DATA.texts[17:18].expand(rows, N)
     t = stratified_times(rows, 1, make_generator("times")).double().expand(rows, N)
-    noise, share = fixed_count_mask(t, N, make_generator("counts"))
+    noise, share = fixed_count_mask(t, N, row_generators("counts"))
     fixed = monte_carlo(noise, share, x0, "fixed")
     check_mean(fixed, exact)
     assert fixed.std() < 0.8 * monte_carlo(t, t, x0, "independent").std()

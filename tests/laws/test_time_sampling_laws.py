@@ -10,6 +10,7 @@ import torch
 from sunfish.processes.schedules import time_grid
 from sunfish.rng import make_generator
 from sunfish.training.time_sampling import fixed_count_mask, stratified_times
+from tests.helpers import row_generators
 
 
 def test_every_stratum_has_one_time() -> None:
@@ -30,7 +31,7 @@ def test_a_block_has_exactly_its_share_of_masks(block_length: int) -> None:
     t = stratified_times(rows, math.ceil(length / block_length), make_generator("t", block_length))
     t = t.repeat_interleave(block_length, dim=1)[:, :length].clone()
     t[:, 0] = 0
-    noise, share = fixed_count_mask(t, block_length, make_generator("counts", block_length))
+    noise, share = fixed_count_mask(t, block_length, row_generators("counts", block_length))
     assert not noise[:, 0].any() and not share[:, 0].any()
     for start in range(0, length, block_length):
         block = slice(max(1, start), min(start + block_length, length))

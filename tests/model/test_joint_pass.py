@@ -62,7 +62,7 @@ def test_two_canvases_of_a_text_do_not_see_each_other(block_length: int) -> None
     network, texts = model(), batch()
     condition = network.encode(texts.prompt, texts.prompt_mask)
     t = sample_block_times(texts, block_length, 0.2, 0.8, make_generator("t"))
-    noise, t = complementary_masks(*fixed_count_mask(t, block_length, make_generator("counts")))
+    noise, t = complementary_masks(*fixed_count_mask(t, block_length, row_generators("counts")))
     x_t = texts.x0.repeat(1, 2).masked_fill(noise > 0, CONFIG.vocab_size)
     text, canvases = network.joint_pass(texts.x0, x_t, t, condition, block_length)
     for x, times, canvas in zip(x_t.chunk(2, 1), t.chunk(2, 1), canvases.chunk(2, 1), strict=True):

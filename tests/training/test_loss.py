@@ -83,7 +83,7 @@ def test_the_loss_of_two_canvases_is_their_mean() -> None:
     m, b, process = model(), batch(), process_of()
     condition = m.encode(b.prompt, b.prompt_mask)
     chosen, share = fixed_count_mask(
-        sample_block_times(b, 4, 0.2, 0.8, make_generator("t")), 4, make_generator("counts")
+        sample_block_times(b, 4, 0.2, 0.8, make_generator("t")), 4, row_generators("counts")
     )
     noise, t = complementary_masks(chosen, share)
     x_t = b.x0.repeat(1, 2).masked_fill(noise > 0, m.config.vocab_size)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sunfish.config import Config, TrainingConfig
 from sunfish.config.presets import preset
-from sunfish.rng import RowGenerators, Share, make_generator
+from sunfish.rng import BatchNoise, Share, make_generator
 from sunfish.training.loss import Losses, losses_at, training_loss
 from sunfish.training.parallel import parts_of, parts_of_rows
 from sunfish.training.ranks import Ranks
@@ -69,14 +69,15 @@ def test_parts_are_the_padded_whole_whose_padding_is_hidden(complementary: bool)
     network = model()
     corruption, generator = process_of("masked", network), make_generator("s")
     t = sample_training_times(texts, 4, corruption, training, generator)
-    dropped = torch.rand(len(texts.x0), generator=generator) < training.prompt_dropout
-    noise, t = fixed_count_mask(t, 4, generator)
+    rng = BatchNoise(generator)
+    dropped = rng.uniform(len(texts.x0)) < training.prompt_dropout
+    noise, t = fixed_count_mask(t, 4, rng)
     beyond = torch.arange(16) >= torch.tensor(WIDTHS)[:, None]
     noise, t = noise.masked_fill(beyond, 0), t.masked_fill(beyond, 0)
     if complementary:
         noise, t = complementary_masks(noise, t)
     x0 = texts.x0.repeat(1, t.shape[1] // 16)
-    x_t = corruption.corrupt(x0, noise, RowGenerators([generator]))
+    x_t = corruption.corrupt(x0, noise, rng)
     condition = network.encode(texts.prompt, texts.prompt_mask).drop(dropped)
     weight = training.next_token_weight
     whole = losses_at(network, corruption, texts, condition, x_t, t, 4, weight)

@@ -60,7 +60,7 @@ def test_the_fastest_is_the_one_that_does_most_of_those_that_fit() -> None:
 
 
 def test_one_process_does_what_it_was_measured_to_do() -> None:
-    """Without communication, and without what draws noise for others."""
+    """Without communication and noise."""
     config = preset("base", batch_size=16)
     rate = rate_of(config, 1, 150_000.0)
     time = step_time(config, 1, config.model.context_length, rate, assumed_link(1))

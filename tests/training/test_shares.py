@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sunfish.config import TrainingConfig
-from sunfish.rng import RowGenerators, Share, make_generator
+from sunfish.rng import BatchNoise, Share, make_generator
 from sunfish.training.loss import Losses, training_loss
 from sunfish.training.time_sampling import fixed_count_mask, sample_block_times
 from sunfish.types import Batch
@@ -26,6 +26,11 @@ def learn(process: str, texts: Batch, **training: object) -> tuple[Losses, dict[
     losses.total.backward()
     gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
     return losses, gradients, [canvas for canvas, _ in canvases]
+
+
+def noise_of(texts: Batch, name: str) -> BatchNoise:
+    """The noise of some rows in the step ``name``."""
+    return BatchNoise(make_generator(name), texts.share)
 
 
 @pytest.mark.parametrize("process", ["masked", "uniform", "mixed", "gaussian"])
@@ -58,7 +63,7 @@ def test_a_part_of_a_part_is_a_part() -> None:
     for number in range(4):
         inner = texts.part(range(number % 2, 12, 2), 16).part(range(number // 2, 6, 2), 8)
         outer, tokens = texts.part(range(number, 12, 4), 8), int((texts.lengths - 1).sum())
-        assert inner.share == outer.share == Share((number, number + 4, number + 8), 12, 16, 8, tokens)
+        assert inner.share == outer.share == Share((number, number + 4, number + 8), 12, 16, tokens)
         assert all(torch.equal(a, b) for a, b in zip(inner[:4], outer[:4], strict=True))
         assert inner.rows == outer.rows == texts.rows == 12
 
@@ -66,27 +71,25 @@ def test_a_part_of_a_part_is_a_part() -> None:
 def test_times_and_masks_are_those_of_the_whole_batch() -> None:
     texts = batch(rows=6)
     t = sample_block_times(texts, 5, 0.1, 0.9, make_generator("t"))
-    masks = fixed_count_mask(t, 5, make_generator("m"))
-    uniform = RowGenerators([make_generator("u")]).uniform(6, 16)
+    masks = fixed_count_mask(t, 5, noise_of(texts, "m"))
+    uniform = noise_of(texts, "u").uniform(6, 16)
     for number in range(2):
         part = texts.part(range(number, 6, 2), 16)
         times = sample_block_times(part, 5, 0.1, 0.9, make_generator("t"))
         assert torch.equal(times, t[number::2])
-        for one, other in zip(
-            fixed_count_mask(times, 5, make_generator("m"), part.share), masks, strict=True
-        ):
+        for one, other in zip(fixed_count_mask(times, 5, noise_of(part, "m")), masks, strict=True):
             assert torch.equal(one, other[number::2])
-        assert torch.equal(
-            RowGenerators([make_generator("u")], part.share).uniform(3, 16), uniform[number::2]
-        )
+        assert torch.equal(noise_of(part, "u").uniform(3, 16), uniform[number::2])
 
 
 def test_the_noise_of_a_narrow_row_is_the_beginning_of_its_row() -> None:
-    """Of each of two canvases, and of times, of which a block has one."""
+    """Of numbers and vectors, and of times, of which a block has one."""
     texts = batch(rows=6)
     part = texts.part([4, 1], 9)
-    uniform = RowGenerators([make_generator("u")]).uniform(6, 32).view(6, 2, 16)
-    drawn = RowGenerators([make_generator("u")], part.share).uniform(2, 18)
-    assert torch.equal(drawn, uniform[[4, 1], :, :9].flatten(1))
+    whole, narrow = noise_of(texts, "u"), noise_of(part, "u")
+    for _ in range(2):
+        assert torch.equal(narrow.uniform(2, 9), whole.uniform(6, 16)[[4, 1], :9])
+        assert torch.equal(narrow.normal(2, 9, 5), whole.normal(6, 16, 5)[[4, 1], :9])
+        assert torch.equal(narrow.uniform(2), whole.uniform(6)[[4, 1]])
     t = sample_block_times(texts, 5, 0.1, 0.9, make_generator("t"))
     assert torch.equal(sample_block_times(part, 5, 0.1, 0.9, make_generator("t")), t[[4, 1], :9])

@@ -20,7 +20,7 @@ from sunfish.training.time_sampling import (
     stratified_times,
 )
 from sunfish.utils import UsageError
-from tests.helpers import batch, process_of
+from tests.helpers import batch, process_of, row_generators
 
 
 @pytest.mark.parametrize("name", process_builders())
@@ -60,7 +60,7 @@ def test_the_complement_masks_the_others_and_both_count_alike(block_length: int)
     chosen, share = fixed_count_mask(
         sample_block_times(b, block_length, 0.2, 0.8, make_generator("t")),
         block_length,
-        make_generator("counts"),
+        row_generators("counts"),
     )
     noise, t = complementary_masks(chosen, share)
     first, second = noise.chunk(2, 1)
@@ -127,7 +127,7 @@ def test_as_many_tokens_are_masked_as_the_share_says_rounded_up() -> None:
     """Which ones is random, and the known token is none of them."""
     t = torch.full((50, 9), 0.3)
     t[:, 0] = 0
-    masked, share = fixed_count_mask(t, 9, make_generator("m"))
+    masked, share = fixed_count_mask(t, 9, row_generators("m"))
     assert masked.sum(1).tolist() == [3] * 50  # 0.3 of 8, rounded up
     torch.testing.assert_close(share[:, 1:], torch.full((50, 8), 3 / 8))
     assert not masked[:, 0].any() and not share[:, 0].any()
@@ -136,5 +136,5 @@ def test_as_many_tokens_are_masked_as_the_share_says_rounded_up() -> None:
         and len({tuple(row) for row in masked.tolist()}) > 20
     )
     exact = torch.full((2, 4), 0.5)
-    assert fixed_count_mask(exact, 2, make_generator("m"))[0].sum(1).tolist() == [2, 2]
-    assert torch.equal(masked, fixed_count_mask(t, 9, make_generator("m"))[0])
+    assert fixed_count_mask(exact, 2, row_generators("m"))[0].sum(1).tolist() == [2, 2]
+    assert torch.equal(masked, fixed_count_mask(t, 9, row_generators("m"))[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -138,34 +137,7 @@ def _check_values(metadata: dict[str, Any]) -> None:
             raise ValueError(f"the hash of {name} is {value!r:.80}")
     if missing := [name for name in FILES if name not in files and name not in OPTIONAL]:
         raise ValueError(f"files lacks {missing[0]}")
-    _check_config(metadata["config"])
-
-
-def _check_config(groups: Any) -> None:
-    """Compare the kind of each value with that of its default, then apply the rules of the settings."""
-    defaults = Config()
-    if not isinstance(groups, dict) or not all(isinstance(values, dict) for values in groups.values()):
-        raise ValueError("config is no table of groups")
-    for group, values in groups.items():
-        for field in fields(getattr(defaults, group)) if _is_group(defaults, group) else ():
-            if field.name in values and not _is_like(values[field.name], field.default):
-                raise ValueError(f"{group}.{field.name} is {values[field.name]!r:.40}")
-    Config.from_dict(groups)
-
-
-def _is_group(config: Config, name: str) -> bool:
-    return is_dataclass(getattr(config, name, None))
-
-
-def _is_like(value: Any, default: Any) -> bool:
-    """Whether a value of JSON can stand for ``default``."""
-    if isinstance(default, tuple):
-        return isinstance(value, list) and all(_is_like(item, default[0]) for item in value)
-    if type(default) is float:
-        return type(value) in (int, float) and abs(value) < 1e300
-    if type(default) is int:
-        return type(value) is int and abs(value) < 2**63
-    return type(value) is type(default)
+    Config.from_dict(metadata["config"])
 
 
 def _kind_of_file(path: Path) -> tuple[str, bool]:

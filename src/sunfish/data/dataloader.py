@@ -96,7 +96,7 @@ class BatchLoader:
             return batch
         tokens = int((self.split.lengths[rows] - 1).sum())
         numbers = tuple(range(self.rank, self.global_batch_size, self.world_size))
-        return batch._replace(share=Share(numbers, self.global_batch_size, width, width, tokens))
+        return batch._replace(share=Share(numbers, self.global_batch_size, width, tokens))
 
     def row_numbers(self, step: int) -> list[int]:
         """Which rows of the split make up batch ``step`` of this rank, for error messages."""

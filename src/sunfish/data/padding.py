@@ -48,7 +48,7 @@ def padded_widths(lengths: Rows, batch_size: int, context_length: int) -> Rows:
     for one_in in ROUNDINGS:
         if widths.sum() <= most:
             break
-        alone = _rounded(lengths, row_multiple(lengths, one_in), context_length)
+        alone = np.minimum(round_up(lengths, row_multiple(lengths, one_in)), context_length)
         splits = len(lengths) if one_in == ONE_IN else -(-len(lengths) // batch_size)
         widths = _split(alone, batch_size, most, splits)
     return widths
@@ -56,7 +56,7 @@ def padded_widths(lengths: Rows, batch_size: int, context_length: int) -> Rows:
 
 def equal_widths(lengths: Rows, batch_size: int, context_length: int) -> Rows:
     """How wide rows are padded if all of a batch are as wide as the longest; arguments as in :func:`padded_widths`."""
-    return _longest(_rounded(lengths, np.full_like(lengths, MULTIPLES[0]), context_length), batch_size)
+    return _longest(np.minimum(round_up(lengths, MULTIPLES[0]), context_length), batch_size)
 
 
 def row_multiple(lengths: Rows, one_in: int = ONE_IN) -> Rows:
@@ -66,9 +66,9 @@ def row_multiple(lengths: Rows, one_in: int = ONE_IN) -> Rows:
     return multiples
 
 
-def _rounded(lengths: Rows, multiples: Rows, context_length: int) -> Rows:
-    widths: Rows = np.minimum(-(-lengths // multiples) * multiples, context_length)
-    return widths
+def round_up(lengths: Rows, multiples: Rows | int) -> Rows:
+    """The least multiple that is not below each length."""
+    return -(-lengths // multiples) * multiples
 
 
 def _longest(widths: Rows, batch_size: int) -> Rows:

@@ -18,8 +18,8 @@ from sunfish.training.throughput import optimizer_flops
 
 BUCKET_BYTES = 25 * 2**20  # of gradients that DistributedDataParallel reduces at a time
 GRADIENT_BYTES = 4  # gradients are reduced in float32
-# Every process draws the noise of the whole batch on the CPU, so many seconds a token (docs/scaling.md).
-NOISE_SECONDS = 17e-9
+# A process draws the noise of its rows on the CPU, so many seconds a token (docs/scaling.md).
+NOISE_SECONDS = 24e-9
 
 
 class Link(NamedTuple):
@@ -113,8 +113,9 @@ def step_time(
         flops += recomputed_flops_per_token(config.model)
     optimizing = optimizer_flops(config.model) / (processes if config.training.parallel == "fsdp" else 1)
     compute = (tokens / processes * flops + optimizing) / rate
+    noise = NOISE_SECONDS * tokens / processes
     if processes == 1:
-        return StepTime(compute, 0.0, NOISE_SECONDS * tokens)
+        return StepTime(compute, 0.0, noise)
     hops = 2 * math.log2(processes)
     transfer = bytes_sent(config, processes, number, link.reduce_scatters) / link.bytes_per_second
-    return StepTime(compute, transfer + calls(config) * hops * link.latency, NOISE_SECONDS * tokens)
+    return StepTime(compute, transfer + calls(config) * hops * link.latency, noise)

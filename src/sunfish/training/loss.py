@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from sunfish.config import TrainingConfig
 from sunfish.model.kernels.cross_entropy import pad_rows
 from sunfish.model.transformer import Transformer
-from sunfish.rng import WHOLE, RowGenerators, Share
+from sunfish.rng import WHOLE, BatchNoise, Share
 from sunfish.training.time_sampling import complementary_masks, fixed_count_mask, sample_training_times
 from sunfish.types import Batch, Condition, Process, State
 
@@ -63,17 +62,15 @@ def training_loss(
         training: Weights, mask rates, prompt dropout.
     """
     t = sample_training_times(batch, block_length, process, training, generator)
-    share = batch.share
-    chances = share.draw(partial(torch.rand, generator=generator), batch.x0.shape[0])
-    dropped = chances < training.prompt_dropout
-    condition = model.encode(batch.prompt, batch.prompt_mask).drop(dropped.to(batch.x0.device))
+    rng, device, (rows, length) = BatchNoise(generator, batch.share), batch.x0.device, batch.x0.shape
+    dropped = rng.uniform(rows, device=device) < training.prompt_dropout
+    condition = model.encode(batch.prompt, batch.prompt_mask).drop(dropped)
     noise = t
     if process.fixed_count:
-        noise, t = fixed_count_mask(t, block_length, generator, share)
+        noise, t = fixed_count_mask(t, block_length, rng)
         if training.complementary:
             noise, t = complementary_masks(noise, t)
-    x0 = batch.x0.repeat(1, t.shape[1] // batch.x0.shape[1])
-    x_t = process.corrupt(x0, noise, RowGenerators([generator], share))
+    x_t = torch.cat([process.corrupt(batch.x0, canvas, rng) for canvas in noise.split(length, 1)], 1)
     estimates = process.self_conditioned and training.next_token_weight < 1
     if estimates and float(torch.rand((), generator=generator)) < SELF_COND_PROB:
         x_t = with_estimate(model, process, batch, condition, x_t, t, block_length)

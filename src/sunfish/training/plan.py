@@ -109,11 +109,11 @@ def _shared(config: Config, parallel: str, again: bool) -> Config:
 def _option(config: Config, cluster: Cluster) -> Option:
     """How ``config`` takes its batch in as few parts as fit; one text at a time where none does."""
     rows = config.training.batch_size // cluster.processes
-    parts = (count for count in range(1, rows + 1) if rows % count == 0)
-    configs = (config.with_fields(gradient_accumulation=count) for count in parts)
-    chosen = next(
-        (one for one in configs if _fits(one, cluster)), config.with_fields(gradient_accumulation=rows)
-    )
+    for parts in (count for count in range(1, rows + 1) if rows % count == 0):
+        chosen = config.with_fields(gradient_accumulation=parts)
+        memory = _memory(chosen, cluster)
+        if memory.total <= cluster.memory:
+            break
     time = step_time(
         chosen,
         cluster.processes,
@@ -122,7 +122,6 @@ def _option(config: Config, cluster: Cluster) -> Option:
         assumed_link(cluster.processes),
         cluster.dtype.itemsize,
     )
-    memory = _memory(chosen, cluster)
     return Option(chosen, memory, memory.total <= cluster.memory, largest_micro_batch(config, cluster), time)
 
 

@@ -121,7 +121,7 @@ class TrainingStep:
         noise, computed = generator.get_state(), []
         parts = parts_of(batch, self.config.training)
         for part in parts:
-            generator.set_state(noise)  # every part draws the whole batch's noise, and keeps its own
+            generator.set_state(noise)  # all parts have the noise of one batch, each that of its rows
             with reducing(self.module, reduces=part is parts[-1]):
                 losses = self.loss(part, generator, step)
                 torch.autograd.backward(

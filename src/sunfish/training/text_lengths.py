@@ -9,7 +9,7 @@ import numpy as np
 from sunfish.config import Config, ModelConfig
 from sunfish.config.data import STORIES
 from sunfish.data.dataset import read_lengths
-from sunfish.data.padding import row_multiple
+from sunfish.data.padding import round_up, row_multiple
 from sunfish.data.prepare.prepare import prepared_folder
 from sunfish.data.sources import open_source
 
@@ -31,8 +31,8 @@ class TextLengths(NamedTuple):
     @property
     def padded(self) -> int:
         """Positions of a usual row of a batch."""
-        length = round(self.text / (1 - PADDING))
-        return round_up(length, int(row_multiple(np.array(length))))
+        length = np.array(round(self.text / (1 - PADDING)))
+        return int(round_up(length, row_multiple(length)))
 
 
 def text_lengths(config: Config) -> TextLengths:
@@ -61,8 +61,3 @@ def _prepared_lengths(config: Config) -> TextLengths | None:
     texts, prompts = read_lengths(folder, "train")
     sampled = prompts[:SAMPLED_PROMPTS]
     return TextLengths(round(texts.mean()), texts.max(), round(float(sampled.mean())), int(sampled.max()))
-
-
-def round_up(number: int, multiple: int) -> int:
-    """The least multiple that is not below ``number``."""
-    return -(-number // multiple) * multiple

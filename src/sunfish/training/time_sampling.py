@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from sunfish.config import Config, TrainingConfig
-from sunfish.rng import WHOLE, Share
+from sunfish.rng import WHOLE, RowGenerators, Share
 from sunfish.types import Batch, Process
 from sunfish.utils import UsageError
 
 
-def stratified_times(rows: int, columns: int, generator: torch.Generator | None) -> Tensor:
-    """Uniform times ``[rows, columns]`` in (0, 1], one in each of rows * columns equal strata, shuffled.
+def stratified_times(
+    rows: int, columns: int, generator: torch.Generator | None, share: Share = WHOLE
+) -> Tensor:
+    """Uniform times in (0, 1], one in each of rows * columns equal strata, shuffled.
 
     The low-discrepancy sampler of Variational Diffusion Models (Kingma et al. 2021, appendix I.1): each time is still
     uniform, and the mean over the batch has far less variance than with independent draws.
+
+    A process computes the rows of its share only. Rows and columns are shuffled, then each column is rotated by a random
+    number of rows. So the times of a column are stratified, too, and others are independent up to 1 / rows.
+
+    Args:
+        rows: Of the whole batch.
+        columns: Times of a row.
+        generator: Of the step.
+        share: Which rows of the batch are wanted.
+
+    Returns:
+        ``[B, columns]``, the times of these rows.
     """
-    count = rows * columns
-    offset = torch.rand((), generator=generator, dtype=torch.float64)
-    strata = (torch.randperm(count, generator=generator).double() + 1 - offset) / count
-    return strata.float().clamp(min=torch.finfo(torch.float32).tiny).view(rows, columns)
+    offset = torch.rand((), generator=generator, dtype=torch.float64).item()
+    row = share.of(torch.randperm(rows, generator=generator))[:, None]
+    coarse = (row + torch.randint(rows, (columns,), generator=generator)) % rows
+    fine = (torch.randperm(columns, generator=generator).double() + (1 - offset)) / columns
+    return ((coarse + fine) / rows).float()
 
 
 def sample_block_times(
@@ -34,9 +47,9 @@ def sample_block_times(
     The start mark at position 0 is known, so its time is 0.
     """
     length, width = batch.x0.shape[1], batch.share.width or batch.x0.shape[1]
-    strata = stratified_times(batch.rows, -(-width // min(block_length, width)), generator)
+    strata = stratified_times(batch.rows, -(-width // min(block_length, width)), generator, batch.share)
     block_length = min(block_length, length)
-    times = low + (high - low) * batch.share.of(strata)[:, : -(-length // block_length)]
+    times = low + (high - low) * strata[:, : -(-length // block_length)]
     t = times.repeat_interleave(block_length, dim=1)[:, :length].clone()
     t[:, 0] = 0.0
     return t.to(batch.x0.device)
@@ -76,9 +89,7 @@ def check_noise_settings(config: Config, process: Process) -> None:
         )
 
 
-def fixed_count_mask(
-    t: Tensor, block_length: int, generator: torch.Generator | None, share: Share = WHOLE
-) -> tuple[Tensor, Tensor]:
+def fixed_count_mask(t: Tensor, block_length: int, rng: RowGenerators) -> tuple[Tensor, Tensor]:
     """Mask exactly the drawn share of each block, not each token with that chance.
 
     k = ceil(t n) of a block's n unknown positions are masked, at random. Uniform t makes k uniform in 1 .. n, and n / k
@@ -87,8 +98,7 @@ def fixed_count_mask(
     Args:
         t: [B, N] times of :func:`sample_block_times`.
         block_length: Positions of a block.
-        generator: Of the step.
-        share: Which rows of its batch these are.
+        rng: Random numbers of these rows.
 
     Returns:
         Which positions to mask, as times 1 and 0, and the share k / n of each block; [B, N] both.
@@ -98,16 +108,15 @@ def fixed_count_mask(
     unknown = t > 0
     blocks = -(-length // block_length)
     padding = blocks * block_length - length
-    score = share.draw(partial(torch.rand, generator=generator), rows, length)
-    score = score.to(t.device).masked_fill(~unknown, 2.0)
+    score = rng.uniform(rows, length).float().to(t.device).masked_fill(~unknown, 2.0)
     score = F.pad(score, (0, padding), value=2.0).view(rows, blocks, block_length)
     free = (score < 2).sum(-1, keepdim=True)
     time = F.pad(t, (0, padding)).view(rows, blocks, block_length).amax(-1, keepdim=True)
     count = torch.ceil(time * free - 1e-6)
-    rank = score.argsort(-1).argsort(-1)
-    masked = (rank < count).view(rows, -1)[:, :length]
+    first = (torch.arange(block_length, device=t.device) < count).to(t.dtype)
+    masked = torch.zeros_like(first).scatter_(-1, score.argsort(-1), first).view(rows, -1)[:, :length]
     masked_share = (count / free.clamp(min=1)).expand(-1, -1, block_length).reshape(rows, -1)[:, :length]
-    return masked.to(t.dtype), torch.where(unknown, masked_share, torch.zeros_like(t))
+    return masked, torch.where(unknown, masked_share, torch.zeros_like(t))
 
 
 def complementary_masks(noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
