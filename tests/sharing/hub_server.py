@@ -383,6 +383,8 @@ def connected(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[Hub]:
         patch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
         patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         patch.setenv("HF_TOKEN", TOKEN)
+        patch.delenv("SSL_CERT_FILE", raising=False)
+        patch.setenv("SSL_CERT_DIR", str(folder))  # reading the certificates takes longer than most requests
         patch.setattr(time, "sleep", lambda seconds: None)
         patch.chdir(folder)
         yield server
