@@ -106,6 +106,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection. Routes are methods by the pattern of the request's line."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a body waits until the client has confirmed the headers, 40 ms
     hub: Hub
 
     def log_message(self, *_: Any) -> None:
