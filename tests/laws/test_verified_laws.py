@@ -35,7 +35,7 @@ def rare_together(values: Tensor, expected: Tensor) -> Tensor:
         pytest.param("verified", 1, 2, 1.0, 0.0, 1.0, 1.0, marks=pytest.mark.slow),
         pytest.param("verified", 1, 4, 2.0, 0.0, 0.8, 1.0, marks=pytest.mark.slow),
         pytest.param("verified", 1, 3, 0.0, 0.0, 0.5, 0.7, marks=pytest.mark.slow),
-        ("verified", 100, 4, 2.0, 0.0, 0.8, 1.0),
+        pytest.param("verified", 100, 4, 2.0, 0.0, 0.8, 1.0, marks=pytest.mark.slow),
         pytest.param("verified:1", 1, 2, 1.0, 0.0, 1.0, 1.0, marks=pytest.mark.slow),
         pytest.param("verified:1", 1, 9, 1.5, 0.3, 1.0, 1.0, marks=pytest.mark.slow),
         ("verified:1", 100, 3, 1.5, 0.3, 1.0, 1.0),
