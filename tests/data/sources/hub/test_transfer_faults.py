@@ -40,7 +40,7 @@ def slept(monkeypatch: Patch) -> list[float]:
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (JSONL, INFO),
+        pytest.param(JSONL, INFO, marks=pytest.mark.slow),
         pytest.param(PARQUET, TREE, marks=pytest.mark.slow),
         pytest.param(JSONL, SIZES, marks=pytest.mark.slow),
         (PARQUET, FILES[PARQUET]),
@@ -90,7 +90,7 @@ def test_a_rate_limit_without_an_end_is_an_error(hub: Hub, slept: list[float]) -
     [
         pytest.param(PARQUET, INFO, 500, marks=pytest.mark.slow),
         pytest.param(JSONL, TREE, 503, marks=pytest.mark.slow),
-        (PARQUET, SIZES, 504),
+        pytest.param(PARQUET, SIZES, 504, marks=pytest.mark.slow),
         (JSONL, FILES[JSONL], 500),
     ],
 )
