@@ -83,14 +83,14 @@ def test_the_penalty_changes_the_distribution() -> None:
 
 
 def check_distribution(config: GenerationConfig, scale: float, plausibility: float, rows: int) -> None:
-    """1,500 texts, ``rows`` at a time, have the autoregressive distribution."""
+    """1,000 texts, ``rows`` at a time, have the autoregressive distribution."""
     tables = TableDenoiser()
     guided = ClassifierFreeGuidance(tables, scale, plausibility)
     expected = autoregressive(guided, config)
     assert expected.sum() == pytest.approx(1, abs=1e-9)
     block_length = config.block_length
     generators = [make_generator("verified", block_length, str(scale), row) for row in range(rows)]
-    runs, rng = 1500, RowGenerators(generators)
+    runs, rng = 1000, RowGenerators(generators)
     counts = torch.zeros_like(expected)
     start = torch.zeros(rows, 1, dtype=torch.long)
     prompts = Condition(PROMPT.keys, PROMPT.values, PROMPT.mask.expand(rows, -1))

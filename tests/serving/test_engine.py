@@ -24,14 +24,14 @@ from tests.serving.conftest import NewEngine, pipeline_of
 CONFIG = GenerationConfig(temperature=1.0, guidance_scale=2.0, block_length=4)
 
 
-def text(seed: int, seq_len: int | None = None) -> Callable[[Pipeline], Iterator[Any]]:
+def text(seed: int, seq_len: int = 12) -> Callable[[Pipeline], Iterator[Any]]:
     return lambda p: iter(p.generate(["abc"], CONFIG, seed=seed, seq_len=seq_len))
 
 
 def endless(pipeline: Pipeline) -> Iterator[int]:
     """Works as long as nobody cancels it; yields the number of its texts."""
     for number in range(10**9):
-        pipeline.generate(["abc"], CONFIG, seed=number)
+        pipeline.generate(["abc"], CONFIG, seed=number, seq_len=8)
         yield number
 
 

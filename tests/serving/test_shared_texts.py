@@ -17,7 +17,7 @@ from tests.serving.conftest import NewEngine, pipeline_of
 Work = Callable[[Pipeline], Iterator[Any]]
 
 
-def stream(prompt: str, seed: int, seq_len: int | None = None, **config: Any) -> Work:
+def stream(prompt: str, seed: int, seq_len: int = 16, **config: Any) -> Work:
     settings = GenerationConfig(**{"num_steps": 4, "block_length": 4, "temperature": 1.0, **config})
     return lambda p: p.stream(prompt, settings, seq_len=seq_len, seed=seed)
 

@@ -6,7 +6,6 @@ import re
 import time
 from typing import Any
 
-import datasets
 import pytest
 from huggingface_hub import HfFileSystem
 
@@ -67,8 +66,8 @@ def test_the_count_of_downloads_on_another_host_is_asked_once(
 ) -> None:
     expected = read(PARQUET)
     counter = hub.url.replace("127.0.0.1", "localhost") + "/counter/datasets"
-    monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", True)
-    monkeypatch.setattr(datasets.config, "S3_DATASETS_BUCKET_PREFIX", counter)
+    monkeypatch.setattr("datasets.config.HF_UPDATE_DOWNLOAD_COUNTS", True)
+    monkeypatch.setattr("datasets.config.S3_DATASETS_BUCKET_PREFIX", counter)
     hub.fail("HEAD /counter/", 500)
     assert read(PARQUET) == expected
     counted = [line for line in hub.requests if "/counter/" in line]
