@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run the tests in several processes: ./run_tests.sh [arguments of pytest]. Makes its own environment if there is none.
+# Run the tests in several processes: ./run_tests.sh [arguments of pytest]. Makes its environment if there is none.
 set -euo pipefail
 unset CDPATH
 script="${BASH_SOURCE[0]}"

@@ -52,7 +52,7 @@ class Workplace(NamedTuple):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Look for no garbage in collecting, where nearly all that is made stays, and seldom later: it takes long."""
+    """Look for no garbage in collecting, where nearly all that is made stays, and seldom in tests."""
     gc.disable()
     try:
         return (yield)
