@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,9 @@ import pytest
 
 from sunfish.cli import main
 
-hypothesis.settings.register_profile("tests", deadline=None, database=None)  # no test is timed
+hypothesis.settings.register_profile(
+    "tests", deadline=None, database=None, max_examples=50
+)  # no test is timed
 hypothesis.settings.load_profile("tests")
 # A suite that nohup, a service or a shell's & started ignores these, and the program honors that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -26,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Small enough to train in a second, and yet every part of a run takes place.
 TINY = [
     *("--config", "nano", "--vocab_size", "400", "--n_layer", "1", "--n_head", "1", "--n_embd", "16"),
-    *("--context_length", "96", "--batch_size", "4", "--set", "corpus.stories=200"),
+    *("--context_length", "96", "--batch_size", "4", "--set", "corpus.stories=100"),
     *(
         "--set",
         "training.eval_texts=4",
@@ -49,13 +52,22 @@ class Workplace(NamedTuple):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collect without looking for garbage: nearly all that is made stays, and the search takes a third of the time."""
+    """Look for no garbage in collecting, where nearly all that is made stays, and seldom in tests."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.enable()
         gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_disk() -> Iterator[None]:
+    """No test waits for the disk: what a power cut would leave of a file is nothing that a test can see."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)  # which refuses what is no open file
+        yield
 
 
 @pytest.fixture(scope="session")

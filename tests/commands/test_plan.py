@@ -14,6 +14,12 @@ from sunfish.training import plan
 WORDS = ["plan", "--config", "full", "--gpus", "64", "--gpu-memory", "80"]
 
 
+@pytest.fixture(autouse=True)
+def known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The precision that suits this CPU is not measured, which takes longer than a plan."""
+    monkeypatch.setattr("sunfish.hardware.device.bfloat16_speed_up", lambda: 0.5)
+
+
 def planned(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     assert main([*WORDS, *words, "--json"]) == 0
     answer: dict[str, Any] = json.loads(capsys.readouterr().out)

@@ -56,10 +56,10 @@ def test_the_bytes_of_a_file_name_come_back(monkeypatch: pytest.MonkeyPatch) -> 
     value=st.recursive(
         st.text(st.characters()),
         lambda parts: st.lists(parts) | st.dictionaries(st.text(), parts),
-        max_leaves=10,
+        max_leaves=5,
     )
 )
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_json_is_valid_in_any_encoding(value: object) -> None:
     with pytest.MonkeyPatch.context() as patch:
         raw = io.BytesIO()
@@ -103,7 +103,13 @@ def run(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", command], env=settings, capture_output=True, text=True, timeout=60)
 
 
-@pytest.mark.parametrize("words", ["--version", "train --help-all", "data --print-config"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--version",
+        *(pytest.param(w, marks=pytest.mark.slow) for w in ("train --help-all", "data --print-config")),
+    ],
+)
 def test_a_full_disk_behind_stdout_is_one_line(words: str) -> None:
     done = run(f"$P {words} >/dev/full")
     assert done.returncode == 1

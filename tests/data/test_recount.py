@@ -146,7 +146,10 @@ def words_tokenizer(size: int) -> TextTokenizer:
 
 @pytest.mark.parametrize(
     "size, dtype, of_prompts",
-    [(65_535, "uint16", False), (65_537, "uint32", False), (65_537, "uint32", True)],
+    [
+        *((65_535, "uint16", False), (65_537, "uint32", True)),
+        pytest.param(65_537, "uint32", False, marks=pytest.mark.slow),
+    ],
 )
 def test_the_largest_ids_come_back(tmp_path: Path, size: int, dtype: str, of_prompts: bool) -> None:
     large, other = words_tokenizer(size), words_tokenizer(100)

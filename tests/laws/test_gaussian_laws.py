@@ -86,14 +86,14 @@ def test_the_likelihood_is_that_of_the_normal_density(moment: float) -> None:
     "sampler,steps,exact",
     [
         ("ddpm", 100, True),
-        ("ddim", 100, True),
+        pytest.param("ddim", 100, True, marks=pytest.mark.slow),
         pytest.param("ddim:0.5", 100, True, marks=pytest.mark.slow),
         ("ddim", 1, False),
     ],
 )
 def test_policies_reproduce_the_data(sampler: str, steps: int, exact: bool) -> None:
     """With the exact posterior; one step draws the tokens independently, which the test must see."""
-    ids = sample_whole(GaussianOracle(), PROCESS, 4000, N, sampler, steps)
+    ids = sample_whole(GaussianOracle(), PROCESS, 2000, N, sampler, steps)
     assert (DATA.chi_square(ids) < 32) == exact  # 8 degrees of freedom, 99.99%
 
 

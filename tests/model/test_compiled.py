@@ -234,7 +234,11 @@ def test_without_a_compiler_it_says_what_to_do(tmp_path: Path, monkeypatch: pyte
     )
     assert refused() == lacking
     with pytest.raises(UsageError, match=r"compile needs a C\+\+ compiler"):
-        Trainer(preset("nano", compile=True, device="cpu", threads=1, data_folder=str(tmp_path)))
+        Trainer(
+            preset(
+                "nano", compile=True, device="cpu", precision="float32", threads=1, data_folder=str(tmp_path)
+            )
+        )
     assert list(tmp_path.iterdir()) == [tmp_path / "Python.h"]  # nothing was prepared before that
     monkeypatch.delenv("CXX")
     monkeypatch.setenv("PATH", str(tmp_path))

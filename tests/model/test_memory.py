@@ -117,8 +117,14 @@ def live_bytes(config: Config, length: int, block: int) -> float:
     return max(accumulate(sizes))
 
 
-@pytest.mark.parametrize("again", [False, True])
-@pytest.mark.parametrize("fields", [{}, {"n_layer": 6, "n_embd": 64, "n_head": 2}])
+@pytest.mark.parametrize(
+    ("fields", "again"),
+    [
+        *(({}, False), ({"n_layer": 6, "n_embd": 64, "n_head": 2}, True)),
+        pytest.param({}, True, marks=pytest.mark.slow),
+        pytest.param({"n_layer": 6, "n_embd": 64, "n_head": 2}, False, marks=pytest.mark.slow),
+    ],
+)
 def test_the_peak_of_the_passes_is_what_tensors_take(fields: dict[str, Any], again: bool) -> None:
     config = preset("tiny", vocab_size=400, batch_size=ROWS, activation_checkpointing=again, **fields)
     shape = Shape.of(config, 128, PROMPT, torch.float32, CPU, 4)

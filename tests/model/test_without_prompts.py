@@ -21,14 +21,14 @@ from tests.helpers import CONFIG, WITHOUT_PROMPTS, batch, model
 def run_of(folder: Path, **values: object) -> Trainer:
     """A run of two steps on a corpus without prompts, not yet started."""
     path = folder / "lines.jsonl"
-    path.write_text("".join(json.dumps({"text": f"The sun rises on day {i}."}) + "\n" for i in range(60)))
+    path.write_text("".join(json.dumps({"text": f"Day {i} begins."}) + "\n" for i in range(60)))
     small = dict(
         data=str(path),
         data_folder=str(folder / "data"),
         checkpoints=str(folder / "runs"),
         tokenizer="bytes",
         vocab_size=300,
-        context_length=40,
+        context_length=20,
         n_layer=1,
         n_embd=16,
         batch_size=4,
@@ -37,6 +37,7 @@ def run_of(folder: Path, **values: object) -> Trainer:
         eval_texts=4,
         threads=1,
         device="cpu",
+        precision="float32",
         trackers=(),
         block_lengths=(4, 0),
     )

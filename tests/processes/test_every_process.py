@@ -16,7 +16,7 @@ from tests.runs import config
 
 @pytest.mark.parametrize("name", process_builders())
 def test_it_trains_and_generates(name: str, tmp_path: Path) -> None:
-    trainer = Trainer(config(tmp_path, name=name, process=name, context_length=96, max_steps=3))
+    trainer = Trainer(config(tmp_path, name=name, process=name, max_steps=2))
     pipeline = Pipeline.from_checkpoint(trainer.run())
     assert trainer.validate().proven == (name != "gaussian")
     verified = pipeline.generate(["Write about dogs", ""], seq_len=12)

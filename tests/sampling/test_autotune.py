@@ -94,9 +94,9 @@ def test_every_candidate_is_another_setting() -> None:
     ]
 
 
-def test_each_setting_is_measured_on_every_prompt(pipeline: Pipeline) -> None:
+def test_each_setting_is_measured_on_every_prompt(drawn_pipeline: Pipeline) -> None:
     """The quality is the product of the metric's parts; the texts are those of the setting and the seeds."""
-    prompts = ["Write about dogs", "Describe the ocean"]
+    prompts = ["dogs", "a king"]
     settings = [{"sampler": "leftmost", "num_steps": steps, "block_length": 32} for steps in (1, 2)]
     configs = candidates([1.5], settings)
     seen: list[list[Generated]] = []
@@ -105,11 +105,11 @@ def test_each_setting_is_measured_on_every_prompt(pipeline: Pipeline) -> None:
         seen.append(list(texts))
         return {"first": 0.5, "second": 0.25}
 
-    measurements = list(measure(pipeline, prompts, configs, metric, seed=3))
+    measurements = list(measure(drawn_pipeline, prompts, configs, metric, seed=3))
     assert [m.config for m in measurements] == configs
     assert all(m.quality == 0.125 and m.seconds > 0 for m in measurements)
     for config, texts in zip(configs, seen, strict=True):
-        expected = [pipeline.generate([p], config, seed=3 + i)[0] for i, p in enumerate(prompts)]
+        expected = [drawn_pipeline.generate([p], config, seed=3 + i)[0] for i, p in enumerate(prompts)]
         assert texts == expected
 
 

@@ -187,7 +187,7 @@ SAMPLERS = [
 
 
 @pytest.mark.parametrize(("name", "sampler"), SAMPLERS)
-@pytest.mark.parametrize("scale", [1.0, 3.0])
+@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.slow), 3.0])
 def test_no_sampler_draws_from_nan(name: str, sampler: str, scale: float) -> None:
     """From the first pass or a later one, greedy or not."""
     network, b = model(process=name), batch()

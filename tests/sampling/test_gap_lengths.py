@@ -49,7 +49,7 @@ def test_gaps_are_settled_one_after_the_other(drawn_pipeline: Pipeline) -> None:
     def score(filled: Infilled) -> float:
         return likelihood(drawn_pipeline, filled, "dogs")
 
-    for seed in range(3):
+    for seed in range(2):
         first = max((2, 3, 4, 5), key=lambda length: score(fill(length, 5, seed)))
         second = max((4, 5, 6), key=lambda length: score(fill(first, length, seed)))
         assert fill("2-5", "4-6", seed) == fill(first, second, seed)
@@ -60,7 +60,7 @@ def test_gaps_are_settled_one_after_the_other(drawn_pipeline: Pipeline) -> None:
 def test_the_length_is_chosen_by_what_the_prompt_makes_likely(drawn_pipeline: Pipeline) -> None:
     """Of drafts that the prompt has no part in (scale 0), another prompt chooses others."""
     config, prompts, chosen = replace(WARM, guidance_scale=0.0), ("dogs", "a king", ""), set()
-    for seed in range(3):
+    for seed in range(2):
         drafts = [infill(drawn_pipeline, f"the [MASK:{n}].", config, seed=seed)[0] for n in (4, 5, 6)]
         for prompt in prompts:
             best = max(drafts, key=lambda draft: likelihood(drawn_pipeline, draft, prompt))
@@ -68,7 +68,7 @@ def test_the_length_is_chosen_by_what_the_prompt_makes_likely(drawn_pipeline: Pi
             expected = likelihood(drawn_pipeline, best, prompt)
             assert filled == best._replace(prompt=prompt, log_likelihood=expected)
             chosen.add((seed, filled.text))
-    assert len(chosen) > 3  # somewhere the prompt decides
+    assert len(chosen) > 2  # somewhere the prompt decides
 
 
 def test_a_given_space_is_not_doubled_and_no_other_one_is_lost(pipeline: Pipeline) -> None:
@@ -78,7 +78,7 @@ def test_a_given_space_is_not_doubled_and_no_other_one_is_lost(pipeline: Pipelin
     for before in ("the dog ", "the dog  ", "un", ""):
         known = encode(before.removesuffix(" "))
         text, seed = f"{before}[MASK:2] home.", len(before)
-        for filled in infill(pipeline, text, config, num_samples=12, seed=seed):
+        for filled in infill(pipeline, text, config, num_samples=8, seed=seed):
             gap = filled.ids[len(known) : len(known) + 2]
             assert filled.ids == [*known, *gap, *last] and filled.tokens == len(filled.ids)
             assert filled.fills == [decode(gap)]

@@ -74,7 +74,7 @@ def windows_anew(row: int, kept: int) -> list[int]:
     return text
 
 
-@pytest.mark.parametrize("block_length", [1, 4])
+@pytest.mark.parametrize("block_length", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_a_greedy_text_is_that_of_each_window_computed_anew(block_length: int) -> None:
     ids = write(slice(0, 3), GenerationConfig(temperature=0, block_length=block_length)).tolist()
     for row, text in enumerate(ids):
@@ -84,7 +84,7 @@ def test_a_greedy_text_is_that_of_each_window_computed_anew(block_length: int) -
         assert ids[0] != windows_anew(0, kept)
 
 
-@pytest.mark.parametrize("block_length", [5, 8, 0])
+@pytest.mark.parametrize("block_length", [5, pytest.param(8, marks=pytest.mark.slow), 0])
 def test_a_long_text_does_not_depend_on_its_batch(block_length: int) -> None:
     config = GenerationConfig(num_steps=4, sampler="ancestral", block_length=block_length, temperature=3)
     together = write(slice(0, 3), config)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sunfish.sampling.smc import effective_sample_size, falling_order, optimal_resampling
 
-GRID = 200
+GRID = 100
 PRIORITIES = {
     "spread": [0.05, 3.0, 0.4, 1.1, 0.02, 0.7, 0.3, 0.9],
     "equal": [1.0] * 7,

@@ -15,9 +15,17 @@ from tests.helpers import CONFIG, END, batch, finished, model, process_of, row_o
 PROCESS = process_of("masked")
 
 
-@pytest.mark.parametrize("scale", [1.0, 2.5])
-@pytest.mark.parametrize("sampler,block_length", [("verified", 1), ("verified", 7), ("verified:1", 4)])
-def test_texts_of_a_batch_are_those_written_alone(scale: float, sampler: str, block_length: int) -> None:
+@pytest.mark.parametrize(
+    "sampler,block_length,scale",
+    [
+        *(("verified", 1, 1.0), ("verified", 7, 2.5), ("verified:1", 4, 1.0)),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("verified", 1, 2.5), ("verified", 7, 1.0), ("verified:1", 4, 2.5))
+        ),
+    ],
+)
+def test_texts_of_a_batch_are_those_written_alone(sampler: str, block_length: int, scale: float) -> None:
     m, b = model(), batch()
     condition = m.encode(b.prompt, b.prompt_mask)
     guided = ClassifierFreeGuidance(m, scale)

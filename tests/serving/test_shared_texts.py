@@ -17,7 +17,7 @@ from tests.serving.conftest import NewEngine, pipeline_of
 Work = Callable[[Pipeline], Iterator[Any]]
 
 
-def stream(prompt: str, seed: int, seq_len: int | None = None, **config: Any) -> Work:
+def stream(prompt: str, seed: int, seq_len: int = 16, **config: Any) -> Work:
     settings = GenerationConfig(**{"num_steps": 4, "block_length": 4, "temperature": 1.0, **config})
     return lambda p: p.stream(prompt, settings, seq_len=seq_len, seed=seed)
 
@@ -109,7 +109,7 @@ def test_jobs_join_and_leave_while_others_run(new_engine: NewEngine, pipeline: P
 def test_processes_whose_noise_does_not_show(new_engine: NewEngine, process: str) -> None:
     other = {"gaussian": "ddpm"}.get(process, "ancestral")
     works = [
-        *VERIFIED[:8],
+        *VERIFIED[:8:2],
         stream("ab", 41, sampler=other, guidance_scale=1.0),
         stream("abc", 42, sampler=other, guidance_scale=3.0, block_length=6),
         stream("fed", 43, sampler=other, guidance_scale=2.0, block_length=4, seq_len=11),

@@ -88,9 +88,9 @@ def test_share_of_steps_with_an_estimate(make: Make, monkeypatch: Patch) -> None
     """Vectors are shown the network's own estimate in half of the steps."""
     shown = spy(monkeypatch, loss_module, "with_estimate")
     trainer = make(process="gaussian", block_lengths=(0,))
-    for step in range(40):
+    for step in range(24):
         trainer.training_step.loss(trainer.batches.batch(0), make_generator("noise", step), 0)
-    assert 10 < len(shown) < 30
+    assert 6 < len(shown) < 18
 
 
 @covers(TrainingConfig, "complementary")
@@ -121,14 +121,14 @@ def test_weight_of_the_next_token(make: Make, weight: float) -> None:
 @pytest.mark.parametrize("distills", [False, True])
 def test_share_of_dropped_prompts(monkeypatch: Patch, share: float, distills: bool) -> None:
     """With a teacher, it and the network lose the prompts of the same rows."""
-    teacher, b = model(torch.float32), batch(rows=600, length=8)
+    teacher, b = model(torch.float32), batch(rows=300, length=8)
     training = TrainingConfig(prompt_dropout=share)
     network = model(torch.float32, guidance_conditioned=True) if distills else teacher
     dropped = spy(monkeypatch, Condition, "drop")
     objective = Distillation(teacher) if distills else training_loss
     objective(network, process_of(), b, make_generator("step"), 4, training)
     rows = [call["rows"] for call in dropped if call["self"].mask is not None]
-    deviation = math.sqrt(share * (1 - share) / 600)
+    deviation = math.sqrt(share * (1 - share) / 300)
     assert float(rows[0].float().mean()) == pytest.approx(share, abs=4 * deviation)
     if distills:  # the teacher's prompts, all of them for its second side, the network's
         assert len(rows) == 3 and bool(rows[1].all()) and torch.equal(rows[2], rows[0])

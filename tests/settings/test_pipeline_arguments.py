@@ -47,14 +47,14 @@ def pipeline() -> Pipeline:
 @covers(TextGenerator.generate, "prompts", "config", "seq_len", "seed", "batch_size")
 @pytest.mark.parametrize("config", [WARM, STEPPED], ids=["verified", "leftmost"])
 def test_texts_of_a_call(pipeline: Pipeline, monkeypatch: Patch, config: GenerationConfig) -> None:
-    prompts = ["cab", "dog", "cab", "", "cab"]
+    prompts = ["cab", "", "cab"]
     texts = pipeline.generate(prompts, config, seq_len=14, seed=3)
     assert [text.prompt for text in texts] == prompts
-    assert len({text.text for text in texts}) == 5  # each row has random numbers of its own
+    assert len({text.text for text in texts}) == 3  # each row has random numbers of its own
     batches = spy(monkeypatch, Pipeline, "_snapshots")
     assert pipeline.generate(iter(prompts), config, seq_len=14, seed=3, batch_size=2) == texts
-    assert [call["prompts"] for call in batches] == [["cab", "dog"], ["cab", ""], ["cab"]]
-    assert [len(call["rng"].generators) for call in batches] == [2, 2, 1]
+    assert [call["prompts"] for call in batches] == [["cab", ""], ["cab"]]
+    assert [len(call["rng"].generators) for call in batches] == [2, 1]
     for number, text in enumerate(texts):  # each by itself, with the generator of its number
         monkeypatch.setattr(RowGenerators, "for_rows", staticmethod(_numbered(number)))
         assert pipeline.generate(prompts[number : number + 1], config, seq_len=14, seed=3) == [text]
@@ -288,11 +288,13 @@ def test_arguments_of_the_posterior(pipeline: Pipeline) -> None:
 
 @covers(rewrite, "pipeline", "text", "spans", "prompt", "config", "seed", "n", "num_particles")
 def test_arguments_of_rewriting(pipeline: Pipeline, monkeypatch: Patch) -> None:
-    base: dict[str, Any] = dict(text="abcd", spans=[(1, 3)], prompt="cab", seed=1, n=2, num_particles=3)
+    base: dict[str, Any] = dict(
+        text="abcdefghijklmn", spans=[(1, 3)], prompt="cab", seed=1, n=2, num_particles=3
+    )
     texts = [text.text for text in rewrite(pipeline, **base)]
-    assert len(set(texts)) == 2 and all(text[0] == "a" and text[-1] == "d" for text in texts)
+    assert len(set(texts)) == 2 and all(text[0] == "a" and text[-11:] == "defghijklmn" for text in texts)
     for name, value in {
-        "text": "abca",
+        "text": "abcdefghijklma",
         "spans": [(0, 1)],
         "config": GenerationConfig(guidance_scale=1.0, temperature=0.3),
         "prompt": "dog",

@@ -106,6 +106,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection. Routes are methods by the pattern of the request's line."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a body waits until the client has confirmed the headers, 40 ms
     hub: Hub
 
     def log_message(self, *_: Any) -> None:
@@ -383,6 +384,8 @@ def connected(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[Hub]:
         patch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
         patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         patch.setenv("HF_TOKEN", TOKEN)
+        patch.delenv("SSL_CERT_FILE", raising=False)
+        patch.setenv("SSL_CERT_DIR", str(folder))  # reading the certificates takes longer than most requests
         patch.setattr(time, "sleep", lambda seconds: None)
         patch.chdir(folder)
         yield server

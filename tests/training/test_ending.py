@@ -113,7 +113,7 @@ class Pipe:
         return False
 
 
-@pytest.mark.parametrize("lines", [0, pytest.param(4, marks=pytest.mark.slow), 7])
+@pytest.mark.parametrize("lines", [*(pytest.param(n, marks=pytest.mark.slow) for n in (0, 4)), 7])
 def test_the_run_is_saved_when_the_reader_of_its_log_leaves(
     tmp_path: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, lines: int
 ) -> None:
@@ -129,7 +129,7 @@ def test_the_run_is_saved_when_the_reader_of_its_log_leaves(
     assert read_metadata(run / LAST)["step"] == 6
 
 
-@pytest.mark.parametrize("error", [OSError, ValueError])
+@pytest.mark.parametrize("error", [OSError, pytest.param(ValueError, marks=pytest.mark.slow)])
 def test_a_terminal_that_closes_ends_nothing_by_itself(
     tmp_path: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch, error: type[OSError] | type[ValueError]
 ) -> None:

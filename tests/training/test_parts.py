@@ -110,8 +110,16 @@ def test_pure_autoregression_in_parts_is_that_of_the_padded_whole() -> None:
     same(found, expected)
 
 
-@pytest.mark.parametrize("process", ["masked", "uniform", "mixed", "gaussian"])
-@pytest.mark.parametrize("block_length", [5, 24])
+@pytest.mark.parametrize(
+    ("process", "block_length"),
+    [
+        *(("masked", 5), ("uniform", 24), ("mixed", 5), ("gaussian", 24)),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("masked", 24), ("uniform", 5), ("mixed", 24), ("gaussian", 5))
+        ),
+    ],
+)
 def test_parts_are_their_rows_alone(process: str, block_length: int) -> None:
     """Whatever the process, and where blocks and the whole text end with the row."""
     texts, training = texts_of(widths=LENGTHS), TrainingConfig(prompt_dropout=0.5)
@@ -132,8 +140,10 @@ def rank_batch(texts: Batch, rank: int, size: int) -> Batch:
     return texts.part(rows, texts.x0.shape[1])._replace(widths=texts.widths)
 
 
-@pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize(
+    ("size", "accumulation"),
+    [*((2, 1), (4, 2)), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((2, 2), (4, 1)))],
+)
 def test_processes_have_equally_many_parts_and_together_all_rows(size: int, accumulation: int) -> None:
     texts = texts_of()
     training = replace(TrainingConfig(), batch_size=8, gradient_accumulation=accumulation)

@@ -166,7 +166,9 @@ def test_every_step_drops_other_activations(run: Config) -> None:
 
 
 def test_a_run_without_prompts_has_none(run: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = Watched(run.with_fields(prompt_length=0, max_steps=1), monkeypatch)
+    watched = Watched(
+        run.with_fields(prompt_length=0, tokenizer="bytes", stories=100, max_steps=1), monkeypatch
+    )
     watched.run()
     assert "validation: bound" in watched.log.getvalue() and "prompt is worth" not in watched.log.getvalue()
     assert [prompt for prompt, _ in watched.trainer.sample()] == [""]

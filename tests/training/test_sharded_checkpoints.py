@@ -108,17 +108,18 @@ def test_it_holds_all_of_a_run(tmp_path: Path) -> None:
 def test_either_kind_of_run_resumes_it(tmp_path: Path, parallel: str) -> None:
     """With the same weights and moments, and so the same steps."""
     run = sharded(tmp_path)
-    for _ in range(4):
+    for _ in range(2):
         run.train_step()
     folder = run.save()
     run.settle()
     other = Trainer(config(tmp_path, name="other", parallel=parallel), folder)
-    assert other.step == 4 and same(other.state(), load_trainer(folder))
-    for _ in range(4):
+    assert other.step == 2 and same(other.state(), load_trainer(folder))
+    for _ in range(2):
         ours, theirs = run.train_step()[0], other.train_step()[0]
         assert theirs.total.item() == pytest.approx(ours.total.item(), abs=1e-6)
+    resumed = tensors(other.state())
     for name, value in tensors(run.state()).items():
-        torch.testing.assert_close(tensors(other.state())[name], value, atol=1e-6, rtol=1e-4, msg=name)
+        torch.testing.assert_close(resumed[name], value, atol=1e-6, rtol=1e-4, msg=name)
 
 
 def test_steps_do_not_wait_and_do_not_change_it(tmp_path: Path, gate: Gate) -> None:
@@ -220,9 +221,9 @@ def test_a_nan_returns_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     other.step = 5
     while other.step < 7:
         other.train_step()
-    left = load_trainer(run.training.folder / LAST)
+    left = dict(named_tensors(load_trainer(run.training.folder / LAST)))
     for name, value in tensors(other.state()).items():
-        torch.testing.assert_close(dict(named_tensors(left))[name], value, atol=1e-6, rtol=1e-4, msg=name)
+        torch.testing.assert_close(left[name], value, atol=1e-6, rtol=1e-4, msg=name)
 
 
 def test_it_is_exported_as_that_of_one_process(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,7 @@ def test_real_steps_and_real_parts_are_measured() -> None:
 
 
 def test_lengths_are_those_of_the_corpus_once_it_is_prepared(tmp_path: Path) -> None:
-    run = config(tmp_path, data_folder=str(tmp_path / "data"))
+    run = config(tmp_path, stories=100, data_folder=str(tmp_path / "data"))
     assumed = text_lengths(run)
     assert assumed.longest_text == run.model.context_length  # a story is longer
     prepared = prepare(

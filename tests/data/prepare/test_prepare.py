@@ -155,7 +155,7 @@ def test_the_content_does_not_depend_on_the_number_of_workers(tmp_path: Path, ki
         if kind == "files":
             path = tmp_path / "corpus.jsonl"
             if not path.exists():
-                path.write_text("".join(json.dumps(r) + "\n" for r in records(900, 30)))
+                path.write_text("".join(json.dumps(r) + "\n" for r in records(900)))
             config = config.with_fields(data=str(path))
             source = open_source(config.corpus, 0)
         else:
@@ -168,7 +168,7 @@ def test_the_content_does_not_depend_on_the_number_of_workers(tmp_path: Path, ki
 def test_progress_is_told_and_plain_lines_go_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     steps = []
     source = StoriesSource(seed=1, train_count=120, validation_count=20)
-    config = small(tmp_path)
+    config = small(tmp_path, tokenizer="bytes")
     prepare(source, config, lambda *step: steps.append(step), 1)
     assert ("train rows", 120, 120) in steps and ("validation rows", 20, 20) in steps
     prepare(source, config.with_fields(context_length=64), None, 1)

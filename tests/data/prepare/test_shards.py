@@ -89,7 +89,7 @@ def killed(config: Config, at_shards: int) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_after_a_kill_the_rest_is_encoded_and_nothing_twice(
     corpus: Path, tmp_path: Path, undisturbed: dict[str, Any], encoded: list[int], workers: int
 ) -> None:
@@ -105,7 +105,7 @@ def test_after_a_kill_the_rest_is_encoded_and_nothing_twice(
     assert list((tmp_path / "data").iterdir()) == [done.folder]
 
 
-@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_machines_share_the_work_and_the_corpus_is_the_same(
     corpus: Path, tmp_path: Path, undisturbed: dict[str, Any], encoded: list[int], count: int
 ) -> None:
@@ -228,8 +228,8 @@ def test_the_command_says_what_is_next(
         str(corpus),
         "--data_folder",
         str(tmp_path),
-        "--vocab_size",
-        "400",
+        "--tokenizer",
+        "bytes",
     ]
     assert main([*words, "--shard", "0/2"]) == 0
     said = capsys.readouterr().out.splitlines()

@@ -89,7 +89,7 @@ def test_a_client_that_does_not_read_is_hung_up_on(
     """Its work is canceled, though the connection stays open on its side."""
 
     def flood(self: writing_module.TextTask, pipeline: Pipeline) -> Iterator[writing_module.Chunk]:
-        for _ in range(40):  # more than the system keeps for a client
+        for _ in range(20):  # more than the system keeps for a client
             yield writing_module.Chunk("a" * 2**20, None, 0)
         while True:
             for _ in pipeline.states("a dog", seq_len=4):

@@ -25,7 +25,7 @@ ServeAt = Callable[..., str]
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained for a moment: it has words, if no stories."""
-    return write_checkpoint(tmp_path_factory.mktemp("page") / "run" / "step-0000060", steps=60)
+    return write_checkpoint(tmp_path_factory.mktemp("page") / "run" / "step-0000020", steps=20)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import datasets
 import pytest
 
 from tests.data.sources.hub.corpora import NAME, TABLE, one_table, two_configurations
@@ -15,6 +14,8 @@ from tests.sharing.hub_server import Hub, connected
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub that `datasets` asks as well; it has two data sets."""
+    import datasets  # it takes most of a second, which processes without these tests save
+
     with connected(monkeypatch, tmp_path) as server:
         monkeypatch.setattr(datasets.config, "HF_ENDPOINT", server.url)
         monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")

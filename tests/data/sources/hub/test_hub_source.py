@@ -31,7 +31,9 @@ def numbers(source: Source, split: str) -> list[int]:
     return [int(re.findall(r"\d+", example.text)[0]) for example in source.examples(split)]
 
 
-@pytest.mark.parametrize("words", ["user/tales:short", "user/tales:short:train"])
+@pytest.mark.parametrize(
+    "words", [pytest.param("user/tales:short", marks=pytest.mark.slow), "user/tales:short:train"]
+)
 def test_a_validation_split_is_held_out(hub: Hub, words: str) -> None:
     source = opened(words, prompt_field="about")
     assert [numbers(source, split) for split in SPLITS] == [[*range(60)], [*range(60, 70)]]

@@ -6,7 +6,6 @@ import re
 import time
 from typing import Any
 
-import datasets
 import pytest
 from huggingface_hub import HfFileSystem
 
@@ -40,7 +39,7 @@ def slept(monkeypatch: Patch) -> list[float]:
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        (JSONL, INFO),
+        pytest.param(JSONL, INFO, marks=pytest.mark.slow),
         pytest.param(PARQUET, TREE, marks=pytest.mark.slow),
         pytest.param(JSONL, SIZES, marks=pytest.mark.slow),
         (PARQUET, FILES[PARQUET]),
@@ -67,8 +66,8 @@ def test_the_count_of_downloads_on_another_host_is_asked_once(
 ) -> None:
     expected = read(PARQUET)
     counter = hub.url.replace("127.0.0.1", "localhost") + "/counter/datasets"
-    monkeypatch.setattr(datasets.config, "HF_UPDATE_DOWNLOAD_COUNTS", True)
-    monkeypatch.setattr(datasets.config, "S3_DATASETS_BUCKET_PREFIX", counter)
+    monkeypatch.setattr("datasets.config.HF_UPDATE_DOWNLOAD_COUNTS", True)
+    monkeypatch.setattr("datasets.config.S3_DATASETS_BUCKET_PREFIX", counter)
     hub.fail("HEAD /counter/", 500)
     assert read(PARQUET) == expected
     counted = [line for line in hub.requests if "/counter/" in line]
@@ -90,7 +89,7 @@ def test_a_rate_limit_without_an_end_is_an_error(hub: Hub, slept: list[float]) -
     [
         pytest.param(PARQUET, INFO, 500, marks=pytest.mark.slow),
         pytest.param(JSONL, TREE, 503, marks=pytest.mark.slow),
-        (PARQUET, SIZES, 504),
+        pytest.param(PARQUET, SIZES, 504, marks=pytest.mark.slow),
         (JSONL, FILES[JSONL], 500),
     ],
 )
