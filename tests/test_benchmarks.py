@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -353,3 +355,13 @@ def test_a_benchmark_draws(name: str, tmp_path: Path) -> None:
     path = tmp_path / "plot.png"
     assert BENCHMARKS[name].main(["--smoke", "--threads", "1", "--no-record", "--plot", str(path)]) == 0
     assert path.stat().st_size > 0
+
+
+def test_the_mutation_score_copies_all_that_tests_read() -> None:
+    """mutmut tests a copy of the tree, and a folder that is missing there fails tests before any mutant is tried."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("the files of the project are listed by git")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mutmut"]
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    needed = {name.split("/")[0] for name in listed.stdout.splitlines()} - {"src", "tests", "pyproject.toml"}
+    assert needed - {*settings["also_copy"]} == {".dockerignore", "Dockerfile"}  # their tests are left out
