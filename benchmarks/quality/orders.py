@@ -4,7 +4,9 @@
 
 A sampler whose order depends on what is known alone, not on what was drawn, writes a text in one way only. So the
 probability of the text is a product: at each step that of its token at the position whose turn it is (DUEL,
-arXiv:2603.01367). Over random orders the mean is the bound of masked diffusion (Ou et al. 2024, arXiv:2406.03736). The whole text is one canvas, its length given; each step unmasks one position. Prompts are given, and no guidance.
+arXiv:2603.01367). Over random orders the mean is the bound of masked diffusion (Ou et al. 2024, arXiv:2406.03736).
+
+The whole text is one canvas, its length given; each step unmasks one position. Prompts are given, and no guidance.
 """
 
 from __future__ import annotations
