@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 from tests.conftest import ROOT
+from tests.syntax import parsed
 
 PACKAGE = ROOT / "src" / "sunfish"
 # From the ground up; a package imports from lower floors, and inside itself.
@@ -47,7 +48,7 @@ def modules() -> dict[str, Path]:
 def imports(path: Path) -> set[str]:
     """The modules of the package that a file imports, wherever in the file."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -96,5 +97,5 @@ def test_kinds_do_not_know_each_other() -> None:
 
 def test_every_file_says_what_it_owns() -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in modules().values()}
-    silent = [str(p) for p, text in texts.items() if text.strip() and not ast.get_docstring(ast.parse(text))]
+    silent = [str(p) for p, text in texts.items() if text.strip() and not ast.get_docstring(parsed(text))]
     assert not silent, silent

@@ -18,6 +18,7 @@ from sunfish.export import standalone
 from sunfish.export.standalone import Model, Random
 from sunfish.rng import make_generator
 from sunfish.sampling.pipeline import Pipeline
+from tests.syntax import parsed
 
 PROMPT = "Write a story about a robot"
 # Settings, a prompt, and the positions of a text; the context has 96.
@@ -110,7 +111,7 @@ def test_the_random_numbers_are_those_of_pytorch(name: tuple[int | str, ...]) ->
 
 
 def test_it_needs_nothing_but_three_packages() -> None:
-    tree = ast.parse(Path(standalone.__file__).read_text(encoding="utf-8"))
+    tree = parsed(Path(standalone.__file__).read_text(encoding="utf-8"))
     modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     modules |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     names = {module.partition(".")[0] for module in modules}

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.syntax import parsed
+
 Test = TypeVar("Test", bound=Callable[..., None])
 Call = dict[str, Any]  # an argument's name and its value
 
@@ -37,7 +39,7 @@ def rows(folder: Path) -> dict[str, set[str]]:
     """The names that ``covers`` marks in the tests of ``folder``, by their owner as it is written there."""
     covered: dict[str, set[str]] = defaultdict(set)
     for file in sorted(folder.glob("test_*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "covers":
                 owner, *names = node.args
                 covered[ast.unparse(owner)] |= {ast.literal_eval(name) for name in names}
