@@ -16,9 +16,8 @@ import pytest
 
 from sunfish.cli import main
 
-hypothesis.settings.register_profile(
-    "tests", deadline=None, database=None, max_examples=50
-)  # no test is timed
+# No test is timed.
+hypothesis.settings.register_profile("tests", deadline=None, database=None, max_examples=50)
 hypothesis.settings.load_profile("tests")
 # A suite that nohup, a service or a shell's & started ignores these, and the program honors that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

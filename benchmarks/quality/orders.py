@@ -79,6 +79,7 @@ def measure(run: Run) -> None:
     texts, end = [story(STORY_SEED, "test", index) for index in range(num_texts(run))], pipeline.tokenizer.end
     run.header(weights_dtype(pipeline), model=run_name(checkpoint), texts=len(texts))
     denoiser = VocabularyMask(pipeline.denoiser, pipeline.tokenizer.size)
+    mask_id = pipeline.model.config.vocab_size
     totals, tokens = dict.fromkeys(("next token", *ORDERS, "random: the bound"), 0.0), 0
     for number, text in enumerate(texts):
         ids = [end, *pipeline.tokenizer.encode(text.text), end][: pipeline.model.config.context_length]
@@ -88,7 +89,6 @@ def measure(run: Run) -> None:
         totals["next token"] -= float(pipeline.log_likelihood(row, condition))
         orders = ORDERS | {"random: the bound": shuffled(row.shape[1], "order", run.seed, number)}
         for name, order in orders.items():
-            mask_id = pipeline.model.config.vocab_size
             totals[name] += nats_in_order(denoiser, mask_id, condition, row, 1, order)
     for name, total in totals.items():
         figures = {"nats_per_token": total / tokens, "ratio": ratio(total, totals["next token"])}

@@ -122,9 +122,9 @@ class _Block:
     def draft(self, draft: Draft) -> Tensor:
         """Forecast what is not settled: each token drawn knowing the one before it, where there is a draft head."""
         self._draw(draft.marginal_logits)
-        for _ in range(REFINEMENTS if draft.conditional_logits is not None else 0):
-            assert draft.conditional_logits is not None
-            self._draw(draft.conditional_logits(self.given))
+        if draft.conditional_logits is not None:
+            for _ in range(REFINEMENTS):
+                self._draw(draft.conditional_logits(self.given))
         return self.ids
 
     def correct(self, logits: Tensor) -> None:
@@ -136,9 +136,10 @@ class _Block:
         self.count = torch.maximum(self.count, agreed)
         if self.end is not None:
             over = self.settled & (self.ids == self.end)
-            self.ended = self.ended | over.any(dim=1)
             self.ids = torch.where(over.cumsum(dim=1) > 0, self.end, self.ids)
-            self.count = torch.where(over.any(dim=1), wrong.shape[1], self.count)
+            ends = over.any(dim=1)
+            self.ended = self.ended | ends
+            self.count = torch.where(ends, wrong.shape[1], self.count)
 
     def _draw(self, logits: Tensor) -> None:
         drawn = sample_categorical(softmax(warp(logits, self.config)), self.uniform)
