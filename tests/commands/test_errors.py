@@ -11,6 +11,7 @@ import pytest
 from sunfish.cli import main
 from sunfish.commands import sizes
 from sunfish.commands.errors import LONGEST, describe
+from tests.ids import brief
 
 # A command line, and what its one line holds. FILE is a file, FOLDER a folder, NONE is not there.
 WRONG = [
@@ -76,7 +77,7 @@ SEEDS = [
 ]
 
 
-@pytest.mark.parametrize(("line", "found"), WRONG + SEEDS, ids=lambda text: text[:50])
+@pytest.mark.parametrize(("line", "found"), WRONG + SEEDS, ids=brief)
 def test_one_line(
     line: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,7 +142,7 @@ class OutOfMemoryError(RuntimeError):
         (OSError(0, "Odd", "x"), "'x': odd"),
         (MemoryError("no"), "this needs more memory than there is; ask for less, or close other programs"),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=brief,
 )
 def test_what_an_error_says(error: Exception, line: str) -> None:
     assert describe(error, []) == line

@@ -12,6 +12,7 @@ import pytest
 from sunfish.config import GenerationConfig
 from sunfish.sampling.generation_config import read_generation_config, write_generation_config
 from sunfish.utils import UsageError
+from tests.ids import brief
 
 NAN, INF = float("nan"), float("inf")
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -74,7 +75,7 @@ ACCEPTED: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("given,message", REFUSED, ids=lambda value: str(value)[:60].replace("\\", ""))
+@pytest.mark.parametrize("given,message", REFUSED, ids=brief)
 def test_a_value_out_of_range_is_refused_by_name(given: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as error:
         GenerationConfig(**given)

@@ -27,6 +27,7 @@ from sunfish.sampling.pipeline import Generated, Pipeline
 from sunfish.sampling.unmasking import policies_for
 from sunfish.tokenizers import build_tokenizer
 from sunfish.utils import UsageError
+from tests.ids import brief
 from tests.tiny_checkpoint import CONFIG, write_checkpoint
 
 PROMPT = "Write a story about a robot"
@@ -78,7 +79,7 @@ def written(pipeline: Pipeline) -> Callable[[GenerationConfig], list[str]]:
     return functools.cache(functools.partial(texts, pipeline))
 
 
-@pytest.mark.parametrize("config,field,value", CHANGES, ids=lambda value: str(value)[:24])
+@pytest.mark.parametrize("config,field,value", CHANGES, ids=brief)
 def test_every_setting_shows_in_the_text(
     pipeline: Pipeline,
     written: Callable[[GenerationConfig], list[str]],

@@ -15,6 +15,7 @@ from sunfish.sampling.pipeline import Pipeline
 from sunfish.serving.limits import Limits
 from sunfish.serving.schemas import NEUTRAL, NEUTRAL_OF_MESSAGE
 from sunfish.serving.writing import Chunk, TextTask
+from tests.ids import brief
 from tests.serving.http.conftest import Json, Serve
 
 USER = {"role": "user", "content": "a dog"}
@@ -119,7 +120,7 @@ COMPLETIONS: list[tuple[Json, str | None, str]] = [  # body, the field to blame,
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("body,param,message", COMPLETIONS, ids=lambda value: str(value)[:50])
+@pytest.mark.parametrize("body,param,message", COMPLETIONS, ids=brief)
 def test_a_completion_that_cannot_be(client: TestClient, body: Json, param: str | None, message: str) -> None:
     error = refused(client, "completions", body)
     assert error["param"] == param and message in error["message"], error
@@ -140,7 +141,7 @@ CHATS: list[tuple[Json, str, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("body,param,message", CHATS, ids=lambda value: str(value)[:50])
+@pytest.mark.parametrize("body,param,message", CHATS, ids=brief)
 def test_a_chat_that_cannot_be(client: TestClient, body: Json, param: str, message: str) -> None:
     error = refused(client, "chat/completions", body)
     if "type" not in param:  # the first thing that is wrong with a part of a message
@@ -163,7 +164,7 @@ REWRITES: list[tuple[Json, str | None, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("body,param,message", REWRITES, ids=lambda value: str(value)[:50])
+@pytest.mark.parametrize("body,param,message", REWRITES, ids=brief)
 def test_a_rewriting_that_cannot_be(client: TestClient, body: Json, param: str | None, message: str) -> None:
     error = refused(client, "rewrite", body)
     assert error["param"] == param and message in error["message"], error
