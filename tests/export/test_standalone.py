@@ -147,6 +147,78 @@ def test_the_program_beside_the_graphs(
     )
 
 
+class Recorder:
+    """In place of a model: notes what it is asked for."""
+
+    def __init__(self, *, threads: int) -> None:
+        self.threads = threads
+        self.asked: list[dict[str, object]] = []
+
+    def write(self, prompt: str, **given: object) -> str:
+        self.asked.append({"prompt": prompt, **given})
+        if given["seed"] == 13:
+            raise ValueError("an unlucky number")
+        return f"text {given['number']}"
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Recorder]:
+    """The models that the program opens."""
+    models: list[Recorder] = []
+
+    def open_model(*, threads: int) -> Recorder:
+        models.append(Recorder(threads=threads))
+        return models[-1]
+
+    monkeypatch.setattr(standalone, "Model", open_model)
+    return models
+
+
+GIVEN: dict[str, object] = {
+    "temperature": 0.8,
+    "top_p": 0.7,
+    "lenience": 0.6,
+    "guidance_scale": 2.5,
+    "plausibility": 0.4,
+    "block_length": 3,
+    "sampler": "verified:2",
+    "negative_prompt": "cats",
+}
+
+
+@pytest.mark.parametrize("names", [[], *([name] for name in GIVEN), list(GIVEN)], ids=" ".join)
+def test_what_the_command_line_says_arrives(
+    opened: list[Recorder],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    names: list[str],
+) -> None:
+    """Each setting in its kind, and what is not given is left to the export."""
+    flags = [word for name in names for word in (f"--{name.replace('_', '-')}", str(GIVEN[name]))]
+    words = ["--prompt", PROMPT, "--num-samples", "2", "--seed", "5", "--seq-len", "9", "--threads", "4"]
+    monkeypatch.setattr(sys, "argv", ["sample.py", *words, *flags])
+    assert standalone.main() == 0
+    assert capsys.readouterr().out == "text 0\ntext 1\n"
+    given = {name: GIVEN[name] for name in names}
+    assert opened[0].threads == 4
+    assert opened[0].asked == [
+        {"prompt": PROMPT, "seed": 5, "number": number, "seq_len": 9, **given} for number in range(2)
+    ]
+
+
+def test_a_command_line_without_words_and_one_that_fails(
+    opened: list[Recorder], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["sample.py"])
+    assert standalone.main() == 0
+    assert opened[0].threads == 0
+    assert opened[0].asked == [{"prompt": "", "seed": 0, "number": 0, "seq_len": 0}]
+    assert capsys.readouterr().out == "text 0\n"
+    monkeypatch.setattr(sys, "argv", ["sample.py", "--seed", "13"])
+    assert standalone.main() == 2
+    assert capsys.readouterr().err == "error: an unlucky number\n"
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
