@@ -36,8 +36,11 @@ REPORT_EVERY = 250  # steps
 SMOKE_SECONDS = 0.05
 
 
-def build_llama(config: ModelConfig, parameters: int, end: int) -> Any:
-    """A Llama of this depth, width and vocabulary, its feed-forward as wide as ``parameters`` allow."""
+def build_llama(config: ModelConfig, parameters: int, end: int, marks: int = 0) -> Any:
+    """A Llama of this depth, width and vocabulary, its feed-forward as wide as ``parameters`` allow.
+
+    ``marks`` ids follow those of the vocabulary.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     attention = 4 * config.n_embd**2 * config.n_layer
@@ -46,14 +49,14 @@ def build_llama(config: ModelConfig, parameters: int, end: int) -> Any:
     )
     return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=config.vocab_size,
+            vocab_size=config.vocab_size + marks,
             hidden_size=config.n_embd,
             intermediate_size=hidden,
             num_hidden_layers=config.n_layer,
             num_attention_heads=config.n_head,
             num_key_value_heads=config.n_head,
             tie_word_embeddings=True,
-            max_position_embeddings=config.context_length + config.prompt_length,
+            max_position_embeddings=config.context_length + config.prompt_length + marks,
             eos_token_id=end,
             bos_token_id=end,
             pad_token_id=end,
@@ -91,20 +94,19 @@ def total_nats(model: Any, batches: Iterable[Batch], end: int) -> float:
 
 def train_llama(
     model: Any,
-    batch_of: Callable[[int], Batch],
+    rows_of: Callable[[int], tuple[torch.Tensor, torch.Tensor]],
     seconds: float,
     dtype: torch.dtype,
-    end: int,
     learning_rate: float = LEARNING_RATE,
     on_step: Callable[[int], None] = lambda step: None,
 ) -> int:
-    """Train on ``batch_of(step)`` for ``seconds`` of wall clock. Returns the number of steps."""
+    """Train on the ids and labels ``rows_of(step)`` for ``seconds`` of wall clock. Returns the number of steps."""
     optimizer = torch.optim.AdamW(model.parameters(), learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
     begin, step = time.perf_counter(), 0
     while (progress := (time.perf_counter() - begin) / seconds) < 1:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * min(1, (step + 1) / 100, (1 - progress) / 0.4)
-        ids, labels = join_prompts(batch_of(step), end)
+        ids, labels = rows_of(step)
         with autocast(ids.device, dtype):
             loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
@@ -137,10 +139,10 @@ def measure(run: Run) -> None:
         if step % REPORT_EVERY == 0:
             run.say(f"step {step}: {total_nats(model, rows, end) / tokens:.3f} nats/token held out")
 
-    def batch_of(step: int) -> Batch:
-        return batches.batch(step).to(run.device)
+    def rows_of(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return join_prompts(batches.batch(step).to(run.device), end)
 
-    steps = train_llama(model, batch_of, seconds, dtype, end, run.arguments.learning_rate, report)
+    steps = train_llama(model, rows_of, seconds, dtype, run.arguments.learning_rate, report)
     nats = total_nats(model, rows, end) / tokens
     size, lengths = settings.batch_size, settings.block_lengths
     own = validate(

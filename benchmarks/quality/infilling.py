@@ -4,7 +4,9 @@
 
 Words, phrases and sentences are cut out of held-out stories and filled again, given the prompt. The arms are the
 posterior of the causal mode, which has to find the length as well; the canvas, denoised from left to right at the
-true length; and the causal mode at the true length without a look at the right side. For each kind of gap and arm:
+true length; and the causal mode at the true length without a look at the right side. With ``--llama`` there are two
+more, of a Llama that benchmarks/peers/fill_in_the_middle.py trained to fill one gap: it, which has to find the length,
+and its continuation of the left side at the true length. For each kind of gap and arm:
 the percentage of texts that are grammatical as a whole; of texts whose new names stand in the given text or are
 introduced; median seconds a text; their ratio to the median seconds of a whole story that ``verified`` writes alone;
 and the median effective sample size. At the end, how many of eight fills of one sentence differ.
@@ -17,8 +19,9 @@ import functools
 import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from statistics import fmean, median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -33,6 +36,8 @@ from benchmarks.generation import (
     weights_dtype,
 )
 from benchmarks.metrics import percent
+from benchmarks.peers.fill_in_the_middle import Marks, row_with_gap, write
+from benchmarks.peers.llama import build_llama
 from benchmarks.quality.gaps import LENGTHS, Task, draw_tasks, gap_lengths
 from benchmarks.timing import Timed, interleave, ratio
 from sunfish.config import GenerationConfig
@@ -43,6 +48,7 @@ from sunfish.rng import RowGenerators
 from sunfish.sampling.gaps import encode_gaps, parse
 from sunfish.sampling.infilling import infill
 from sunfish.sampling.pipeline import Pipeline
+from sunfish.sampling.prompts import encode_prompt
 from sunfish.sampling.speculative import speculative_decoding
 
 GUIDANCE = FILLING.guidance_scale
@@ -97,7 +103,24 @@ def left_only(pipeline: Pipeline, task: Task, lengths: str, seed: int) -> Filled
     return Filled(task, encoded.join(fills), fills)
 
 
+def llama(pipeline: Pipeline, task: Task, lengths: str, seed: int, model: Any, sees_right: bool) -> Filled:
+    """What a Llama writes until it says that the part ends; without a look at the right side, to the true length."""
+    tokenizer, config = pipeline.tokenizer, pipeline.model.config
+    encoded = encode_gaps(tokenizer, parse(task.masked([lengths])), config.context_length)
+    prompt = encode_prompt(tokenizer, task.prompt, config.prompt_length)
+    (left, right), marks = encoded.pieces, Marks.after(config.vocab_size)
+    if sees_right:
+        asked = row_with_gap(prompt, left, right, tokenizer.end, marks)
+        ids = write(model, asked, encoded.lengths[0][-1], FILLING.temperature, seed, stop=marks.done)
+    else:
+        asked, (length,) = [*prompt, tokenizer.end, *left], task.true_lengths(pipeline)
+        ids = write(model, asked, length, FILLING.temperature, seed, stop=None)
+    fill = tokenizer.decode(ids)
+    return Filled(task, encoded.join([fill]), [fill])
+
+
 ARMS: dict[str, Arm] = {"posterior": posterior, "canvas": canvas, "left": left_only}
+LLAMA_ARMS = {"llama": True, "llama_left": False}  # whether it sees the right side
 
 
 def names_agree(filled: Filled) -> bool:
@@ -125,12 +148,13 @@ def figures_of(timed: Timed[Filled], story_seconds: float) -> dict[str, float | 
     }
 
 
-def measure_kind(run: Run, pipeline: Pipeline, kind: str) -> None:
-    """Every arm fills the same gaps, in turns with whole stories."""
+def measure_kind(run: Run, pipeline: Pipeline, kind: str, peers: dict[str, Arm]) -> None:
+    """Every arm fills the same gaps, in turns with whole stories; ``peers`` fill a single one."""
     tasks, lengths = draw_tasks(run, kind, num_texts(run)), gap_lengths(run, kind)
+    chosen = {name: ARMS[name] for name in run.arguments.arms} | (peers if len(tasks[0].spans) == 1 else {})
 
     def fill(arm: str, number: int) -> Filled:
-        return ARMS[arm](pipeline, tasks[number], lengths, run.seed + number)
+        return chosen[arm](pipeline, tasks[number], lengths, run.seed + number)
 
     def write(number: int) -> Filled:
         task = tasks[number]
@@ -138,7 +162,7 @@ def measure_kind(run: Run, pipeline: Pipeline, kind: str) -> None:
         return Filled(task, done.text, [done.text])
 
     arms: dict[str, Callable[[int], Filled]] = {STORY: write}
-    arms.update({name: functools.partial(fill, name) for name in run.arguments.arms})
+    arms.update({name: functools.partial(fill, name) for name in chosen})
     timed = interleave(arms, rounds=len(tasks), clock=run.clock)
     seconds = timed.pop(STORY).median
     for name, results in timed.items():
@@ -146,6 +170,19 @@ def measure_kind(run: Run, pipeline: Pipeline, kind: str) -> None:
         for filled in results.values[: run.arguments.show]:
             words = filled.task.replaced([f"[{part.strip()}]" for part in filled.fills])
             run.say(f"\n[{kind}, {name}, {'good' if is_grammatical(filled.text) else 'bad'}] {words}")
+
+
+def llama_arms(run: Run, pipeline: Pipeline) -> dict[str, Arm]:
+    """The arms of the Llama that the command line names, if any; with ``--smoke``, of one with random weights."""
+    if run.arguments.llama is None and not run.smoke:
+        return {}
+    config, marks = pipeline.model.config, Marks.after(pipeline.model.config.vocab_size)
+    size = sum(parameter.numel() for parameter in pipeline.model.parameters())
+    model = build_llama(config, size, pipeline.tokenizer.end, len(marks))
+    if run.arguments.llama is not None:
+        model = type(model).from_pretrained(run.arguments.llama, dtype=torch.float32)
+    model = model.to(run.device).eval()
+    return {name: functools.partial(llama, model=model, sees_right=sees) for name, sees in LLAMA_ARMS.items()}
 
 
 def measure(run: Run) -> None:
@@ -161,8 +198,9 @@ def measure(run: Run) -> None:
         temperature=FILLING.temperature,
         guidance=GUIDANCE,
     )
+    peers = llama_arms(run, pipeline)
     for kind in run.arguments.kinds:
-        measure_kind(run, pipeline, kind)
+        measure_kind(run, pipeline, kind, peers)
     if "posterior" in run.arguments.arms:
         measure_draws(run, pipeline)
 
@@ -186,6 +224,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="of gaps; two: of a sentence each (all)",
     )
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="what fills them (all)")
+    parser.add_argument("--llama", type=Path, help="what benchmarks/peers/fill_in_the_middle.py saved")
     parser.add_argument("--show", type=int, default=0, help="texts to print of each (%(default)s)")
 
 
@@ -194,7 +233,7 @@ benchmark = Benchmark(
     __doc__,
     measure,
     claim="a gap is filled to suit both sides, at a length that nobody gave",
-    peer="the canvas and the left side alone at the true length; for seconds, a whole story",
+    peer="a Llama trained to fill gaps; the canvas and the left side alone; for seconds, a whole story",
     add_flags=add_flags,
 )
 

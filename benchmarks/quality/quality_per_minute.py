@@ -27,7 +27,7 @@ from statistics import mean
 import torch
 
 from benchmarks.frame import Benchmark, Run
-from benchmarks.peers.llama import build_llama, hide_prompts, total_nats, train_llama
+from benchmarks.peers.llama import build_llama, hide_prompts, join_prompts, total_nats, train_llama
 from benchmarks.peers.mdlm import build_mdlm, train_mdlm
 from benchmarks.quality.bounds import HeldOut, bound, next_token, sunfish_loss
 from benchmarks.quality.tasks import TASKS
@@ -124,10 +124,10 @@ class Arena:
         model = build_llama(self.config.model, self.parameters, self.end).to(self.run.device)
         batches = train_batches(self.prepared, self.task.peer_batch_size, seed)
 
-        def batch_of(step: int) -> Batch:
-            return hide_prompts(batches.batch(step)).to(self.run.device)
+        def rows_of(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+            return join_prompts(hide_prompts(batches.batch(step)).to(self.run.device), self.end)
 
-        steps = train_llama(model, batch_of, self.seconds, self.dtype, self.end)
+        steps = train_llama(model, rows_of, self.seconds, self.dtype)
         rows = [hide_prompts(batch).to(self.run.device) for batch in self.held_out.in_order()]
         nats = {"next_token": total_nats(model, rows, self.end)}
         return nats, steps, sum(p.numel() for p in model.parameters())

@@ -1,0 +1,181 @@
+"""Owns the peer: a Llama that is trained to fill gaps, of a checkpoint's size, on the same texts.
+
+    ./run.sh benchmarks/peers/fill_in_the_middle.py checkpoints/small/last.ckpt --minutes 60 --out llama-fim
+
+Fill-in-the-middle (Bavarian et al. 2022, arXiv:2207.14255): of nine texts of ten a part is cut out and put at the end,
+so that an autoregressive network learns to write it after both sides. Half of the parts lie between two random places,
+as published; the others have at most as many tokens as a sentence of the stories, since such gaps are what
+benchmarks/quality/infilling.py asks for. The rest is as in benchmarks/peers/llama.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmarks.frame import Benchmark, Run
+from benchmarks.generation import checkpoint_path
+from benchmarks.peers.llama import IGNORED, LEARNING_RATE, SMOKE_SECONDS, build_llama, train_llama
+from benchmarks.smoke import smoke_folder
+from benchmarks.timing import ratio
+from benchmarks.workload import held_out_batches, prepared_corpus, train_batches
+from sunfish.checkpoint.folder import load_checkpoint
+from sunfish.hardware.device import choose_precision
+from sunfish.types import Batch
+
+SHARE, SHORT_SHARE, SHORT = (
+    0.9,
+    0.5,
+    24,
+)  # of texts with a gap, of short gaps among these; tokens of a short one
+
+
+class Marks(NamedTuple):
+    """The ids that follow those of the vocabulary."""
+
+    gap: int  # stands where a part was cut out
+    fill: int  # the part follows
+    done: int  # the part ends
+
+    @classmethod
+    def after(cls, vocab_size: int) -> Marks:
+        """The first three ids from ``vocab_size`` on."""
+        return cls(*range(vocab_size, vocab_size + 3))
+
+
+def draw_part(length: int, rng: random.Random) -> tuple[int, int]:
+    """Where the part of a text of ``length`` tokens that is cut out begins and ends; it has at least one token."""
+    if rng.random() < SHORT_SHARE:
+        size = rng.randint(1, min(SHORT, length))
+        begin = rng.randint(0, length - size)
+        return begin, begin + size
+    first, last = sorted(rng.sample(range(length + 1), 2))
+    return first, last
+
+
+def row_with_gap(
+    prompt: Sequence[int], left: Sequence[int], right: Sequence[int], end: int, marks: Marks
+) -> list[int]:
+    """What the network is given before it fills a gap."""
+    return [*prompt, end, *left, marks.gap, *right, end, marks.fill]
+
+
+def cut(batch: Batch, end: int, marks: Marks, rng: random.Random) -> tuple[Tensor, Tensor]:
+    """Ids and labels ``[B, N]`` of texts with a part at the end; all but the prompts has labels."""
+    rows, starts = list[list[int]](), list[int]()
+    for row, length in enumerate(batch.lengths.tolist()):
+        prompt = batch.prompt[row][batch.prompt_mask[row]].tolist()
+        text = [token for token in batch.x0[row, 1:length].tolist() if token != end]
+        ids = [*prompt, end, *text, end]
+        if text and rng.random() < SHARE:
+            begin, stop = draw_part(len(text), rng)
+            asked = row_with_gap(prompt, text[:begin], text[stop:], end, marks)
+            ids = [*asked, *text[begin:stop], marks.done]
+        rows.append(ids)
+        starts.append(len(prompt) + 1)
+    joined = torch.full((len(rows), max(map(len, rows))), end, device=batch.x0.device)
+    labels = torch.full_like(joined, IGNORED)
+    for row, (ids, start) in enumerate(zip(rows, starts, strict=True)):
+        joined[row, : len(ids)] = torch.tensor(ids)
+        labels[row, start : len(ids)] = torch.tensor(ids[start:])
+    return joined, labels
+
+
+@torch.no_grad()
+def write(
+    model: Any, ids: Sequence[int], most: int, temperature: float, seed: int, stop: int | None
+) -> list[int]:
+    """Continue ``ids`` by 1 to ``most`` ids of the vocabulary, up to the mark ``stop``.
+
+    None stops nothing, so that ``most`` are written.
+    """
+    marks, end = Marks.after(model.config.vocab_size - 3), model.config.eos_token_id
+    torch.manual_seed(seed)
+    done = model.generate(
+        torch.tensor([ids], device=model.device),
+        attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=model.device),
+        do_sample=True,
+        temperature=temperature,
+        top_k=0,
+        min_new_tokens=1,
+        max_new_tokens=most,
+        eos_token_id=stop,
+        pad_token_id=end,
+        suppress_tokens=[mark for mark in (*marks, end) if mark != stop],
+    )
+    new: list[int] = done[0, len(ids) :].tolist()
+    return [token for token in new if token != stop]
+
+
+@torch.no_grad()
+def nats_of_parts(model: Any, batches: Sequence[Batch], end: int, marks: Marks) -> float:
+    """Mean nats/token of texts whose parts are cut out at random, the same ones in each call."""
+    rng, nats, tokens = random.Random(0), 0.0, 0
+    for batch in batches:
+        ids, labels = cut(batch, end, marks, rng)
+        count = int((labels[:, 1:] != IGNORED).sum())
+        nats += float(model(input_ids=ids, labels=labels).loss) * count
+        tokens += count
+    return nats / tokens
+
+
+def measure(run: Run) -> None:
+    """Train, look at held-out texts, save."""
+    loaded = load_checkpoint(checkpoint_path(run), run.device)
+    folder = loaded.config.corpus.data_folder if run.smoke else str(run.arguments.data_folder)
+    config = loaded.config.with_fields(data_folder=folder)
+    settings, prepared = config.training, prepared_corpus(config)
+    end, marks = prepared.tokenizer.end, Marks.after(config.model.vocab_size)
+    batches = train_batches(prepared, settings.batch_size, settings.seed)
+    parameters = sum(p.numel() for p in loaded.model.parameters())
+    torch.manual_seed(settings.seed)
+    model = build_llama(config.model, parameters, end, len(marks)).to(run.device)
+    dtype = choose_precision(settings.precision, run.device)
+    seconds = SMOKE_SECONDS if run.smoke else 60 * run.arguments.minutes
+    count = sum(p.numel() for p in model.parameters())
+    run.header(dtype, f"{count:,} parameters, the checkpoint {parameters:,}", model=settings.name)
+    held_out = held_out_batches(prepared, settings.batch_size)
+    rows = [b.to(run.device) for b in held_out.in_order(settings.eval_texts, settings.batch_size)]
+    untrained = nats_of_parts(model, rows, end, marks)
+
+    def rows_of(step: int) -> tuple[Tensor, Tensor]:
+        return cut(batches.batch(step).to(run.device), end, marks, random.Random(step))
+
+    steps = train_llama(model, rows_of, seconds, dtype, run.arguments.learning_rate)
+    nats = nats_of_parts(model, rows, end, marks)
+    figures = {"llama_nats": nats, "untrained_nats": untrained, "ratio": ratio(nats, untrained)}
+    run.add({"minutes": seconds / 60}, {**figures, "llama_steps": float(steps)})
+    model.save_pretrained(smoke_folder() / "llama-fim" if run.smoke else run.arguments.out)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Which checkpoint, how long, where to."""
+    parser.add_argument("checkpoint", type=Path, nargs="?", help="a checkpoint folder")
+    parser.add_argument("--minutes", type=float, default=60, help="of training (%(default)s)")
+    parser.add_argument("--learning_rate", type=float, default=LEARNING_RATE, help="peak (%(default)s)")
+    parser.add_argument(
+        "--data_folder", type=Path, default=Path("data"), help="prepared corpora (%(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("llama-fim"), help="folder of the Llama (%(default)s)"
+    )
+
+
+benchmark = Benchmark(
+    "peers/fill_in_the_middle",
+    __doc__,
+    measure,
+    claim="a Llama learns to fill gaps, for benchmarks/quality/infilling.py to compare with",
+    peer="the same Llama before training",
+    add_flags=add_flags,
+)
+
+if __name__ == "__main__":
+    sys.exit(benchmark.main())
