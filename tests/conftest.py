@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import signal
@@ -47,6 +48,21 @@ class Workplace(NamedTuple):
 
     folder: Path
     checkpoint: Path
+
+
+def pytest_sessionstart() -> None:
+    """Forget what an earlier session of this process has cached, which hides from mutmut what a mutant changes."""
+    modules = [
+        module for name, module in sys.modules.items() if name.partition(".")[0] in ("sunfish", "tests")
+    ]
+    owners = [
+        *modules,
+        *(kind for module in modules for kind in vars(module).values() if isinstance(kind, type)),
+    ]
+    for value in (value for owner in owners for value in list(vars(owner).values())):
+        function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+        if isinstance(function, functools._lru_cache_wrapper):
+            function.cache_clear()
 
 
 @pytest.hookimpl(wrapper=True)
