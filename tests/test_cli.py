@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from sunfish.cli import COMMANDS, main
+from sunfish.commands import sizes
 from sunfish.config import Config, GenerationConfig
 from sunfish.config.presets import PRESETS, preset
 from tests.conftest import TINY, Workplace, python
@@ -134,6 +136,15 @@ def test_wrong_use_is_2_and_says_what_to_do(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "error: " in captured.err and hint in captured.err and "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(("stop", "code"), [(SystemExit(), 0), (SystemExit(3), 3), (SystemExit("no"), 1)])
+def test_a_command_may_end_the_program(monkeypatch: pytest.MonkeyPatch, stop: SystemExit, code: int) -> None:
+    def run(arguments: argparse.Namespace) -> int:
+        raise stop
+
+    monkeypatch.setattr(sizes, "run", run)
+    assert main(["sizes"]) == code
 
 
 def test_failures_are_one_line_and_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

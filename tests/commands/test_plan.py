@@ -9,6 +9,8 @@ import pytest
 
 from sunfish.cli import main
 from sunfish.commands.plan import RECORDED_FLOPS
+from sunfish.config.presets import preset
+from sunfish.model.transformer import count_parameters
 from sunfish.training import plan
 
 WORDS = ["plan", "--config", "full", "--gpus", "64", "--gpu-memory", "80"]
@@ -47,6 +49,18 @@ def test_the_table_shows_what_json_says(capsys: pytest.CaptureFixture[str]) -> N
     assert advice.startswith(
         "fastest: sunfish train --config full --batch-size 1024 --set training.parallel="
     )
+
+
+def test_the_head_says_what_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--gpus", "1", "--flops", "2.5e15", "--max-steps", "1000"]
+    assert main(["plan", "--config", "base", *words]) == 0
+    parameters = f"{count_parameters(preset('base').model):,}"
+    assert capsys.readouterr().out.splitlines()[:4] == [
+        f"base: {parameters} parameters, 0.03277 B tokens, 32 texts of 1,024 tokens a step",
+        "1 GPU of 80.0 GiB, bfloat16, 2,500 TFLOP/s each (as given)",
+        "memory of the main process in GiB; largest: texts that fit at a time; batch: texts at a time x parts;",
+        "computes: share of a step in which a GPU computes, if it never communicates meanwhile",
+    ]
 
 
 def test_a_run_is_as_long_as_its_limits(capsys: pytest.CaptureFixture[str]) -> None:

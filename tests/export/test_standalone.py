@@ -16,7 +16,8 @@ from sunfish.cli import main
 from sunfish.config import GenerationConfig
 from sunfish.export import standalone
 from sunfish.export.standalone import Model, Random
-from sunfish.rng import make_generator
+from sunfish.rng import make_generator, softmax
+from sunfish.sampling.logits import warp
 from sunfish.sampling.pipeline import Pipeline
 from tests.syntax import parsed
 
@@ -108,6 +109,15 @@ def test_the_random_numbers_are_those_of_pytorch(name: tuple[int | str, ...]) ->
     for count in (1, 8, 700):
         expected = torch.rand(count, generator=generator, dtype=torch.float64)
         assert (random.uniform(count) == expected.numpy()).all()
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.0005, 0.7, 1.0, 3.0])
+@pytest.mark.parametrize("top_p", [0.6, 1.0])
+def test_tokens_are_drawn_from_the_probabilities_of_the_pipeline(temperature: float, top_p: float) -> None:
+    logits = 4 * torch.randn(5, 9, generator=torch.Generator().manual_seed(3))
+    expected = softmax(warp(logits, GenerationConfig(temperature=temperature, top_p=top_p)))
+    actual = standalone.probabilities(logits.numpy(), temperature, top_p)
+    torch.testing.assert_close(torch.from_numpy(actual), expected, check_dtype=False, rtol=1e-5, atol=1e-7)
 
 
 def test_it_needs_nothing_but_three_packages() -> None:

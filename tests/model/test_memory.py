@@ -91,6 +91,14 @@ def test_the_formula_is_what_autograd_keeps(
     assert formula == pytest.approx(saved_bytes(config, dtype, length, block), rel=0.13)
 
 
+@pytest.mark.parametrize(("prompt_length", "branches"), [(64, 3), (0, 2)])
+def test_dropout_keeps_an_output_of_each_branch_of_a_block(prompt_length: int, branches: int) -> None:
+    config = preset("tiny", vocab_size=400, batch_size=ROWS, n_layer=3, prompt_length=prompt_length)
+    shape = Shape.of(config, 96, prompt_length, torch.float32, CPU, 4)
+    kept = kept_bytes(config.with_fields(dropout=0.1), shape) - kept_bytes(config, shape)
+    assert kept == 3 * branches * ROWS * (96 + 96) * config.model.n_embd * 4  # a text and a canvas
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_checkpointing_keeps_the_inputs_of_the_blocks(dtype: torch.dtype) -> None:
     config = preset(

@@ -65,6 +65,19 @@ def test_frozen_embeddings_train_and_later_sample_offline(tmp_path: Path) -> Non
     assert train(config.with_fields(max_steps=4), last).name == "step-0000004"
 
 
+def test_an_error_is_the_first_line_of_the_librarys(monkeypatch: pytest.MonkeyPatch) -> None:
+    import transformers
+
+    def fail(name: str, **_: object) -> None:
+        raise OSError(f"no {name}\nsee https://example.com")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", fail)
+    with pytest.raises(
+        ValueError, match=r"^prompt_encoder is 'hf:x', but 'x' could not be loaded: no x Check"
+    ):
+        load_pretrained_prompts("hf:x")
+
+
 @pytest.mark.slow
 def test_an_error_names_the_choice_that_works_offline(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"could not be loaded.*--prompt_encoder learned"):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sunfish.config.generation import FILLING
 from sunfish.sampling import infilling
-from sunfish.sampling.canvas_hints import doubt
+from sunfish.sampling.canvas_hints import doubt, hints_of
 from sunfish.sampling.infilling import infill
 from sunfish.sampling.pipeline import Pipeline
 
@@ -92,3 +92,23 @@ def test_what_is_doubted_is_the_likelihood_of_the_given_text(
     expected = [each[len(left) : len(left) + len(rights[0])], each[second : second + len(rights[1])]]
     for found, truth in zip(values, expected, strict=True):
         assert found == pytest.approx(truth, abs=1e-4)
+
+
+def test_a_gap_is_asked_about_at_some_lengths_between_what_is_known() -> None:
+    """Of each place, the mean over the lengths that have it."""
+    asked: list[tuple[list[int], list[bool]]] = []
+
+    class Hinting(Canvas):
+        def canvas(self, ids: Tensor, noisy: Tensor, cache: object, start: int) -> Tensor:
+            assert (cache, start) == (None, 4)
+            asked.extend(zip(ids.tolist(), noisy.tolist(), strict=True))
+            return torch.arange(1.0, len(ids) + 1)[:, None, None].expand(*ids.shape, V)
+
+    hints = hints_of(Hinting(), 7, None, 4, range(2, 6), [1, 2])  # type: ignore[arg-type]
+    known, noise = [False], [True]
+    assert asked == [  # of lengths 2, 3 and 5; the shorter rows are filled up
+        ([7, 7, 7, 1, 2, 7, 7, 7], known + 2 * noise + 2 * known + 3 * noise),
+        ([7, 7, 7, 7, 1, 2, 7, 7], known + 3 * noise + 2 * known + 2 * noise),
+        ([7, 7, 7, 7, 7, 7, 1, 2], known + 5 * noise + 2 * known),
+    ]
+    assert hints[:, 0].tolist() == [2.0, 2.0, 2.5, 3.0, 3.0]

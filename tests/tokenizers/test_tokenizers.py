@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import regex
 
-from sunfish.tokenizers import END_OF_TEXT, build_tokenizer, tokenizer_kinds
+from sunfish.tokenizers import END_OF_TEXT, build_tokenizer, native, tokenizer_kinds
 from sunfish.tokenizers.native import NativePanic, guarded, interruptible
 from sunfish.tokenizers.pretrained import read
 from sunfish.utils import UsageError
@@ -160,6 +160,22 @@ def test_the_program_exits_at_once_only_while_an_interrupted_call_runs(
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert (run.returncode, run.stdout) == (code, written), run.stderr
+
+
+@pytest.mark.parametrize("fault", [OSError("gone"), ValueError("closed"), None])
+def test_an_output_that_nobody_reads_keeps_no_program_alive(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception | None
+) -> None:
+    class Unread:
+        def flush(self) -> None:
+            assert fault is not None
+            raise fault
+
+    codes: list[int] = []
+    monkeypatch.setattr(sys, "stdout", None if fault is None else Unread())
+    monkeypatch.setattr(os, "_exit", codes.append)
+    native._exit_unless(threading.Event(), 130)
+    assert codes == [130]
 
 
 def test_training_passes_on_the_errors_of_its_texts() -> None:

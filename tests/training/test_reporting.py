@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from sunfish.training import reporting
+from sunfish.training.evaluation import Validation
 from sunfish.training.logger import Logger
 from sunfish.training.ranks import Ranks
-from sunfish.training.reporting import announce, log_metrics
+from sunfish.training.reporting import announce, log_metrics, log_validation
 from sunfish.training.run_state import RunState
 from tests.runs import config
 
@@ -57,6 +58,23 @@ def test_the_beginning(tmp_path: Path, share: float, monkeypatch: pytest.MonkeyP
             )
         )
     assert recorder.told == expected
+
+
+@pytest.mark.parametrize("prompt_length", [0, 8])
+def test_a_validation(tmp_path: Path, prompt_length: int) -> None:
+    """As curves and as a line, which says nothing of prompts where there are none."""
+    recorder, run = Recorder(), run_of(tmp_path, 0.5)
+    run.config = run.config.with_fields(prompt_length=prompt_length)
+    validation = Validation(2.0, 1.5, 1.0, 4, 0.5, 0.25, 9, True)
+    log_validation(run, cast(Logger, recorder), validation)
+    (kind, step, values), (other, line) = recorder.told
+    assert (kind, step, other) == ("metrics", 12, "log")
+    assert values == {f"validation/{name}": value for name, value in validation._asdict().items()}
+    gain = "; the right prompt is worth 0.250 nats/token" if prompt_length else ""
+    assert line == (
+        "step 12  validation: bound 2.000 nats/token (1.500 bits/byte), 1.000 at block length 4, "
+        f"next token 0.500{gain}"
+    )
 
 
 @pytest.mark.parametrize("share,remaining", [(0.0, "no limit"), (1 / 3, "3 min"), (1.0, "0 s")])

@@ -53,7 +53,9 @@ class Checks:
         self.prompts("negative_prompt", [negative])
         self.prompts("composed_prompts", [text for text, _ in further])
         if not prompted and further:
-            raise wrong("composed_prompts", further, "they add to a prompt; give one")
+            raise wrong(
+                "composed_prompts", [list(pair) for pair in further], "they add to a prompt; give one"
+            )
         if not prompted and given.get("guidance_scale", 0) not in (0, 1) and not negative:
             raise wrong("guidance_scale", given["guidance_scale"], "it needs a prompt to guide by; give one")
         return settings_for(

@@ -35,6 +35,24 @@ def test_a_long_text_in_parts_reassembles(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "first", "lines"),
+    [
+        ("\nab", 1, [2]),
+        ("\n\nab", 1, [2]),
+        ("a\nb", 2, [2]),
+        ("ab", 0, [1]),
+        ("\nab cd\nef", 0, [1, 2, 2]),
+    ],
+)
+def test_a_part_says_in_which_line_it_begins(
+    tmp_path: Path, content: str, first: int, lines: list[int]
+) -> None:
+    path = write(tmp_path / "a.txt", content)
+    parts = list(read_long_text(path, first, len(content), part_characters=3))
+    assert [line for line, _ in parts] == lines and "".join(text for _, text in parts) == content[first:]
+
+
+@pytest.mark.parametrize(
     "spelling, delimiter",
     [
         ("", ""),

@@ -63,6 +63,7 @@ DAMAGED: dict[str, Damaged] = {  # delimiter, lines, width; fields, and how many
     ),
     "a row follows": (",", ['"5","one\n', "a,b,c\n"], 3, ['"5"', '"one'], 1),
     "a row follows later": (",", ['"5","one\n', "two\n", 'a,b",c"\n'], 3, ['"5"', '"one'], 1),
+    "letters at the ends": (",", ['Xa,b"c,X\r\n'], 3, ["Xa", 'b"c', "X"], 1),
     "never closed": (",", ['"5","one\n', "two\n"], 3, ['"5"', '"one'], 1),
 }
 

@@ -59,6 +59,15 @@ def test_what_stands_beside_a_message(client: TestClient, name: str) -> None:
         assert client.post("/v1/chat/completions", json=body).status_code == 200
 
 
+@pytest.mark.parametrize("body", [[], [{"prompt": "a"}], "a dog", 5, None])
+def test_a_body_that_is_no_object(client: TestClient, body: Any) -> None:
+    error = refused(client, "completions", body)
+    assert error["param"] is None
+    assert error["message"] == (
+        "the body is no JSON object; send one of text, with Content-Type: application/json"
+    )
+
+
 COMPLETIONS: list[tuple[Json, str | None, str]] = [  # body, the field to blame, a part of the message
     ({"tempreature": 1}, "tempreature", "not supported here"),
     ({"prompt": 5}, "prompt", "prompt is 5, but it should be a valid string"),
@@ -70,7 +79,8 @@ COMPLETIONS: list[tuple[Json, str | None, str]] = [  # body, the field to blame,
     ({"prompt": "a", "composed_prompts": [["x" * 17, 1]]}, "composed_prompts", "has room for 16"),
     ({"prompt": "a", "composed_prompts": [["x", 0]]}, None, "the weight of the further prompt"),
     ({"prompt": "a", "composed_prompts": ["x"]}, "composed_prompts[0]", "valid tuple"),
-    ({"composed_prompts": [["x", 1]]}, "composed_prompts", "they add to a prompt; give one"),
+    ({"composed_prompts": [["x", 1]]}, "composed_prompts",
+     "composed_prompts is [['x', 1.0]], but they add to a prompt; give one"),
     ({"guidance_scale": 3}, "guidance_scale", "it needs a prompt to guide by"),
     ({"n": 0}, "n", "greater than or equal to 1"),
     ({"n": "2"}, "n", "n is '2', but it should be a valid integer"),
@@ -97,12 +107,14 @@ COMPLETIONS: list[tuple[Json, str | None, str]] = [  # body, the field to blame,
     ({"prompt": ["a"] * 65}, "prompt", "asks for 65 texts"),
     ({"prompt": "a", "best_of": 65}, "best_of", "asks for 65 texts"),
     ({"diffusing": True}, "diffusing", "give stream"),
-    ({"stop": ["a"] * 9}, "stop", "at most 8"),
+    ({"stop": ["a"] * 9}, "stop", "stop asks for 9 strings, but at most 8 are allowed; ask for less"),
     ({"stop": ""}, "stop", "is empty"),
     ({"stop": ["\ud800"]}, "stop", "lone surrogate"),
     ({"about": "a"}, "about", "it is for gaps"),
     ({"num_particles": 5}, "num_particles", "it is for gaps"),
     ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation", ""),
+    ({"text": "a[MASK]", "prompt": "\ud800"}, "prompt", "prompt has a lone surrogate"),
+    ({"prompt": "\ud800", "suffix": "b", "about": "\ud801"}, "prompt", "lone surrogate"),
     ({"text": "no gap"}, "text", "has no [MASK] to fill"),
     ({"text": "[MASK:0]"}, None, "has no length"),
     ({"text": "a" * 40 + "[MASK]"}, "text", "has a context of 32"),
@@ -110,7 +122,8 @@ COMPLETIONS: list[tuple[Json, str | None, str]] = [  # body, the field to blame,
     ({"text": "a[MASK]", "suffix": "b"}, "suffix", "text has gaps as well"),
     ({"text": "a[MASK]", "about": "b"}, "about", "prompt says what it is about"),
     ({"text": "a[MASK]", "prompt": ["b"]}, "prompt", "give one text"),
-    ({"text": "a[MASK]", "num_particles": 257}, "num_particles", "at most 256"),
+    ({"text": "a[MASK]", "num_particles": 257}, "num_particles",
+     "num_particles asks for 257 particles, but at most 256 are allowed; ask for less"),
     *(
         ({"text": "a[MASK]", name: value}, name, "gaps have none; leave it out")
         for name, value in dict(
@@ -133,9 +146,10 @@ CHATS: list[tuple[Json, str, str]] = [
     ({"messages": [USER, {"role": "assistant", "content": "b"}]}, "messages", "the user's comes last"),
     ({"messages": [{"role": "user", "content": None}]}, "messages[0].content", "valid string"),
     ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type", ""),
-    ({"messages": [USER], "top_logprobs": 2}, "top_logprobs", "logprobs is not; give both"),
+    ({"messages": [USER], "top_logprobs": 2}, "top_logprobs", "top_logprobs is 2, but logprobs is not; give both"),
     ({"messages": [USER], "logprobs": 2}, "logprobs", "valid boolean"),
-    ({"messages": [USER], "max_tokens": 3, "max_completion_tokens": 4}, "max_tokens", "says otherwise"),
+    ({"messages": [USER], "max_tokens": 3, "max_completion_tokens": 4}, "max_tokens",
+     "max_tokens is 3, but max_completion_tokens says otherwise; leave one out"),
     ({"messages": [{**USER, "content": "x" * 17}]}, "messages", "has room for 16"),
     ({"messages": [USER], "suffix": "a"}, "suffix", "not supported here"),
 ]  # fmt: skip

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.serving.limits import Limits
 from sunfish.serving.security import Guard, host_of, is_loopback
-from sunfish.serving.server import check_reach, find_token, open_socket
+from sunfish.serving.server import check_reach, find_token, open_socket, server_of
+from sunfish.serving.service import Service
 from sunfish.utils import UsageError
 from tests.serving.http.conftest import Json, Serve
 
@@ -170,3 +174,18 @@ def test_a_socket_that_cannot_be_had() -> None:
         open_socket("203.0.113.9", 0)
     with pytest.raises(UsageError, match="port is 70000; give a number from 0"):
         open_socket("127.0.0.1", 70000)
+
+
+def test_a_port_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    with pytest.raises(UsageError, match=r"^port is 80, which this user may not use; give one above 1023$"):
+        open_socket("127.0.0.1", 80)
+
+
+def test_a_header_does_not_say_where_a_request_comes_from(pipeline: Pipeline) -> None:
+    """Neither is the server's own name told."""
+    config = server_of(Service(pipeline, "drawn")).config
+    assert (config.proxy_headers, config.server_header, config.access_log) == (False, False, False)

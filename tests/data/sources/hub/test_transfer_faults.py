@@ -6,13 +6,20 @@ import re
 import time
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 from huggingface_hub import HfFileSystem
 
 from sunfish.config import DataConfig
 from sunfish.data.sources import open_source
 from sunfish.data.sources.base import Source
-from sunfish.data.sources.hub.transfer import RATE_LIMIT_WAITS, TRIES
+from sunfish.data.sources.hub.transfer import (
+    RATE_LIMIT_WAITS,
+    TRIES,
+    TransferError,
+    Transfers,
+    _Exchange,
+)
 from tests.data.sources.hub.corpora import NAME, TABLE
 from tests.sharing.hub_server import Hub
 
@@ -108,6 +115,33 @@ def test_a_failing_hub_is_tried_so_many_times(
     with pytest.raises(ValueError, match=f"^{data}: the hub fails; try again later .HTTP status {status}.$"):
         read(data)
     assert sum(bool(re.search(line, request)) for request in hub.requests[asked:]) <= TRIES + 1
+
+
+@pytest.mark.parametrize("failures", [1, TRIES - 1, TRIES])
+def test_a_network_that_fails_is_tried_so_many_times(slept: list[float], capsys: Any, failures: int) -> None:
+    asked: list[httpx.Request] = []
+
+    def send(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        if len(asked) <= failures:
+            raise httpx.ConnectError("no route\nto the host")
+        return httpx.Response(200)
+
+    request = httpx.Request("GET", "https://hub.test:444/api/datasets/user/tales")
+    exchange = _Exchange(Transfers("hf:user/tales", "user/tales"), send, request)
+    if failures < TRIES:
+        assert exchange.answer().status_code == 200 and len(asked) == failures + 1
+    else:
+        with pytest.raises(
+            TransferError, match=r"^https://hub.test:444 cannot be reached \(no route\); check the network"
+        ):
+            exchange.answer()
+        assert len(asked) == TRIES
+    pauses = min(failures, TRIES - 1)
+    assert slept == [2.0**i for i in range(pauses)]
+    assert capsys.readouterr().err.splitlines() == [
+        f"hf:user/tales: no route; trying again in {2**i} s ({i + 1} of {TRIES - 1})" for i in range(pauses)
+    ]
 
 
 @pytest.mark.parametrize("data", [JSONL, PARQUET])
