@@ -16,8 +16,7 @@ from sunfish.config import GenerationConfig, TrainingConfig
 from sunfish.model.layout import joint_tiles
 from sunfish.processes import process_builders
 from sunfish.rng import RowGenerators, make_generator
-from sunfish.sampling.block_diffusion import block_diffusion
-from sunfish.sampling.corrected import corrected_decoding
+from sunfish.sampling.decoding import decode
 from sunfish.sampling.guidance import ClassifierFreeGuidance
 from sunfish.sampling.pipeline import Generated, Pipeline
 from sunfish.sampling.sliding_window import sliding_window
@@ -85,18 +84,10 @@ def test_sampling(name: str, sampler: str, monkeypatch: pytest.MonkeyPatch) -> N
     condition = network.encode(b.prompt, b.prompt_mask)
     config = GenerationConfig(sampler=sampler, block_length=4, num_steps=2, temperature=2.0)
     prefix, length = b.x0[:, :3], 9
-    ids = torch.cat([prefix, torch.zeros(3, length - 3, dtype=torch.long)], dim=1)
-    free = torch.zeros(3, length, dtype=torch.bool)
-    free[:, 3:] = True
 
     def write() -> Tensor:
         rng = RowGenerators.for_rows(1, 0, 3)
-        if not config.has_policy:
-            decode = speculative_decoding if config.is_verified else corrected_decoding
-            states = decode(guided, process, condition, prefix, length, rng, config, END)
-        else:
-            states = block_diffusion(guided, process, condition, ids, free, rng, config, END)
-        return finished(states)
+        return finished(decode(guided, process, condition, prefix, length, rng, config, END))
 
     same(write, monkeypatch)
 

@@ -15,12 +15,12 @@ from sunfish.model.denoiser import Denoiser, DenoiserWrapper
 from sunfish.processes import process_builders
 from sunfish.rng import RowGenerators, make_generator, sample_categorical, softmax
 from sunfish.sampling.block_diffusion import block_diffusion
-from sunfish.sampling.corrected import corrected_decoding
+from sunfish.sampling.decoding import decode
 from sunfish.sampling.guidance import ClassifierFreeGuidance, classifier_free_guidance
 from sunfish.sampling.infilling import infill
 from sunfish.sampling.logits import warp_logits
 from sunfish.sampling.pipeline import Pipeline
-from sunfish.sampling.speculative import speculative_accept, speculative_decoding
+from sunfish.sampling.speculative import speculative_accept
 from sunfish.sampling.unmasking import policies_for
 from tests.helpers import CONFIG, END, batch, model, normal, process_of
 
@@ -198,13 +198,7 @@ def test_no_sampler_draws_from_nan(name: str, sampler: str, scale: float) -> Non
         config = GenerationConfig(sampler=sampler, num_steps=4, block_length=4, temperature=temperature)
         rng = RowGenerators([make_generator("poison", row) for row in range(3)])
         start = torch.full((3, 1), END)
-        if not config.has_policy:
-            decode = speculative_decoding if config.is_verified else corrected_decoding
-            states = decode(guided, process, condition, start, 24, rng, config)
-        else:
-            ids = torch.full((3, 16), END)
-            free = torch.arange(16).expand(3, 16) > 0
-            states = block_diffusion(guided, process, condition, ids, free, rng, config)
+        states = decode(guided, process, condition, start, 16 if config.has_policy else 24, rng, config, END)
         with pytest.raises(
             ValueError, match=r"the network returned NaN for text .*; use an earlier checkpoint"
         ):

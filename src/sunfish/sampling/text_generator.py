@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sunfish.checkpoint.folder import load_checkpoint
@@ -22,14 +21,13 @@ from sunfish.model.denoiser import Denoiser, DenoiserWrapper
 from sunfish.model.kernels.int8 import MIN_INT8_NUMEL, MIN_INT8_NUMEL_COMPILED, quantize_int8
 from sunfish.model.transformer import Transformer
 from sunfish.rng import RowGenerators, refuse_nan
-from sunfish.sampling.block_diffusion import Snapshot, block_diffusion
-from sunfish.sampling.corrected import corrected_decoding
+from sunfish.sampling.block_diffusion import Snapshot
+from sunfish.sampling.decoding import decode
 from sunfish.sampling.generation_config import read_generation_config
 from sunfish.sampling.guidance import ClassifierFreeGuidance, DistilledGuidance
 from sunfish.sampling.logits import VocabularyMask
 from sunfish.sampling.prompts import check_text, check_weights, checked_prompts, encode_prompt
 from sunfish.sampling.sliding_window import sliding_window
-from sunfish.sampling.speculative import speculative_decoding
 from sunfish.sampling.stop import StopStrings
 from sunfish.tokenizers.base import TextTokenizer
 from sunfish.types import Condition, Process
@@ -380,12 +378,7 @@ class TextGenerator:
         end = self.tokenizer.end
 
         def write(prefix: Tensor, length: int, rng: RowGenerators) -> Iterator[Snapshot]:
-            if not config.has_policy:
-                decode = speculative_decoding if config.is_verified else corrected_decoding
-                return decode(guided, self.process, condition, prefix, length, rng, config, end)
-            ids = F.pad(prefix, (0, length - prefix.shape[1]), value=end)
-            free = torch.arange(length, device=self.device).expand_as(ids) >= prefix.shape[1]
-            return block_diffusion(guided, self.process, condition, ids, free, rng, config, end)
+            return decode(guided, self.process, condition, prefix, length, rng, config, end)
 
         start = torch.full((len(prompts), 1), end, device=self.device)
         return sliding_window(write, start, length, self.model.config.context_length, rng, end)

@@ -112,7 +112,8 @@ def _option(config: Config, cluster: Cluster) -> Option:
     for parts in (count for count in range(1, rows + 1) if rows % count == 0):
         chosen = config.with_fields(gradient_accumulation=parts)
         memory = _memory(chosen, cluster)
-        if memory.total <= cluster.memory:
+        fits = memory.total <= cluster.memory
+        if fits:
             break
     time = step_time(
         chosen,
@@ -122,7 +123,7 @@ def _option(config: Config, cluster: Cluster) -> Option:
         assumed_link(cluster.processes),
         cluster.dtype.itemsize,
     )
-    return Option(chosen, memory, memory.total <= cluster.memory, largest_micro_batch(config, cluster), time)
+    return Option(chosen, memory, fits, largest_micro_batch(config, cluster), time)
 
 
 def _memory(config: Config, cluster: Cluster) -> RankMemory:
