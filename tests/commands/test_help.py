@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import re
 import shlex
 from collections.abc import Iterator
@@ -163,15 +162,14 @@ with_settings = pytest.mark.parametrize(
 )
 
 
-@functools.cache
-def parsers() -> dict[str, Parser]:
-    """Those of all commands, which are built once."""
-    return build_parser()[1]
+def parser_of(command: str) -> Parser:
+    """That of a command, built anew for each test: mutmut looks which tests reach the flags of a command."""
+    return build_parser(used=[command])[1][command]
 
 
 def arguments_of(command: str, *, settings: bool = False) -> Iterator[tuple[Parser, argparse.Action]]:
     """The arguments that fields of a configuration stand behind, or else the other ones."""
-    parser = parsers()[command]
+    parser = parser_of(command)
     fields = {setting.name for setting in parser.settings.values()}
     return ((parser, action) for action in parser._actions if (action.dest in fields) == settings)
 
@@ -313,7 +311,7 @@ def test_the_help_of_a_copy_says_what_is_not_the_teachers(capsys: pytest.Capture
 
 @with_settings
 def test_the_example_of_set_is_another_setting_with_its_default(command: str) -> None:
-    parser = parsers()[command]
+    parser = parser_of(command)
     (action,) = (action for action in parser._actions if action.dest == "set")
     match = re.search(r"for example (\w+)\.(\w+)=(\S+); repeatable$", str(action.help))
     assert match is not None
@@ -324,8 +322,8 @@ def test_the_example_of_set_is_another_setting_with_its_default(command: str) ->
 
 
 def test_flags_come_in_the_groups_of_their_fields() -> None:
-    for command in parsers().values():
-        for group in command._action_groups[2:]:
+    for command in COMMANDS:
+        for group in parser_of(command)._action_groups[2:]:
             for action in group._group_actions:
                 fields = (
                     GenerationConfig() if group.title == "generation" else getattr(Config(), str(group.title))
@@ -336,7 +334,7 @@ def test_flags_come_in_the_groups_of_their_fields() -> None:
 @with_settings
 def test_help_all_explains_the_hidden_flags_and_every_setting(command: str) -> None:
     """Under a heading for each group; a setting shows its default where the command has it."""
-    parser = parsers()[command]
+    parser = parser_of(command)
     shown = " ".join(parser.help_all().split())
     usual, hidden, *groups = re.split(
         r" (?:flags that only --help-all shows|(?:\w+) \(--set [^)]+\)): ", shown

@@ -50,7 +50,13 @@ def test_watch_shows_the_states_and_prints_the_text(
     captured = capsys.readouterr()
     assert captured.out == text
     assert "▒▒▒" in captured.err and text.strip() in captured.err
-    assert main([*words, "--watch", "--num_samples", "2"]) == 2
+    for more, count in (
+        (["--num_samples", "2"], 2),
+        (["--best_of", "2"], 2),
+        (["--num_samples", "2", "--best_of", "2"], 4),
+    ):
+        assert main([*words, "--watch", *more]) == 2
+        assert f"--watch shows one text, but {count} were asked for" in capsys.readouterr().err
 
 
 def test_further_prompts_from_the_command_line(

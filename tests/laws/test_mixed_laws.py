@@ -94,6 +94,8 @@ def test_the_loss_is_the_direct_sum_over_rates(share: float) -> None:
         assert float(losses[n]) == pytest.approx(beta * float(kernel(0, share)[0, i]) * total, rel=1e-9)
         assert total >= 0
     assert not process(share).loss(logits, x0, x_t, torch.zeros(40, dtype=torch.float64)).any()
+    rough = process(share).loss(logits.bfloat16(), x0, x_t, t.float())  # summed in float32
+    torch.testing.assert_close(rough, process(share).loss(logits.bfloat16().float(), x0, x_t, t.float()))
 
 
 @EVERY_SHARE

@@ -73,9 +73,16 @@ def test_the_largest_size_that_sees_enough_is_recommended() -> None:
 
 
 def test_preflight_reports(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    throughput = dict.fromkeys(PRESETS, 5_000.0) | {"": 1234.0}
-    monkeypatch.setattr(machine, "estimate_throughput", lambda *_: throughput)
-    result = preflight(preset("nano", device="cpu", threads=1, precision="float32"))
+    asked: list[tuple[object, ...]] = []
+
+    def estimate(*words: object) -> dict[str, float]:
+        asked.append(words)
+        return dict.fromkeys(PRESETS, 5_000.0) | {"": 1234.0}
+
+    monkeypatch.setattr(machine, "estimate_throughput", estimate)
+    config = preset("nano", device="cpu", threads=1, precision="float32")
+    result = preflight(config)
+    assert asked == [(torch.device("cpu"), torch.float32, config)]
     captured = capsys.readouterr()
     assert captured.out == ""
     assert result.tokens_per_second == 1234 and result.best_in_an_hour

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from sunfish.cli import main
 from sunfish.config import TrainingConfig
 from sunfish.signals import Interrupted
 from sunfish.training import ranks
 from sunfish.training.parallel import rows_of_a_part
-from sunfish.training.ranks import LOST, RankLost, Ranks, meeting_place
+from sunfish.training.ranks import LOST, RankLost, Ranks, _meet, meeting_place
 from sunfish.utils import Stderr, UsageError
 
 TORCHRUN = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
@@ -58,9 +59,29 @@ def test_processes_meet_at_one_address(environment: dict[str, str], place: tuple
     assert meeting_place(environment) == place
 
 
-def test_without_an_address_nobody_meets() -> None:
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"SLURM_JOB_ID": "7"},
+        {"SLURM_JOB_NODELIST": "alone"},
+        {"SLURM_JOB_NODELIST": "alone", "SLURM_JOB_ID": "x"},
+        {"MASTER_ADDR": "head"},
+        {"MASTER_PORT": "1"},
+    ],
+)
+def test_without_an_address_nobody_meets(environment: dict[str, str]) -> None:
     with pytest.raises(UsageError, match="MASTER_ADDR and MASTER_PORT are not set"):
-        meeting_place({"SLURM_JOB_ID": "7"})
+        meeting_place(environment)
+
+
+def test_more_processes_than_gpus_do_not_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ValueError) as error:
+        _meet(Ranks(5, 8, 2))
+    assert str(error.value) == (
+        "rank 5 is number 2 on its machine, which has 2 GPUs; start one process for each GPU"
+    )
 
 
 def test_alone_there_is_nobody_to_ask() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from sunfish.config import DataConfig
-from sunfish.data.sources import open_source
+from sunfish.config.rules import shown
+from sunfish.data.sources import SHOWN_CHARACTERS, open_source
 from sunfish.utils import UsageError
 from tests.data.sources.files import write
 from tests.packages import run_in_copy
@@ -54,6 +55,16 @@ def test_a_name_that_is_also_a_path_is_named(
         open_source(DataConfig(data="stories"), 0)
     if kind == "folder":
         assert len(list(open_source(DataConfig(data="./stories"), 0).examples("train"))) == 1
+
+
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as its name is worth reading."""
+    monkeypatch.chdir(tmp_path)
+    Path("tale").symlink_to("absent")
+    for name in ("tale", "./" * 200 + "tale"):
+        with pytest.raises(ValueError, match="a link that leads nowhere; give a path that exists") as error:
+            open_source(DataConfig(data=name), 0)
+        assert f"data is {shown(name, SHOWN_CHARACTERS)}, " in str(error.value)
 
 
 def test_names_that_no_file_can_have_are_one_line() -> None:
