@@ -188,7 +188,7 @@ def test_what_decides_where_to_look_has_no_part_in_the_weights(
     monkeypatch.setattr(posterior, "FALL", -1.5)
     hint = torch.zeros(TINY.vocab_size, dtype=torch.float64)
     hint[[5, 2]] = 0.5
-    monkeypatch.setattr(GapFiller, "_hints", lambda *_: hint.expand(2, -1))
+    monkeypatch.setattr(GapFiller, "_ask_canvas", lambda *_: (hint.expand(2, -1), -1.0))
     check_unbiased(network, condition, CASES[name], 3, 60)
 
 

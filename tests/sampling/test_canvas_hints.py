@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sunfish.config.generation import FILLING
 from sunfish.sampling import infilling
-from sunfish.sampling.canvas_hints import doubt, hints_of
+from sunfish.sampling.canvas_hints import attainable, doubt, hints_of
 from sunfish.sampling.infilling import infill
 from sunfish.sampling.pipeline import Pipeline
 
@@ -112,3 +112,30 @@ def test_a_gap_is_asked_about_at_some_lengths_between_what_is_known() -> None:
         ([7, 7, 7, 7, 7, 7, 1, 2], known + 5 * noise + 2 * known),
     ]
     assert hints[:, 0].tolist() == [2.0, 2.0, 2.5, 3.0, 3.0]
+
+
+def test_what_is_attainable_is_asked_one_id_after_the_other() -> None:
+    """Given the ones before it and all that follows; the best over the lengths."""
+    asked: list[tuple[list[int], list[bool]]] = []
+
+    class Knowing(Canvas):
+        def canvas(self, ids: Tensor, noisy: Tensor, cache: object, start: int) -> Tensor:
+            assert (cache, start) == (None, 4)
+            asked.extend(zip(ids.tolist(), noisy.tolist(), strict=True))
+            p = torch.full((*ids.shape, V), 0.01)
+            p[:, 3, 1], p[:, 4, 2] = 0.5, 0.4  # after a gap of two
+            p[:, 9, 1], p[:, 10, 2] = 0.3, 0.6  # after one of eight
+            return p
+
+    found = attainable(Knowing(), 7, None, 4, range(1, 20), [1, 2], [3])  # type: ignore[arg-type]
+    assert found == pytest.approx(math.log(0.5 * 0.4), abs=1e-6)
+    known, noise = [False], [True]
+    assert asked == [  # the shorter rows are filled up
+        ([7, 7, 7, 1, 2, 3, *[7] * 6], known + 2 * noise + 2 * noise + known + 6 * noise),
+        ([7, 7, 7, 1, 2, 3, *[7] * 6], known + 2 * noise + known + noise + known + 6 * noise),
+        ([7, *[7] * 8, 1, 2, 3], known + 8 * noise + 2 * noise + known),
+        ([7, *[7] * 8, 1, 2, 3], known + 8 * noise + known + noise + known),
+    ]
+    longer = attainable(Knowing(), 7, None, 4, range(5, 20), [1, 2], [3])  # type: ignore[arg-type]
+    assert longer == pytest.approx(math.log(0.3 * 0.6), abs=1e-6)
+    assert attainable(Knowing(), 7, None, 4, range(1, 20), [], []) == 0.0  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from sunfish.sampling.causal_mode import CausalMode
 GAP_LENGTHS = (1, 2, 3, 5, 8, 12)  # at which the canvas is asked what stands in a gap
 IDS_ON_RIGHT = 32  # that it sees then
 DOUBT_LENGTHS = (1, 3, 8)  # of a gap, at which it is asked how likely the text on the right is
+ATTAINABLE_LENGTHS = (2, 8)  # of a gap, at which it is asked how likely the right side can become
 UNLIKELY = -5.0  # log-likelihood of a given id, in nats, below which the canvas is asked
 
 
@@ -40,6 +41,48 @@ def hints_of(
     places = torch.arange(1, asked[-1] + 1, device=mode.device)
     inside = places <= torch.tensor(asked, device=mode.device)[:, None]
     return (told * inside[..., None]).sum(0) / inside.sum(0)[:, None]
+
+
+def attainable(
+    mode: CausalMode,
+    newest: int,
+    cache: KVCache | None,
+    known: int,
+    lengths: range,
+    first: Sequence[int],
+    after: Sequence[int],
+) -> float:
+    """How likely the first ids after a gap can become, by the canvas, which knows what follows but not the gap.
+
+    Each id is asked for given those before it (the chain rule), at some lengths that the gap may have. A bad fill makes
+    all of them unlikely, so that its own likelihoods do not tell how far it falls short.
+
+    Args:
+        mode: The network.
+        newest: The id before the gap.
+        cache: Of the text before ``newest``, one row a branch; None: there is none.
+        known: How many ids the cache has.
+        lengths: Ids that the gap may have.
+        first: The first ids after it.
+        after: The ids after these.
+
+    Returns:
+        A log-likelihood in nats, the best over the lengths; 0 where nothing follows.
+    """
+    if not first:
+        return 0.0
+    asked = [length for length in ATTAINABLE_LENGTHS if length in lengths] or [lengths[0]]
+    rows, hidden, places = [], [], []
+    for length in asked:
+        for number in range(len(first)):
+            rows.append([newest, *[newest] * length, *first, *after])
+            unknown = [*[True] * length, *(i >= number for i in range(len(first)))]
+            hidden.append([False, *unknown, *[False] * len(after)])
+            places.append(1 + length + number)
+    told = _ask(mode, rows, hidden, cache, known)
+    tokens = torch.tensor(list(first) * len(asked), device=mode.device)
+    likely = told[torch.arange(len(rows)), torch.tensor(places), tokens].double().log()
+    return float(likely.view(len(asked), len(first)).sum(1).max())
 
 
 def doubt(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sunfish.model.kv_cache import KVCache
 from sunfish.rng import RowGenerators, refuse_nan, sample_categorical
-from sunfish.sampling.canvas_hints import hints_of
+from sunfish.sampling.canvas_hints import IDS_ON_RIGHT, attainable, hints_of
 from sunfish.sampling.causal_mode import CausalMode, log_likelihoods
 from sunfish.sampling.logits import penalize_repeats, seen_ids, warp
 from sunfish.sampling.smc import Kept, falling_order, optimal_resampling
@@ -161,7 +161,7 @@ class GapFiller:
         count = len(particles.fills)
         zero = torch.zeros_like(particles.log_weights)
         alive = _Prefixes(list(range(count)), [()] * count, particles.log_weights, particles.log_kept, zero)
-        hints = self._hints(particles, gap)
+        hints, most_likely = self._ask_canvas(particles, gap)
         cache, known, newest = particles.cache, particles.known, particles.newest
         total = float(alive.log_weights.logsumexp(0))
         cuts: list[_Cut] = []
@@ -180,7 +180,7 @@ class GapFiller:
             ids, gain, tilt = self._children(log_p, hints[length] if length < len(hints) else None)
             log_weights = ((alive.log_weights + log_first)[:, None] + gain).flatten()
             log_tilt = (alive.log_tilt[:, None] + tilt).clamp(max=MAX_LOG_TILT).flatten()
-            worth = log_weights + log_tilt + _log_worth(cuts, length, total)
+            worth = log_weights + log_tilt + _log_worth(cuts, length, total, most_likely)
             cuts, kept = self._resample(cuts, worth)
             if not len(kept.places):
                 break
@@ -259,13 +259,20 @@ class GapFiller:
         log_p[:, self.end] = -torch.inf  # a text may end there, but then it has no right side
         return log_p, log_first
 
-    def _hints(self, particles: Particles, gap: Gap) -> Tensor:
-        """What the canvas says after the text of the likeliest particle: what is looked at, not with which weight."""
+    def _ask_canvas(self, particles: Particles, gap: Gap) -> tuple[Tensor, float]:
+        """What the canvas says after the text of the likeliest particle: what is looked at, not with which weight.
+
+        Returns:
+            The hints [M, V], and the log-likelihood that the first ids on the right can have.
+        """
         best = falling_order(particles.log_weights)[0]
         known, cache = int(particles.known[best]), particles.cache
         if cache is not None:
             cache = cache.select(best[None], self.mode.branches).trim(known)
-        return hints_of(self.mode, int(particles.newest[best]), cache, known, gap.lengths, gap.right)
+        asked = (self.mode, int(particles.newest[best]), cache, known, gap.lengths)
+        first, after = gap.right[: 1 + LOOKAHEAD], gap.right[1 + LOOKAHEAD : IDS_ON_RIGHT]
+        likely = self.sharpness * attainable(*asked, first, after)
+        return hints_of(*asked, gap.right), likely
 
     def _children(self, log_p: Tensor, hint: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The best ids of each row of ``log_p [A, V]``, and one drawn among all others, with the weight of all.
@@ -350,18 +357,19 @@ def _kept_cuts(cuts: Sequence[_Cut], kept: Kept) -> list[_Cut]:
     return [cuts[index].divided_by(log_probability) for index, log_probability in pairs]
 
 
-def _log_worth(cuts: Sequence[_Cut], length: int, total: float) -> float:
+def _log_worth(cuts: Sequence[_Cut], length: int, total: float, attainable: float) -> float:
     """What a prefix is expected to find on the right, for each unit of weight.
 
-    As long as the best cut leaves the beginning of the right side a surprise, while what follows is none, a better one
-    is to be expected. After that it is the evidence that cuts have found so far, and falls with every token after the
-    best one. This decides what is kept and how soon writing ends, not the distribution.
+    As long as the best cut leaves the beginning of the right side a surprise, while what follows is none, or the canvas
+    says that more is ``attainable``, a better one is to be expected. After that it is the evidence that cuts have found
+    so far, and falls with every token after the best one. This decides what is kept and how soon writing ends, not the
+    distribution.
     """
     if not cuts:
         return 0.0
     best = max(cuts, key=lambda cut: cut.log_priority)
     evidence = best.log_priority - best.log_weight
-    potential = max(cut.log_potential for cut in cuts)
+    potential = max(attainable, *(cut.log_potential for cut in cuts))
     found = float(_priorities(cuts).logsumexp(0)) - total
     if evidence < potential - SURPRISE:
         return max(found, potential - SURPRISE)
