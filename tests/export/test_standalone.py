@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import torch
 from sunfish.cli import main
 from sunfish.config import GenerationConfig
 from sunfish.export import standalone
-from sunfish.export.standalone import Model, Random
+from sunfish.export.standalone import RULES, Model, Random
 from sunfish.rng import make_generator, softmax
 from sunfish.sampling.logits import warp
 from sunfish.sampling.pipeline import Pipeline
@@ -214,6 +215,24 @@ def test_what_the_command_line_says_arrives(
     assert opened[0].asked == [
         {"prompt": PROMPT, "seed": 5, "number": number, "seq_len": 9, **given} for number in range(2)
     ]
+
+
+def test_its_help_explains_every_flag(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In phrases, as the help of this package does."""
+    monkeypatch.setattr(sys, "argv", ["sample.py", "--help"])
+    with pytest.raises(SystemExit):
+        standalone.main()
+    description, flags = capsys.readouterr().out.split("\n\n")[1:]
+    assert description == "Write texts from an exported SunFish model."
+    helps = {words[0]: " ".join(words[1:]) for words in map(str.split, re.split(r"\n  (?=-)", flags)[2:])}
+    names = ["prompt", "num-samples", "seed", "seq-len", "threads", *RULES, "negative-prompt"]
+    assert list(helps) == [f"--{name.replace('_', '-')}" for name in names]
+    for name, text in zip(names, helps.values(), strict=True):
+        value, _, phrase = text.partition(" ")
+        assert value == name.upper().replace("-", "_") and re.match(r"[a-z\d]|CPU ", phrase)
+        assert set(re.findall(r"[A-Z]+", phrase)) <= {"CPU"} and not phrase.endswith(".")
 
 
 def test_a_command_line_without_words_and_one_that_fails(
