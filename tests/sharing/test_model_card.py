@@ -145,6 +145,22 @@ def test_samples_stand_by_the_command_that_gives_them() -> None:
     compile(program, "card", "exec")
 
 
+@pytest.mark.parametrize(
+    ("prompt", "call"),
+    [
+        ("Tell me, isn't it late-ish?", '"Tell me, isn\'t it late-ish?"'),
+        ('Say "no"', "'Say \"no\"'"),
+        ("a\\b", "'a\\\\b'"),
+        ("", "guidance_scale=0"),
+    ],
+)
+def test_a_prompt_is_quoted_as_python_reads_it(prompt: str, call: str) -> None:
+    assert (
+        f"pipeline({call}, "
+        in card(samples=[Sample(prompt, 0, "A dog.")]).split("```python\n")[1].split("```")[0]
+    )
+
+
 def test_a_name_cannot_break_the_page() -> None:
     text = card(config=with_fields(name="a`b|c"))
     assert "\n# a'b/c\n" in text

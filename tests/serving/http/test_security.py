@@ -116,6 +116,17 @@ def test_a_body_that_is_too_large(serve: Serve, chunked: bool) -> None:
     assert client.post(URL, content=fits, headers={"Content-Type": "application/json"}).status_code == 200
 
 
+def test_a_body_may_come_in_pieces(client: TestClient) -> None:
+    body = json.dumps({"prompt": "a", "max_tokens": 1, "seed": 5}).encode()
+    pieces = (body[i : i + 7] for i in range(0, len(body), 7))
+    answers = [
+        client.post(URL, content=content, headers={"Content-Type": "application/json"})
+        for content in (body, pieces)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json()["choices"] == answers[1].json()["choices"]
+
+
 def test_a_body_that_does_not_come() -> None:
     """It is not waited for, and whoever leaves meanwhile gets no answer."""
     sent: list[Json] = []
