@@ -188,7 +188,8 @@ def test_what_decides_where_to_look_has_no_part_in_the_weights(
     monkeypatch.setattr(posterior, "FALL", -1.5)
     hint = torch.zeros(TINY.vocab_size, dtype=torch.float64)
     hint[[5, 2]] = 0.5
-    monkeypatch.setattr(GapFiller, "_ask_canvas", lambda *_: (hint.expand(2, -1), -1.0))
+    monkeypatch.setattr(posterior, "hints_of", lambda *_: hint.expand(2, -1))
+    monkeypatch.setattr(posterior, "best_log_likelihood", lambda *_: -1.0)
     check_unbiased(network, condition, CASES[name], 3, 60)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sunfish.config.generation import FILLING
 from sunfish.sampling import infilling
-from sunfish.sampling.canvas_hints import attainable, doubt, hints_of
+from sunfish.sampling.canvas_hints import best_log_likelihood, doubt, hints_of
 from sunfish.sampling.infilling import infill
 from sunfish.sampling.pipeline import Pipeline
 
@@ -114,7 +114,7 @@ def test_a_gap_is_asked_about_at_some_lengths_between_what_is_known() -> None:
     assert hints[:, 0].tolist() == [2.0, 2.0, 2.5, 3.0, 3.0]
 
 
-def test_what_is_attainable_is_asked_one_id_after_the_other() -> None:
+def test_the_best_likelihood_is_asked_one_id_after_the_other() -> None:
     """Given the ones before it and all that follows; the best over the lengths."""
     asked: list[tuple[list[int], list[bool]]] = []
 
@@ -127,7 +127,7 @@ def test_what_is_attainable_is_asked_one_id_after_the_other() -> None:
             p[:, 9, 1], p[:, 10, 2] = 0.3, 0.6  # after one of eight
             return p
 
-    found = attainable(Knowing(), 7, None, 4, range(1, 20), [1, 2], [3])  # type: ignore[arg-type]
+    found = best_log_likelihood(Knowing(), 7, None, 4, range(1, 20), [1, 2, 3], 2)  # type: ignore[arg-type]
     assert found == pytest.approx(math.log(0.5 * 0.4), abs=1e-6)
     known, noise = [False], [True]
     assert asked == [  # the shorter rows are filled up
@@ -136,6 +136,6 @@ def test_what_is_attainable_is_asked_one_id_after_the_other() -> None:
         ([7, *[7] * 8, 1, 2, 3], known + 8 * noise + 2 * noise + known),
         ([7, *[7] * 8, 1, 2, 3], known + 8 * noise + known + noise + known),
     ]
-    longer = attainable(Knowing(), 7, None, 4, range(5, 20), [1, 2], [3])  # type: ignore[arg-type]
+    longer = best_log_likelihood(Knowing(), 7, None, 4, range(5, 20), [1, 2, 3], 2)  # type: ignore[arg-type]
     assert longer == pytest.approx(math.log(0.3 * 0.6), abs=1e-6)
-    assert attainable(Knowing(), 7, None, 4, range(1, 20), [], []) == 0.0  # type: ignore[arg-type]
+    assert best_log_likelihood(Knowing(), 7, None, 4, range(1, 20), [], 2) == 0.0  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from sunfish.sampling.causal_mode import CausalMode
 GAP_LENGTHS = (1, 2, 3, 5, 8, 12)  # at which the canvas is asked what stands in a gap
 IDS_ON_RIGHT = 32  # that it sees then
 DOUBT_LENGTHS = (1, 3, 8)  # of a gap, at which it is asked how likely the text on the right is
-ATTAINABLE_LENGTHS = (2, 8)  # of a gap, at which it is asked how likely the right side can become
+LIKELIHOOD_LENGTHS = (2, 8)  # of a gap, at which it is asked how likely the right side can become
 UNLIKELY = -5.0  # log-likelihood of a given id, in nats, below which the canvas is asked
 
 
@@ -43,14 +43,14 @@ def hints_of(
     return (told * inside[..., None]).sum(0) / inside.sum(0)[:, None]
 
 
-def attainable(
+def best_log_likelihood(
     mode: CausalMode,
     newest: int,
     cache: KVCache | None,
     known: int,
     lengths: range,
-    first: Sequence[int],
-    after: Sequence[int],
+    right: Sequence[int],
+    count: int,
 ) -> float:
     """How likely the first ids after a gap can become, by the canvas, which knows what follows but not the gap.
 
@@ -63,15 +63,16 @@ def attainable(
         cache: Of the text before ``newest``, one row a branch; None: there is none.
         known: How many ids the cache has.
         lengths: Ids that the gap may have.
-        first: The first ids after it.
-        after: The ids after these.
+        right: The ids after it.
+        count: How many of them are to be likely.
 
     Returns:
         A log-likelihood in nats, the best over the lengths; 0 where nothing follows.
     """
+    first, after = right[:count], right[count:IDS_ON_RIGHT]
     if not first:
         return 0.0
-    asked = [length for length in ATTAINABLE_LENGTHS if length in lengths] or [lengths[0]]
+    asked = [length for length in LIKELIHOOD_LENGTHS if length in lengths] or [lengths[0]]
     rows, hidden, places = [], [], []
     for length in asked:
         for number in range(len(first)):

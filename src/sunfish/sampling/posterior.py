@@ -9,8 +9,9 @@ with its own fill, enter the next one.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from sunfish.model.kv_cache import KVCache
 from sunfish.rng import RowGenerators, refuse_nan, sample_categorical
-from sunfish.sampling.canvas_hints import IDS_ON_RIGHT, attainable, hints_of
+from sunfish.sampling.canvas_hints import best_log_likelihood, hints_of
 from sunfish.sampling.causal_mode import CausalMode, log_likelihoods
 from sunfish.sampling.logits import penalize_repeats, seen_ids, warp
 from sunfish.sampling.smc import Kept, falling_order, optimal_resampling
@@ -161,7 +162,11 @@ class GapFiller:
         count = len(particles.fills)
         zero = torch.zeros_like(particles.log_weights)
         alive = _Prefixes(list(range(count)), [()] * count, particles.log_weights, particles.log_kept, zero)
-        hints, most_likely = self._ask_canvas(particles, gap)
+        asked = self._before(particles, gap)
+        hints = hints_of(*asked, gap.right)
+        attainable = functools.cache(
+            lambda: self.sharpness * best_log_likelihood(*asked, gap.right, 1 + LOOKAHEAD)
+        )
         cache, known, newest = particles.cache, particles.known, particles.newest
         total = float(alive.log_weights.logsumexp(0))
         cuts: list[_Cut] = []
@@ -180,7 +185,7 @@ class GapFiller:
             ids, gain, tilt = self._children(log_p, hints[length] if length < len(hints) else None)
             log_weights = ((alive.log_weights + log_first)[:, None] + gain).flatten()
             log_tilt = (alive.log_tilt[:, None] + tilt).clamp(max=MAX_LOG_TILT).flatten()
-            worth = log_weights + log_tilt + _log_worth(cuts, length, total, most_likely)
+            worth = log_weights + log_tilt + _log_worth(cuts, length, total, attainable)
             cuts, kept = self._resample(cuts, worth)
             if not len(kept.places):
                 break
@@ -259,20 +264,13 @@ class GapFiller:
         log_p[:, self.end] = -torch.inf  # a text may end there, but then it has no right side
         return log_p, log_first
 
-    def _ask_canvas(self, particles: Particles, gap: Gap) -> tuple[Tensor, float]:
-        """What the canvas says after the text of the likeliest particle: what is looked at, not with which weight.
-
-        Returns:
-            The hints [M, V], and the log-likelihood that the first ids on the right can have.
-        """
+    def _before(self, particles: Particles, gap: Gap) -> tuple[CausalMode, int, KVCache | None, int, range]:
+        """What the canvas is asked after: the text of the likeliest particle, and the lengths of the gap."""
         best = falling_order(particles.log_weights)[0]
         known, cache = int(particles.known[best]), particles.cache
         if cache is not None:
             cache = cache.select(best[None], self.mode.branches).trim(known)
-        asked = (self.mode, int(particles.newest[best]), cache, known, gap.lengths)
-        first, after = gap.right[: 1 + LOOKAHEAD], gap.right[1 + LOOKAHEAD : IDS_ON_RIGHT]
-        likely = self.sharpness * attainable(*asked, first, after)
-        return hints_of(*asked, gap.right), likely
+        return self.mode, int(particles.newest[best]), cache, known, gap.lengths
 
     def _children(self, log_p: Tensor, hint: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The best ids of each row of ``log_p [A, V]``, and one drawn among all others, with the weight of all.
@@ -357,7 +355,7 @@ def _kept_cuts(cuts: Sequence[_Cut], kept: Kept) -> list[_Cut]:
     return [cuts[index].divided_by(log_probability) for index, log_probability in pairs]
 
 
-def _log_worth(cuts: Sequence[_Cut], length: int, total: float, attainable: float) -> float:
+def _log_worth(cuts: Sequence[_Cut], length: int, total: float, attainable: Callable[[], float]) -> float:
     """What a prefix is expected to find on the right, for each unit of weight.
 
     As long as the best cut leaves the beginning of the right side a surprise, while what follows is none, or the canvas
@@ -369,7 +367,9 @@ def _log_worth(cuts: Sequence[_Cut], length: int, total: float, attainable: floa
         return 0.0
     best = max(cuts, key=lambda cut: cut.log_priority)
     evidence = best.log_priority - best.log_weight
-    potential = max(attainable, *(cut.log_potential for cut in cuts))
+    potential = max(cut.log_potential for cut in cuts)
+    if evidence < -SURPRISE:  # else nothing can be a surprise, and the canvas need not be asked
+        potential = max(potential, attainable())
     found = float(_priorities(cuts).logsumexp(0)) - total
     if evidence < potential - SURPRISE:
         return max(found, potential - SURPRISE)
