@@ -2,10 +2,11 @@
 
     ./run.sh benchmarks/peers/fill_in_the_middle.py checkpoints/small/last.ckpt --minutes 60 --out llama-fim
 
-Fill-in-the-middle (Bavarian et al. 2022, arXiv:2207.14255): of nine texts of ten a part is cut out and put at the end,
-so that an autoregressive network learns to write it after both sides. Half of the parts lie between two random places,
-as published; the others have at most as many tokens as a sentence of the stories, since such gaps are what
-benchmarks/quality/infilling.py asks for. The rest is as in benchmarks/peers/llama.py.
+Fill-in-the-middle (Bavarian et al. 2022, arXiv:2207.14255): of nine texts of ten the right side is put first, so that an
+autoregressive network, which continues the left one, learns to write what lies between (their suffix-prefix-middle).
+Half of these parts lie between two random places, as published; the others have at most as many tokens as a sentence of
+the stories, since such gaps are what benchmarks/quality/infilling.py asks for. The rest is as in
+benchmarks/peers/llama.py.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ SHARE, SHORT_SHARE, SHORT = (
 class Marks(NamedTuple):
     """The ids that follow those of the vocabulary."""
 
-    gap: int  # stands where a part was cut out
-    fill: int  # the part follows
+    right: int  # the right side follows
+    left: int  # the left side follows, then the part between
     done: int  # the part ends
 
     @classmethod
@@ -64,11 +65,11 @@ def row_with_gap(
     prompt: Sequence[int], left: Sequence[int], right: Sequence[int], end: int, marks: Marks
 ) -> list[int]:
     """What the network is given before it fills a gap."""
-    return [*prompt, end, *left, marks.gap, *right, end, marks.fill]
+    return [*prompt, end, marks.right, *right, end, marks.left, *left]
 
 
 def cut(batch: Batch, end: int, marks: Marks, rng: random.Random) -> tuple[Tensor, Tensor]:
-    """Ids and labels ``[B, N]`` of texts with a part at the end; all but the prompts has labels."""
+    """Ids and labels ``[B, N]`` of texts, most with the right side of a part first; all but the prompts has labels."""
     rows, starts = list[list[int]](), list[int]()
     for row, length in enumerate(batch.lengths.tolist()):
         prompt = batch.prompt[row][batch.prompt_mask[row]].tolist()
