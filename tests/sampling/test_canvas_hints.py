@@ -115,7 +115,7 @@ def test_a_gap_is_asked_about_at_some_lengths_between_what_is_known() -> None:
 
 
 def test_the_best_likelihood_is_asked_one_id_after_the_other() -> None:
-    """Given the ones before it and all that follows; the best over the lengths."""
+    """Given the ones before it and what follows, as far as the canvas is shown that."""
     asked: list[tuple[list[int], list[bool]]] = []
 
     class Knowing(Canvas):
@@ -123,19 +123,18 @@ def test_the_best_likelihood_is_asked_one_id_after_the_other() -> None:
             assert (cache, start) == (None, 4)
             asked.extend(zip(ids.tolist(), noisy.tolist(), strict=True))
             p = torch.full((*ids.shape, V), 0.01)
-            p[:, 3, 1], p[:, 4, 2] = 0.5, 0.4  # after a gap of two
-            p[:, 9, 1], p[:, 10, 2] = 0.3, 0.6  # after one of eight
+            p[0, 9, 1], p[1, 10, 2] = 0.3, 0.6  # after a gap of eight
+            p[0, 4, 1], p[1, 5, 2] = 0.5, 0.4  # after one of three
             return p
 
-    found = best_log_likelihood(Knowing(), 7, None, 4, range(1, 20), [1, 2, 3], 2)  # type: ignore[arg-type]
-    assert found == pytest.approx(math.log(0.5 * 0.4), abs=1e-6)
+    right = [1, 2, *[3] * 20]
+    found = best_log_likelihood(Knowing(), 7, None, 4, range(1, 20), right, 2)  # type: ignore[arg-type]
+    assert found == pytest.approx(math.log(0.3 * 0.6), abs=1e-6)
     known, noise = [False], [True]
-    assert asked == [  # the shorter rows are filled up
-        ([7, 7, 7, 1, 2, 3, *[7] * 6], known + 2 * noise + 2 * noise + known + 6 * noise),
-        ([7, 7, 7, 1, 2, 3, *[7] * 6], known + 2 * noise + known + noise + known + 6 * noise),
-        ([7, *[7] * 8, 1, 2, 3], known + 8 * noise + 2 * noise + known),
-        ([7, *[7] * 8, 1, 2, 3], known + 8 * noise + known + noise + known),
+    assert asked == [
+        ([7, *[7] * 8, *right[:16]], known + 8 * noise + 2 * noise + 14 * known),
+        ([7, *[7] * 8, *right[:16]], known + 8 * noise + known + noise + 14 * known),
     ]
-    longer = best_log_likelihood(Knowing(), 7, None, 4, range(5, 20), [1, 2, 3], 2)  # type: ignore[arg-type]
-    assert longer == pytest.approx(math.log(0.3 * 0.6), abs=1e-6)
+    short = best_log_likelihood(Knowing(), 7, None, 4, range(3, 7), right, 2)  # type: ignore[arg-type]
+    assert short == pytest.approx(math.log(0.5 * 0.4), abs=1e-6)
     assert best_log_likelihood(Knowing(), 7, None, 4, range(1, 20), [], 2) == 0.0  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ from sunfish.sampling.causal_mode import CausalMode
 GAP_LENGTHS = (1, 2, 3, 5, 8, 12)  # at which the canvas is asked what stands in a gap
 IDS_ON_RIGHT = 32  # that it sees then
 DOUBT_LENGTHS = (1, 3, 8)  # of a gap, at which it is asked how likely the text on the right is
-LIKELIHOOD_LENGTHS = (2, 8)  # of a gap, at which it is asked how likely the right side can become
+LIKELIHOOD_LENGTH = 8  # of a gap, at which it is asked how likely the right side can become
+LIKELIHOOD_IDS = 16  # on the right that it sees then
 UNLIKELY = -5.0  # log-likelihood of a given id, in nats, below which the canvas is asked
 
 
@@ -54,8 +55,8 @@ def best_log_likelihood(
 ) -> float:
     """How likely the first ids after a gap can become, by the canvas, which knows what follows but not the gap.
 
-    Each id is asked for given those before it (the chain rule), at some lengths that the gap may have. A bad fill makes
-    all of them unlikely, so that its own likelihoods do not tell how far it falls short.
+    Each id is asked for given those before it (the chain rule). A bad fill makes all of them unlikely, so that its own
+    likelihoods do not tell how far it falls short.
 
     Args:
         mode: The network.
@@ -67,23 +68,21 @@ def best_log_likelihood(
         count: How many of them are to be likely.
 
     Returns:
-        A log-likelihood in nats, the best over the lengths; 0 where nothing follows.
+        A log-likelihood in nats; 0 where nothing follows.
     """
-    first, after = right[:count], right[count:IDS_ON_RIGHT]
+    first, after = right[:count], right[count:LIKELIHOOD_IDS]
     if not first:
         return 0.0
-    asked = [length for length in LIKELIHOOD_LENGTHS if length in lengths] or [lengths[0]]
-    rows, hidden, places = [], [], []
-    for length in asked:
-        for number in range(len(first)):
-            rows.append([newest, *[newest] * length, *first, *after])
-            unknown = [*[True] * length, *(i >= number for i in range(len(first)))]
-            hidden.append([False, *unknown, *[False] * len(after)])
-            places.append(1 + length + number)
-    told = _ask(mode, rows, hidden, cache, known)
-    tokens = torch.tensor(list(first) * len(asked), device=mode.device)
-    likely = told[torch.arange(len(rows)), torch.tensor(places), tokens].double().log()
-    return float(likely.view(len(asked), len(first)).sum(1).max())
+    length, number = LIKELIHOOD_LENGTH if LIKELIHOOD_LENGTH in lengths else lengths[0], len(first)
+    row = [newest, *[newest] * length, *first, *after]
+    hidden = [
+        [False, *[True] * length, *[False] * given, *[True] * (number - given), *[False] * len(after)]
+        for given in range(number)
+    ]
+    told = _ask(mode, [row] * number, hidden, cache, known)
+    place = torch.arange(number, device=mode.device)
+    tokens = torch.tensor(first, device=mode.device)
+    return float(told[place, 1 + length + place, tokens].double().log().sum())
 
 
 def doubt(

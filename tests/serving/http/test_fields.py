@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from sunfish.config import GenerationConfig
-from sunfish.config.generation import FILLING
+from sunfish.config.generation import FILLING, NUM_PARTICLES
 from sunfish.sampling.gaps import DEFAULT_LENGTHS, Gaps
 from sunfish.sampling.infilling import Infilled
 from sunfish.sampling.pipeline import Pipeline
@@ -67,7 +67,9 @@ def recorded(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Iterator[Re
 
 
 TEXT = TextTask("a dog", WARM, 32, 7, 0)
-FILL = FillTask(Gaps(["a", ""], [DEFAULT_LENGTHS]), "", replace(FILLING, guidance_scale=0.0), 7, 1, 32, None)
+FILL = FillTask(
+    Gaps(["a", ""], [DEFAULT_LENGTHS]), "", replace(FILLING, guidance_scale=0.0), 7, 1, NUM_PARTICLES, None
+)
 GAP = Gaps(["a", "b"], [DEFAULT_LENGTHS])
 # Field -> what is given, and what changes in the task; of fields that the answer shows, in a test below.
 TEXT_FIELDS: dict[str, tuple[Json, Json]] = {
@@ -115,7 +117,7 @@ REWRITE: dict[str, tuple[Json, Json]] = {
     "n": ({"n": 3}, {"count": 3}),
     "num_particles": ({"num_particles": 5}, {"num_particles": 5}),
 }
-REWRITING = RewriteTask("a dog", [(0, 1)], "", replace(FILLING, guidance_scale=0.0), 7, 1, 32)
+REWRITING = RewriteTask("a dog", [(0, 1)], "", replace(FILLING, guidance_scale=0.0), 7, 1, NUM_PARTICLES)
 
 
 def test_every_field_has_a_row() -> None:
