@@ -148,6 +148,7 @@ def test_samples_stand_by_the_command_that_gives_them() -> None:
 @pytest.mark.parametrize(
     ("prompt", "call"),
     [
+        ("Write about dogs", '"Write about dogs"'),
         ("Tell me, isn't it late-ish?", '"Tell me, isn\'t it late-ish?"'),
         ('Say "no"', "'Say \"no\"'"),
         ("a\\b", "'a\\\\b'"),
