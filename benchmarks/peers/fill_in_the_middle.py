@@ -23,7 +23,14 @@ from torch import Tensor
 
 from benchmarks.frame import Benchmark, Run
 from benchmarks.generation import checkpoint_path
-from benchmarks.peers.llama import IGNORED, LEARNING_RATE, SMOKE_SECONDS, build_llama, train_llama
+from benchmarks.peers.llama import (
+    IGNORED,
+    LEARNING_RATE,
+    SMOKE_SECONDS,
+    build_llama,
+    pad_texts,
+    train_llama,
+)
 from benchmarks.smoke import smoke_folder
 from benchmarks.timing import ratio
 from benchmarks.workload import held_out_batches, prepared_corpus, train_batches
@@ -31,11 +38,8 @@ from sunfish.checkpoint.folder import load_checkpoint
 from sunfish.hardware.device import choose_precision
 from sunfish.types import Batch
 
-SHARE, SHORT_SHARE, SHORT = (
-    0.9,
-    0.5,
-    24,
-)  # of texts with a gap, of short gaps among these; tokens of a short one
+SHARE = 0.9  # of texts that have a part between two sides
+SHORT_SHARE, SHORT = 0.5, 24  # of these parts are short, of so many tokens at most
 
 
 class Marks(NamedTuple):
@@ -48,7 +52,7 @@ class Marks(NamedTuple):
     @classmethod
     def after(cls, vocab_size: int) -> Marks:
         """The first three ids from ``vocab_size`` on."""
-        return cls(*range(vocab_size, vocab_size + 3))
+        return cls(*range(vocab_size, vocab_size + len(cls._fields)))
 
 
 def draw_part(length: int, rng: random.Random) -> tuple[int, int]:
@@ -70,23 +74,18 @@ def row_with_gap(
 
 def cut(batch: Batch, end: int, marks: Marks, rng: random.Random) -> tuple[Tensor, Tensor]:
     """Ids and labels ``[B, N]`` of texts, most with the right side of a part first; all but the prompts has labels."""
-    rows, starts = list[list[int]](), list[int]()
-    for row, length in enumerate(batch.lengths.tolist()):
-        prompt = batch.prompt[row][batch.prompt_mask[row]].tolist()
-        text = [token for token in batch.x0[row, 1:length].tolist() if token != end]
-        ids = [*prompt, end, *text, end]
+    rows = []
+    for prompt, mask, x0, length in zip(
+        batch.prompt, batch.prompt_mask, batch.x0, batch.lengths.tolist(), strict=True
+    ):
+        words, text = prompt[mask].tolist(), [token for token in x0[1:length].tolist() if token != end]
+        ids = [*words, end, *text, end]
         if text and rng.random() < SHARE:
             begin, stop = draw_part(len(text), rng)
-            asked = row_with_gap(prompt, text[:begin], text[stop:], end, marks)
+            asked = row_with_gap(words, text[:begin], text[stop:], end, marks)
             ids = [*asked, *text[begin:stop], marks.done]
-        rows.append(ids)
-        starts.append(len(prompt) + 1)
-    joined = torch.full((len(rows), max(map(len, rows))), end, device=batch.x0.device)
-    labels = torch.full_like(joined, IGNORED)
-    for row, (ids, start) in enumerate(zip(rows, starts, strict=True)):
-        joined[row, : len(ids)] = torch.tensor(ids)
-        labels[row, start : len(ids)] = torch.tensor(ids[start:])
-    return joined, labels
+        rows.append(x0.new_tensor(ids))
+    return pad_texts(rows, batch.prompt_mask.sum(1).tolist(), end)
 
 
 @torch.no_grad()
@@ -97,7 +96,7 @@ def write(
 
     None stops nothing, so that ``most`` are written.
     """
-    marks, end = Marks.after(model.config.vocab_size - 3), model.config.eos_token_id
+    marks, end = Marks.after(model.config.vocab_size - len(Marks._fields)), model.config.eos_token_id
     torch.manual_seed(seed)
     done = model.generate(
         torch.tensor([ids], device=model.device),

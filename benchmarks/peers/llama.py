@@ -13,11 +13,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from benchmarks.frame import Benchmark, Run
 from benchmarks.generation import checkpoint_path
@@ -66,15 +67,25 @@ def build_llama(config: ModelConfig, parameters: int, end: int, marks: int = 0) 
 
 def join_prompts(batch: Batch, end: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and labels ``[B, P + N]``: each row's prompt, its text, end marks; only the text has labels."""
-    prompts = batch.prompt_mask.sum(1)
-    width = int((prompts + batch.lengths).max())
-    ids = torch.full((len(prompts), width), end, device=batch.x0.device)
-    labels = torch.full_like(ids, IGNORED)
-    for row, (prompt, length) in enumerate(zip(prompts.tolist(), batch.lengths.tolist(), strict=True)):
-        ids[row, :prompt] = batch.prompt[row][batch.prompt_mask[row]]
-        ids[row, prompt : prompt + length] = batch.x0[row, :length]
-        labels[row, prompt + 1 : prompt + length] = batch.x0[row, 1:length]
-    return ids, labels
+    rows = [
+        torch.cat([prompt[mask], text[:length]])
+        for prompt, mask, text, length in zip(
+            batch.prompt, batch.prompt_mask, batch.x0, batch.lengths.tolist(), strict=True
+        )
+    ]
+    return pad_texts(rows, batch.prompt_mask.sum(1).tolist(), end)
+
+
+def pad_texts(
+    rows: Sequence[torch.Tensor], prompts: Sequence[int], end: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and labels ``[B, N]`` of rows; no labels have prompts of so many ids, the mark after each, and what pads."""
+    ids = pad_sequence(list(rows), batch_first=True, padding_value=end)
+    place = torch.arange(ids.shape[1], device=ids.device)
+    first, last = (
+        torch.tensor(list(counts), device=ids.device)[:, None] for counts in (prompts, map(len, rows))
+    )
+    return ids, ids.masked_fill((place <= first) | (place >= last), IGNORED)
 
 
 def hide_prompts(batch: Batch) -> Batch:
