@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sunfish.config.generation import FILLING
 from sunfish.sampling import infilling
-from sunfish.sampling.canvas_hints import best_log_likelihood, doubt, hints_of
+from sunfish.sampling.canvas_hints import OpenGap, best_log_likelihood, doubt, hints_of
 from sunfish.sampling.infilling import infill
 from sunfish.sampling.pipeline import Pipeline
 
@@ -104,7 +104,7 @@ def test_a_gap_is_asked_about_at_some_lengths_between_what_is_known() -> None:
             asked.extend(zip(ids.tolist(), noisy.tolist(), strict=True))
             return torch.arange(1.0, len(ids) + 1)[:, None, None].expand(*ids.shape, V)
 
-    hints = hints_of(Hinting(), 7, None, 4, range(2, 6), [1, 2])  # type: ignore[arg-type]
+    hints = hints_of(OpenGap(Hinting(), 7, None, 4, range(2, 6)), [1, 2])  # type: ignore[arg-type]
     known, noise = [False], [True]
     assert asked == [  # of lengths 2, 3 and 5; the shorter rows are filled up
         ([7, 7, 7, 1, 2, 7, 7, 7], known + 2 * noise + 2 * known + 3 * noise),
@@ -128,13 +128,13 @@ def test_the_best_likelihood_is_asked_one_id_after_the_other() -> None:
             return p
 
     right = [1, 2, *[3] * 20]
-    found = best_log_likelihood(Knowing(), 7, None, 4, range(1, 20), right, 2)  # type: ignore[arg-type]
+    found = best_log_likelihood(OpenGap(Knowing(), 7, None, 4, range(1, 20)), right, 2)  # type: ignore[arg-type]
     assert found == pytest.approx(math.log(0.3 * 0.6), abs=1e-6)
     known, noise = [False], [True]
     assert asked == [
         ([7, *[7] * 8, *right[:16]], known + 8 * noise + 2 * noise + 14 * known),
         ([7, *[7] * 8, *right[:16]], known + 8 * noise + known + noise + 14 * known),
     ]
-    short = best_log_likelihood(Knowing(), 7, None, 4, range(3, 7), right, 2)  # type: ignore[arg-type]
+    short = best_log_likelihood(OpenGap(Knowing(), 7, None, 4, range(3, 7)), right, 2)  # type: ignore[arg-type]
     assert short == pytest.approx(math.log(0.5 * 0.4), abs=1e-6)
-    assert best_log_likelihood(Knowing(), 7, None, 4, range(1, 20), [], 2) == 0.0  # type: ignore[arg-type]
+    assert best_log_likelihood(OpenGap(Knowing(), 7, None, 4, range(1, 20)), [], 2) == 0.0  # type: ignore[arg-type]

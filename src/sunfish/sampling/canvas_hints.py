@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,52 +19,48 @@ LIKELIHOOD_IDS = 16  # on the right that it sees then
 UNLIKELY = -5.0  # log-likelihood of a given id, in nats, below which the canvas is asked
 
 
-def hints_of(
-    mode: CausalMode, newest: int, cache: KVCache | None, known: int, lengths: range, right: Sequence[int]
-) -> Tensor:
+class OpenGap(NamedTuple):
+    """A gap after a known text, which the canvas is asked about."""
+
+    mode: CausalMode
+    newest: int  # the id before the gap
+    cache: KVCache | None  # of the text before ``newest``, one row a branch; None: there is none
+    known: int  # ids that the cache has
+    lengths: range  # ids that the gap may have
+
+    def ask(self, rows: Sequence[Sequence[int]], hidden: Sequence[Sequence[bool]]) -> Tensor:
+        """What the canvas says of ``rows``, which begin with ``newest``: see :func:`_ask`."""
+        return _ask(self.mode, rows, hidden, self.cache, self.known)
+
+
+def hints_of(gap: OpenGap, right: Sequence[int]) -> Tensor:
     """What the canvas says of the first places of a gap, a mean over some of the lengths that the gap may have.
 
     Args:
-        mode: The network.
-        newest: The id before the gap.
-        cache: Of the text before ``newest``, one row a branch; None: there is none.
-        known: How many ids the cache has.
-        lengths: Ids that the gap may have.
+        gap: The gap.
         right: The ids after it.
 
     Returns:
         Probabilities ``[M, V]``.
     """
-    asked = [length for length in GAP_LENGTHS if length in lengths] or [lengths[0]]
+    asked = [length for length in GAP_LENGTHS if length in gap.lengths] or [gap.lengths[0]]
     right = right[:IDS_ON_RIGHT]
-    rows = [[newest, *[newest] * length, *right] for length in asked]
+    rows = [[gap.newest, *[gap.newest] * length, *right] for length in asked]
     hidden = [[False, *[True] * length, *[False] * len(right)] for length in asked]
-    told = _ask(mode, rows, hidden, cache, known)[:, 1 : 1 + asked[-1]]
-    places = torch.arange(1, asked[-1] + 1, device=mode.device)
-    inside = places <= torch.tensor(asked, device=mode.device)[:, None]
+    told = gap.ask(rows, hidden)[:, 1 : 1 + asked[-1]]
+    places = torch.arange(1, asked[-1] + 1, device=told.device)
+    inside = places <= torch.tensor(asked, device=told.device)[:, None]
     return (told * inside[..., None]).sum(0) / inside.sum(0)[:, None]
 
 
-def best_log_likelihood(
-    mode: CausalMode,
-    newest: int,
-    cache: KVCache | None,
-    known: int,
-    lengths: range,
-    right: Sequence[int],
-    count: int,
-) -> float:
+def best_log_likelihood(gap: OpenGap, right: Sequence[int], count: int) -> float:
     """How likely the first ids after a gap can become, by the canvas, which knows what follows but not the gap.
 
     Each id is asked for given those before it (the chain rule). A bad fill makes all of them unlikely, so that its own
     likelihoods do not tell how far it falls short.
 
     Args:
-        mode: The network.
-        newest: The id before the gap.
-        cache: Of the text before ``newest``, one row a branch; None: there is none.
-        known: How many ids the cache has.
-        lengths: Ids that the gap may have.
+        gap: The gap.
         right: The ids after it.
         count: How many of them are to be likely.
 
@@ -73,15 +70,16 @@ def best_log_likelihood(
     first, after = right[:count], right[count:LIKELIHOOD_IDS]
     if not first:
         return 0.0
-    length, number = LIKELIHOOD_LENGTH if LIKELIHOOD_LENGTH in lengths else lengths[0], len(first)
-    row = [newest, *[newest] * length, *first, *after]
+    length = LIKELIHOOD_LENGTH if LIKELIHOOD_LENGTH in gap.lengths else gap.lengths[0]
+    number = len(first)
+    row = [gap.newest, *[gap.newest] * length, *first, *after]
     hidden = [
         [False, *[True] * length, *[False] * given, *[True] * (number - given), *[False] * len(after)]
         for given in range(number)
     ]
-    told = _ask(mode, [row] * number, hidden, cache, known)
-    place = torch.arange(number, device=mode.device)
-    tokens = torch.tensor(first, device=mode.device)
+    told = gap.ask([row] * number, hidden)
+    place = torch.arange(number, device=told.device)
+    tokens = torch.tensor(first, device=told.device)
     return float(told[place, 1 + length + place, tokens].double().log().sum())
 
 

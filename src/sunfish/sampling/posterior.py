@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sunfish.model.kv_cache import KVCache
 from sunfish.rng import RowGenerators, refuse_nan, sample_categorical
-from sunfish.sampling.canvas_hints import best_log_likelihood, hints_of
+from sunfish.sampling.canvas_hints import OpenGap, best_log_likelihood, hints_of
 from sunfish.sampling.causal_mode import CausalMode, log_likelihoods
 from sunfish.sampling.logits import penalize_repeats, seen_ids, warp
 from sunfish.sampling.smc import Kept, falling_order, optimal_resampling
@@ -162,10 +162,10 @@ class GapFiller:
         count = len(particles.fills)
         zero = torch.zeros_like(particles.log_weights)
         alive = _Prefixes(list(range(count)), [()] * count, particles.log_weights, particles.log_kept, zero)
-        asked = self._before(particles, gap)
-        hints = hints_of(*asked, gap.right)
+        asked = self._open_gap(particles, gap)
+        hints = hints_of(asked, gap.right)
         attainable = functools.cache(
-            lambda: self.sharpness * best_log_likelihood(*asked, gap.right, 1 + LOOKAHEAD)
+            lambda: self.sharpness * best_log_likelihood(asked, gap.right, 1 + LOOKAHEAD)
         )
         cache, known, newest = particles.cache, particles.known, particles.newest
         total = float(alive.log_weights.logsumexp(0))
@@ -264,13 +264,13 @@ class GapFiller:
         log_p[:, self.end] = -torch.inf  # a text may end there, but then it has no right side
         return log_p, log_first
 
-    def _before(self, particles: Particles, gap: Gap) -> tuple[CausalMode, int, KVCache | None, int, range]:
-        """What the canvas is asked after: the text of the likeliest particle, and the lengths of the gap."""
+    def _open_gap(self, particles: Particles, gap: Gap) -> OpenGap:
+        """The gap that the canvas is asked about: after the text of the likeliest particle."""
         best = falling_order(particles.log_weights)[0]
         known, cache = int(particles.known[best]), particles.cache
         if cache is not None:
             cache = cache.select(best[None], self.mode.branches).trim(known)
-        return self.mode, int(particles.newest[best]), cache, known, gap.lengths
+        return OpenGap(self.mode, int(particles.newest[best]), cache, known, gap.lengths)
 
     def _children(self, log_p: Tensor, hint: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The best ids of each row of ``log_p [A, V]``, and one drawn among all others, with the weight of all.
