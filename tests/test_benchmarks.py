@@ -321,6 +321,7 @@ NEEDS = {
     "quality/imdb": "sklearn",
     "quality/quality_per_minute": "transformers",
     "quality/real_corpora": "datasets",
+    "quality/real_infilling": "rouge_score",
     "peers/llama": "transformers",
     "robustness/mutation_score": "mutmut",
     "robustness/mutations": "pyarrow",
