@@ -11,31 +11,19 @@ benchmarks/peers/llama.py.
 
 from __future__ import annotations
 
-import argparse
+import functools
 import random
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from benchmarks.frame import Benchmark, Run
-from benchmarks.generation import checkpoint_path
-from benchmarks.peers.llama import (
-    IGNORED,
-    LEARNING_RATE,
-    SMOKE_SECONDS,
-    build_llama,
-    pad_texts,
-    train_llama,
-)
+from benchmarks.peers.llama import IGNORED, add_lesson_flags, open_lesson, pad_texts, train_llama
 from benchmarks.smoke import smoke_folder
 from benchmarks.timing import ratio
-from benchmarks.workload import held_out_batches, prepared_corpus, train_batches
-from sunfish.checkpoint.folder import load_checkpoint
-from sunfish.hardware.device import choose_precision
 from sunfish.types import Batch
 
 SHARE = 0.9  # of texts that have a part between two sides
@@ -128,44 +116,19 @@ def nats_of_parts(model: Any, batches: Sequence[Batch], end: int, marks: Marks) 
 
 def measure(run: Run) -> None:
     """Train, look at held-out texts, save."""
-    loaded = load_checkpoint(checkpoint_path(run), run.device)
-    folder = loaded.config.corpus.data_folder if run.smoke else str(run.arguments.data_folder)
-    config = loaded.config.with_fields(data_folder=folder)
-    settings, prepared = config.training, prepared_corpus(config)
-    end, marks = prepared.tokenizer.end, Marks.after(config.model.vocab_size)
-    batches = train_batches(prepared, settings.batch_size, settings.seed)
-    parameters = sum(p.numel() for p in loaded.model.parameters())
-    torch.manual_seed(settings.seed)
-    model = build_llama(config.model, parameters, end, len(marks)).to(run.device)
-    dtype = choose_precision(settings.precision, run.device)
-    seconds = SMOKE_SECONDS if run.smoke else 60 * run.arguments.minutes
-    count = sum(p.numel() for p in model.parameters())
-    run.header(dtype, f"{count:,} parameters, the checkpoint {parameters:,}", model=settings.name)
-    held_out = held_out_batches(prepared, settings.batch_size)
-    rows = [b.to(run.device) for b in held_out.in_order(settings.eval_texts, settings.batch_size)]
+    lesson = open_lesson(run, len(Marks._fields))
+    model, rows, end = lesson.model, lesson.held_out, lesson.prepared.tokenizer.end
+    marks = Marks.after(lesson.config.model.vocab_size)
     untrained = nats_of_parts(model, rows, end, marks)
 
     def rows_of(step: int) -> tuple[Tensor, Tensor]:
-        return cut(batches.batch(step).to(run.device), end, marks, random.Random(step))
+        return cut(lesson.batches.batch(step).to(run.device), end, marks, random.Random(step))
 
-    steps = train_llama(model, rows_of, seconds, dtype, run.arguments.learning_rate)
+    steps = train_llama(model, rows_of, lesson.seconds, lesson.dtype, run.arguments.learning_rate)
     nats = nats_of_parts(model, rows, end, marks)
     figures = {"llama_nats": nats, "untrained_nats": untrained, "ratio": ratio(nats, untrained)}
-    run.add({"minutes": seconds / 60}, {**figures, "llama_steps": float(steps)})
+    run.add({"minutes": lesson.seconds / 60}, {**figures, "llama_steps": float(steps)})
     model.save_pretrained(smoke_folder() / "llama-fim" if run.smoke else run.arguments.out)
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Which checkpoint, how long, where to."""
-    parser.add_argument("checkpoint", type=Path, nargs="?", help="a checkpoint folder")
-    parser.add_argument("--minutes", type=float, default=60, help="of training (%(default)s)")
-    parser.add_argument("--learning_rate", type=float, default=LEARNING_RATE, help="peak (%(default)s)")
-    parser.add_argument(
-        "--data_folder", type=Path, default=Path("data"), help="prepared corpora (%(default)s)"
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path("llama-fim"), help="folder of the Llama (%(default)s)"
-    )
 
 
 benchmark = Benchmark(
@@ -174,7 +137,7 @@ benchmark = Benchmark(
     measure,
     claim="a Llama learns to fill gaps, for benchmarks/quality/infilling.py to compare with",
     peer="the same Llama before training",
-    add_flags=add_flags,
+    add_flags=functools.partial(add_lesson_flags, minutes=60, out="llama-fim"),
 )
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ benchmarks/speed/sampling_speed.py compares it with the checkpoint.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -25,8 +26,10 @@ from benchmarks.generation import checkpoint_path
 from benchmarks.smoke import smoke_folder
 from benchmarks.timing import ratio
 from benchmarks.workload import held_out_batches, prepared_corpus, train_batches
-from sunfish.checkpoint.folder import load_checkpoint
-from sunfish.config import ModelConfig
+from sunfish.checkpoint.folder import Checkpoint, load_checkpoint
+from sunfish.config import Config, ModelConfig
+from sunfish.data.dataloader import BatchLoader
+from sunfish.data.dataset import PreparedCorpus
 from sunfish.hardware.device import autocast, choose_precision
 from sunfish.training.evaluation import validate
 from sunfish.types import Batch
@@ -129,52 +132,84 @@ def train_llama(
     return step
 
 
+class Lesson(NamedTuple):
+    """An untrained Llama, what it is to learn, and how long."""
+
+    checkpoint: Checkpoint  # whose size, corpus and batches it has
+    config: Config
+    prepared: PreparedCorpus
+    batches: BatchLoader
+    held_out: list[Batch]  # on the device
+    model: Any
+    seconds: float
+    dtype: torch.dtype
+
+
+def open_lesson(run: Run, marks: int = 0) -> Lesson:
+    """The Llama of the checkpoint that the command line names, with ``marks`` further ids; prints the header."""
+    checkpoint = load_checkpoint(checkpoint_path(run), run.device)
+    folder = checkpoint.config.corpus.data_folder if run.smoke else str(run.arguments.data_folder)
+    config = checkpoint.config.with_fields(data_folder=folder)
+    settings, prepared = config.training, prepared_corpus(config)
+    parameters = sum(p.numel() for p in checkpoint.model.parameters())
+    torch.manual_seed(settings.seed)
+    model = build_llama(config.model, parameters, prepared.tokenizer.end, marks).to(run.device)
+    count = sum(p.numel() for p in model.parameters())
+    dtype = choose_precision(settings.precision, run.device)
+    run.header(dtype, f"{count:,} parameters, the checkpoint {parameters:,}", model=settings.name)
+    held_out = held_out_batches(prepared, settings.batch_size)
+    return Lesson(
+        checkpoint,
+        config,
+        prepared,
+        train_batches(prepared, settings.batch_size, settings.seed),
+        [batch.to(run.device) for batch in held_out.in_order(settings.eval_texts, settings.batch_size)],
+        model,
+        SMOKE_SECONDS if run.smoke else 60 * run.arguments.minutes,
+        dtype,
+    )
+
+
 def measure(run: Run) -> None:
     """Train, compare the next-token likelihood with the checkpoint's, save."""
-    loaded = load_checkpoint(checkpoint_path(run), run.device)
-    folder = loaded.config.corpus.data_folder if run.smoke else str(run.arguments.data_folder)
-    config = loaded.config.with_fields(data_folder=folder)
-    settings, prepared = config.training, prepared_corpus(config)
-    end, batches = prepared.tokenizer.end, train_batches(prepared, settings.batch_size, settings.seed)
-    held_out = held_out_batches(prepared, settings.batch_size)
-    parameters = sum(p.numel() for p in loaded.model.parameters())
-    model = build_llama(config.model, parameters, end).to(run.device)
-    dtype = choose_precision(settings.precision, run.device)
-    seconds = SMOKE_SECONDS if run.smoke else 60 * run.arguments.minutes
-    count = sum(p.numel() for p in model.parameters())
-    run.header(dtype, f"{count:,} parameters, the checkpoint {parameters:,}", model=settings.name)
-    rows = [b.to(run.device) for b in held_out.in_order(settings.eval_texts, settings.batch_size)]
-    tokens = sum(int((batch.lengths - 1).sum()) for batch in rows)
+    lesson = open_lesson(run)
+    model, rows, settings = lesson.model, lesson.held_out, lesson.config.training
+    end, tokens = lesson.prepared.tokenizer.end, sum(int((batch.lengths - 1).sum()) for batch in rows)
 
     def report(step: int) -> None:
         if step % REPORT_EVERY == 0:
             run.say(f"step {step}: {total_nats(model, rows, end) / tokens:.3f} nats/token held out")
 
     def rows_of(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return join_prompts(batches.batch(step).to(run.device), end)
+        return join_prompts(lesson.batches.batch(step).to(run.device), end)
 
-    steps = train_llama(model, rows_of, seconds, dtype, run.arguments.learning_rate, report)
+    steps = train_llama(model, rows_of, lesson.seconds, lesson.dtype, run.arguments.learning_rate, report)
     nats = total_nats(model, rows, end) / tokens
-    size, lengths = settings.batch_size, settings.block_lengths
     own = validate(
-        loaded.model, loaded.process, held_out, settings.eval_texts, size, lengths, torch.float32
+        lesson.checkpoint.model,
+        lesson.checkpoint.process,
+        held_out_batches(lesson.prepared, settings.batch_size),
+        settings.eval_texts,
+        settings.batch_size,
+        settings.block_lengths,
+        torch.float32,
     ).next_token
     run.add(
-        {"minutes": seconds / 60},
+        {"minutes": lesson.seconds / 60},
         {"next_token": own, "llama_next_token": nats, "ratio": ratio(own, nats), "llama_steps": float(steps)},
     )
     model.save_pretrained(smoke_folder() / "llama" if run.smoke else run.arguments.out)
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
+def add_lesson_flags(parser: argparse.ArgumentParser, minutes: float, out: str) -> None:
     """Which checkpoint, how long, where to."""
     parser.add_argument("checkpoint", type=Path, nargs="?", help="a checkpoint folder")
-    parser.add_argument("--minutes", type=float, default=20, help="of training (%(default)s)")
+    parser.add_argument("--minutes", type=float, default=minutes, help="of training (%(default)s)")
     parser.add_argument("--learning_rate", type=float, default=LEARNING_RATE, help="peak (%(default)s)")
     parser.add_argument(
         "--data_folder", type=Path, default=Path("data"), help="prepared corpora (%(default)s)"
     )
-    parser.add_argument("--out", type=Path, default=Path("llama"), help="folder of the Llama (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path(out), help="folder of the Llama (%(default)s)")
 
 
 benchmark = Benchmark(
@@ -183,7 +218,7 @@ benchmark = Benchmark(
     measure,
     claim="SunFish's causal pass predicts the next token as well as a Llama trained as long",
     peer="a Llama of the transformers library, of the same size, trained on the same batches",
-    add_flags=add_flags,
+    add_flags=functools.partial(add_lesson_flags, minutes=20, out="llama"),
 )
 
 if __name__ == "__main__":
