@@ -127,6 +127,45 @@ def test_a_body_may_come_in_pieces(client: TestClient) -> None:
     assert answers[0].json()["choices"] == answers[1].json()["choices"]
 
 
+@pytest.mark.parametrize(
+    ("pieces", "status"),
+    [
+        ([b"abc", b"de"], None),
+        ([b"abc", None, b"de"], None),  # a message need not have a body
+        ([b"abcde", b""], None),
+        ([b"abc", b"def"], 413),
+        ([b"abcdef", b"", b""], 413),
+    ],
+)
+def test_a_body_of_several_messages(pieces: list[bytes | None], status: int | None) -> None:
+    """The application gets one message with all of it, then whatever the server says; too much is refused at once."""
+    messages: list[Json] = [{"type": "http.request", "more_body": True, "body": piece} for piece in pieces]
+    for message in messages:
+        if message["body"] is None:
+            del message["body"]
+    del messages[-1]["more_body"]
+    messages.append({"type": "http.disconnect"})
+    got: list[Json] = []
+    sent: list[Json] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        got.extend([await receive(), await receive()])
+
+    async def arrives() -> Json:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": URL, "headers": [(b"host", b"localhost")]}
+    asyncio.run(Guard(application, None, Limits(body_bytes=5))(scope, arrives, send))
+    if status is None:
+        whole = {"type": "http.request", "body": b"abcde", "more_body": False}
+        assert got == [whole, {"type": "http.disconnect"}] and sent == []
+    else:
+        assert got == [] and sent[0]["status"] == status and b"more than the 5 bytes" in sent[1]["body"]
+
+
 def test_a_body_that_does_not_come() -> None:
     """It is not waited for, and whoever leaves meanwhile gets no answer."""
     sent: list[Json] = []
