@@ -98,11 +98,12 @@ def open_judge(run: Run, pipeline: Pipeline) -> Any:
     Raises:
         UsageError: None is named.
     """
-    model = build_llama(pipeline.model.config, 10**5, pipeline.tokenizer.end)
+    if run.arguments.judge is None and not run.smoke:
+        raise UsageError("judge is missing; name what benchmarks/peers/llama.py saved")
+    size = sum(parameter.numel() for parameter in pipeline.model.parameters())
+    model = build_llama(pipeline.model.config, size, pipeline.tokenizer.end)
     if run.arguments.judge is not None:
         model = type(model).from_pretrained(run.arguments.judge, dtype=torch.float32)
-    elif not run.smoke:
-        raise UsageError("judge is missing; name what benchmarks/peers/llama.py saved")
     return model.to(run.device).eval()
 
 
