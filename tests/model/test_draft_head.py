@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from sunfish.config import TrainingConfig
 from sunfish.model.draft_head import DraftHead
-from sunfish.model.kernels.autograd import rms_norm
+from sunfish.model.transformer import Transformer
 from sunfish.processes import process_builders
 from sunfish.rng import make_generator
 from sunfish.training.loss import draft_loss, training_loss
@@ -54,42 +55,55 @@ def test_one_pass_is_a_causal_pass_and_a_canvas_after_every_token(name: str, sta
 
 
 @torch.no_grad()
-def test_a_draft_is_given_the_token_before_each_position() -> None:
+def test_a_draft_is_given_the_two_tokens_before_each_position() -> None:
     network, texts = model(), batch()
     condition = network.encode(texts.prompt, texts.prompt_mask)
-    masks, t = torch.full((3, 4), CONFIG.vocab_size), torch.ones(3, 4)
+    masks, t = torch.full((3, 6), CONFIG.vocab_size), torch.ones(3, 6)
     draft, canvas = network.draft(masks, t, condition, None, 0), network.denoise(masks, t, condition)[:, 1:]
     torch.testing.assert_close(draft.marginal_logits, canvas)
     assert draft.conditional_logits is not None and network.draft_head is not None
-    ids, other = torch.tensor([[1, 2, 3]] * 3), torch.tensor([[1, 5, 3]] * 3)
+    ids, other = torch.tensor([[1, 2, 3, 4, 6]] * 3), torch.tensor([[1, 5, 3, 4, 6]] * 3)
     changed = (draft.conditional_logits(ids) != draft.conditional_logits(other)).any(-1)
-    assert changed.tolist() == [[False, True, False]] * 3  # only after the token that differs
+    assert changed.tolist() == [[False, True, True, False, False]] * 3  # only after the token that differs
     network.draft_head.down_proj.weight.zero_()  # as it begins
     torch.testing.assert_close(draft.conditional_logits(ids), canvas)
 
 
 @torch.no_grad()
 def test_a_draft_given_a_token_is_what_its_formula_says() -> None:
-    """h + down(silu(gate) * up) of [h, previous], both of root mean square 1, then the output layer."""
+    """h + down(silu(gate) * up) of [h, previous, the one before], each of root mean square 1, then the output layer.
+
+    The first token of a draft has one token before it, and zeros in place of a second.
+    """
     network, texts = model(), batch()
     condition = network.encode(texts.prompt, texts.prompt_mask)
     masks, t = torch.full((3, 4), CONFIG.vocab_size), torch.ones(3, 4)
     draft, hidden = network.draft(masks, t, condition, None, 0), network.canvas_pass(masks, t, condition)
-    previous, head = texts.x0[:, 5:8], network.draft_head
-    assert draft.conditional_logits is not None and head is not None
+    previous = texts.x0[:, 5:8]
+    assert draft.conditional_logits is not None
     actual = draft.conditional_logits(previous)
     for row, place in itertools.product(range(3), range(3)):
-        state, token = unit(hidden[row, 1 + place]), unit(network.token_embedding[previous[row, place]])
-        gate, up = (head.up_proj.weight @ torch.cat([state, token])).chunk(2)
-        refined = unit(state + head.down_proj.weight @ (F.silu(gate) * up))
-        expected = network.token_embedding[:-1] @ (refined * network.output_scale)
+        told = [int(previous[row, i]) if i >= 0 else None for i in (place, place - 1)]
+        expected = by_formula(network, hidden[row, 1 + place], told)
         torch.testing.assert_close(actual[row, place], expected, atol=1e-10, rtol=0)
 
 
-@pytest.mark.parametrize(("width", "hidden"), [(16, 8), (64, 32), (128, 40), (768, 40)])
+def by_formula(network: Transformer, state: Tensor, told: list[int | None]) -> Tensor:
+    """Logits ``[V]`` of a canvas state ``[D]``, told the token before it and the one before that."""
+    head, state = network.draft_head, unit(state)
+    assert head is not None
+    tokens = [
+        torch.zeros_like(state) if token is None else unit(network.token_embedding[token]) for token in told
+    ]
+    gate, up = (head.up_proj.weight @ torch.cat([state, *tokens])).chunk(2)
+    refined = unit(state + head.down_proj.weight @ (F.silu(gate) * up))
+    return network.token_embedding[:-1] @ (refined * network.output_scale)
+
+
+@pytest.mark.parametrize(("width", "hidden"), [(16, 6), (64, 24), (256, 96), (768, 96)])
 def test_the_head_is_small(width: int, hidden: int) -> None:
     head = DraftHead(replace(CONFIG, n_embd=width))
-    assert head.up_proj.weight.shape == (2 * hidden, 2 * width)
+    assert head.up_proj.weight.shape == (2 * hidden, 3 * width)
     assert head.down_proj.weight.shape == (width, hidden)
 
 
@@ -104,7 +118,7 @@ def test_without_a_head_a_draft_is_the_canvas() -> None:
     _, _, draft_at = network.prefill_and_draft(texts.x0[:, :1], masks, t, condition, None, 0)
     assert draft_at(torch.zeros(3, dtype=torch.long)).conditional_logits is None
     hidden = network.canvas_pass(masks, t, condition)[:, 0]
-    assert float(network.draft_loss(hidden, texts.x0[:, 0], texts.x0[:, 1])) == 0
+    assert float(network.draft_loss(hidden, texts.x0[:, :2], texts.x0[:, 2])) == 0
 
 
 def test_only_the_draft_head_learns_from_its_loss() -> None:
@@ -112,18 +126,21 @@ def test_only_the_draft_head_learns_from_its_loss() -> None:
     condition = network.encode(texts.prompt, texts.prompt_mask)
     hidden = network.canvas_pass(texts.x0, torch.ones(texts.x0.shape), condition)
     scored = torch.arange(16).expand(3, 16) > 0
-    loss, count = draft_loss(network, hidden, texts.x0, scored)
+    loss, count = draft_loss(network, hidden, texts.x0, scored, 8)
     loss.backward()
     learned = {name for name, p in network.named_parameters() if p.grad is not None and bool(p.grad.any())}
     assert learned == {"draft_head.up_proj.weight", "draft_head.down_proj.weight"}
-    # The same figure from nothing but the forward pass and PyTorch's own cross-entropy, in float64.
-    assert network.draft_head is not None
-    row, place = torch.tensor([(0, 1), (0, 8), (0, 15), (1, 7), (1, 14), (2, 6), (2, 13)]).T
-    assert count == len(row)
-    previous = network.token_embedding[texts.x0[row, place - 1]]
-    refined = rms_norm(network.draft_head(hidden[row, place], previous)) * network.output_scale
-    logits = F.linear(refined, network.token_embedding[:-1])
-    expected = F.cross_entropy(logits, texts.x0[row, place])
+    # The first block is a draft: every second token of it, and every seventh of the second block, others in each row.
+    draft = [(0, 1), (0, 3), (0, 5), (0, 7), (1, 2), (1, 4), (1, 6), (2, 1), (2, 3), (2, 5), (2, 7)]
+    places = [*draft, (0, 8), (0, 15), (1, 14), (2, 13)]
+    assert count == len(places)
+    logits = []
+    for row, place in places:
+        second = int(texts.x0[row, place - 2]) if place % 8 > 1 else None  # of this block
+        told = [int(texts.x0[row, place - 1]), second]
+        logits.append(by_formula(network, hidden[row, place], told))
+    row, place = torch.tensor(places).T
+    expected = F.cross_entropy(torch.stack(logits), texts.x0[row, place])
     assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
 
 

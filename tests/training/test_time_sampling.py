@@ -12,6 +12,7 @@ from sunfish.config.presets import preset
 from sunfish.processes import build_process, process_builders
 from sunfish.rng import make_generator
 from sunfish.training.time_sampling import (
+    DRAFT_SHARE,
     check_noise_settings,
     complementary_masks,
     fixed_count_mask,
@@ -25,7 +26,7 @@ from tests.helpers import batch, process_of, row_generators
 
 @pytest.mark.parametrize("name", process_builders())
 def test_the_range_of_times(name: str) -> None:
-    """Masks up to the largest mask rate; a time-conditioned network must know all times."""
+    """Masks up to the largest mask rate; a time-conditioned network must know all times. Drafts know one token."""
     training = TrainingConfig(mask_rate_min=0.2, mask_rate_max=0.7)
     process, highest = process_of(name), 0.7 if name == "masked" else 1.0
     times = [
@@ -34,8 +35,26 @@ def test_the_range_of_times(name: str) -> None:
     ]
     t = torch.cat(times)
     assert bool((t[:, 0] == 0).all())
-    drawn = t[:, 1:]
+    blocks = t[:, 4:].unflatten(1, (-1, 4))
+    drafts = (blocks == torch.tensor([0.0, 1.0, 1.0, 1.0])).all(-1)
+    assert float(drafts.float().mean()) == pytest.approx(DRAFT_SHARE, abs=0.02)
+    drawn = blocks[~drafts]
+    assert bool((drawn == drawn[:, :1]).all())
     assert 0.2 <= float(drawn.min()) < 0.21 and highest - 0.01 < float(drawn.max()) <= highest
+
+
+@pytest.mark.parametrize(
+    ("training", "block_length"),
+    [(TrainingConfig(), 16), (TrainingConfig(), 99), (TrainingConfig(complementary=True), 4)],
+    ids=["whole", "longer", "complementary"],
+)
+def test_there_are_no_drafts_of_a_whole_text_or_beside_a_complement(
+    training: TrainingConfig, block_length: int
+) -> None:
+    t = sample_training_times(
+        batch(64, 16), block_length, process_of("masked"), training, make_generator("t")
+    )
+    assert bool((t[:, 1:] > 0).all()) and float(t.max()) <= training.mask_rate_max
 
 
 def test_only_masks_have_fixed_counts() -> None:

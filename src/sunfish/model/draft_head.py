@@ -1,4 +1,4 @@
-"""The draft head: what a canvas predicts at a position, given the token before it."""
+"""The draft head: what a canvas predicts at a position, given the two tokens before it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sunfish.config import ModelConfig
 from sunfish.model.kernels.autograd import rms_norm, swiglu
 from sunfish.model.kernels.cross_entropy import linear_cross_entropy, pad_rows
 
-# Hidden units; five times as many draft 2-4% more tokens a round (docs/experiments/2026-11-draft-head.md).
-MAX_DRAFT_HIDDEN = 40
+MAX_DRAFT_HIDDEN = 96  # docs/experiments/2026-11-draft-masks.md
+NO_TOKEN = -1  # in the place of an id that the draft head is not given
 
 
 class DraftState(NamedTuple):
@@ -24,46 +24,68 @@ class DraftState(NamedTuple):
 
 
 class DraftHead(nn.Module):
-    """h + down_proj(swiglu(up_proj([h, previous token]))): a canvas state, given one more token.
+    """h + down_proj(swiglu(up_proj([h, previous token, the one before it]))): a canvas state, given two more tokens.
 
     A canvas predicts all positions at once, each as if the others were unknown; tokens drawn from that seldom fit
     together, and speculative decoding rejects them. This part is cheap enough to run again when they are known, so that
-    each drafted token knows the likeliest one before it: the sequentially dependent heads of Hydra (Ankner et al. 2024,
-    arXiv:2402.05109, section 3), one head for all positions, on a diffusion canvas. It is trained with
-    the network and never changes it: hidden states, embeddings and output scale are constants to it.
+    each drafted token knows the likeliest two before it: the sequentially dependent heads of Hydra (Ankner et al. 2024,
+    arXiv:2402.05109, section 3), one head for all positions, on a diffusion canvas. A draft begins after a token that the
+    canvas knows, so its first token has one before it and no second. The head is trained with the network and never
+    changes it: hidden states, embeddings and output scale are constants to it.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        hidden = min(config.n_embd // 2, MAX_DRAFT_HIDDEN)
-        self.up_proj = nn.Linear(2 * config.n_embd, 2 * hidden, bias=False)
+        hidden = min(config.n_embd * 3 // 8, MAX_DRAFT_HIDDEN)
+        self.up_proj = nn.Linear(3 * config.n_embd, 2 * hidden, bias=False)
         self.down_proj = nn.Linear(hidden, config.n_embd, bias=False)
-
-    def forward(self, hidden: Tensor, previous: Tensor) -> Tensor:
-        """States ``[..., D]`` for the output layer, of canvas states ``hidden`` and embeddings ``previous``."""
-        return self.refine(self.start(hidden), previous)
 
     def start(self, hidden: Tensor) -> DraftState:
         """What needs no token, of canvas states ``hidden [..., D]``."""
         hidden = rms_norm(hidden)
-        return DraftState(hidden, F.linear(hidden, self.up_proj.weight[:, : hidden.shape[-1]]))
+        return DraftState(hidden, F.linear(hidden, self._parts()[0]))
 
     def refine(self, state: DraftState, previous: Tensor) -> Tensor:
-        """States ``[..., D]`` for the output layer, given the embeddings ``previous [..., D]``."""
-        hidden, projected = state
-        previous = rms_norm(previous).to(hidden.dtype)
-        update = swiglu(projected + F.linear(previous, self.up_proj.weight[:, hidden.shape[-1] :]))
-        refined: Tensor = hidden + self.down_proj(update)
+        """States ``[..., W, D]`` for the output layer of a draft of W tokens.
+
+        Args:
+            state: Of its canvas, from the position after the known token on.
+            previous: [..., W, D] the embedding of the token before each position.
+        """
+        _, of_first, of_second = self._parts()
+        previous = rms_norm(previous).to(state.hidden.dtype)
+        second = F.pad(F.linear(previous[..., :-1, :], of_second), (0, 0, 1, 0))
+        return self._finish(state, F.linear(previous, of_first) + second)
+
+    def _parts(self) -> tuple[Tensor, ...]:
+        """``up_proj`` of the canvas state, of the token before, and of the one before that; ``[2 * hidden units, D]``."""
+        return self.up_proj.weight.chunk(3, dim=1)
+
+    def _finish(self, state: DraftState, told: Tensor) -> Tensor:
+        refined: Tensor = state.hidden + self.down_proj(swiglu(state.projected + told))
         return refined
 
     def loss(
-        self, hidden: Tensor, previous: Tensor, targets: Tensor, table: Tensor, output_scale: Tensor
+        self, hidden: Tensor, previous: Tensor, targets: Tensor, embeddings: Tensor, output_scale: Tensor
     ) -> Tensor:
-        """Mean cross-entropy of ``targets [M]`` in nats; ``table [V, D]`` and ``output_scale [D]`` are the output's."""
+        """Mean cross-entropy of single positions, in nats.
+
+        Args:
+            hidden: [M, D] canvas states.
+            previous: [M, 2] ids of the token before each, and of the one before that or NO_TOKEN.
+            targets: [M] ids.
+            embeddings: [V + 1, D] of all ids and the mask.
+            output_scale: [D] of the output layer.
+        """
+        embeddings = embeddings.detach()
         share = torch.full(targets.shape, 1 / max(1, len(targets)), device=targets.device)
         hidden, previous, targets, share = map(
-            pad_rows, (hidden.detach(), previous.detach(), targets, share)
+            pad_rows, (hidden.detach(), previous, targets, share)
         )  # rows of weight 0
-        refined = rms_norm(self(hidden, previous))
+        state = self.start(hidden)
+        _, of_first, of_second = self._parts()
+        first, second = rms_norm(embeddings[previous.clamp(min=0)]).to(state.hidden.dtype).unbind(1)
+        second = second * (previous[:, 1:] != NO_TOKEN)
+        refined = rms_norm(self._finish(state, F.linear(first, of_first) + F.linear(second, of_second)))
         scaled = refined * output_scale.detach().to(refined.dtype)
-        return linear_cross_entropy(scaled, table.detach(), targets, share)[0]
+        return linear_cross_entropy(scaled, embeddings[:-1], targets, share)[0]

@@ -328,14 +328,13 @@ class Transformer(nn.Module):
         return linear_cross_entropy(self._scaled(hidden), self.token_embedding[:-1], targets, weights)
 
     def draft_loss(self, hidden: Tensor, previous: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross-entropy, nats, of ``targets [M]`` for the draft head, given the ids ``previous [M]``.
+        """Mean cross-entropy, nats, of ``targets [M]`` for the draft head; see :meth:`DraftHead.loss`.
 
         ``hidden [M, D]`` are canvas states. Only the draft head learns from it; 0 for a model without one.
         """
         if self.draft_head is None:
             return hidden.new_zeros(())
-        embeddings = self.token_embedding
-        return self.draft_head.loss(hidden, embeddings[previous], targets, embeddings[:-1], self.output_scale)
+        return self.draft_head.loss(hidden, previous, targets, self.token_embedding, self.output_scale)
 
     def start_draft(self, hidden: Tensor) -> tuple[Tensor, DraftState | None]:
         """Marginal logits ``[B, W-1, V]`` of canvases ``hidden [B, W, D]`` from position 1 on, and the draft's state."""

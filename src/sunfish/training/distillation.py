@@ -84,7 +84,7 @@ class Distillation:
         next_token = divergence(teacher_next[real], _logits(model, text_hidden[real]))
         canvas = divergence(teacher_canvas[scored], _logits(model, canvas_hidden[scored]))
         weight = training.next_token_weight
-        draft, _ = draft_loss(model, canvas_hidden, batch.x0, scored)
+        draft, _ = draft_loss(model, canvas_hidden, batch.x0, scored, block_length)
         total = (1 - weight) * canvas + weight * next_token + draft
         return Losses(total, canvas.detach(), canvas.detach(), next_token.detach(), draft.detach())
 

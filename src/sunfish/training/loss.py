@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from sunfish.config import TrainingConfig
+from sunfish.model.draft_head import NO_TOKEN
 from sunfish.model.kernels.cross_entropy import pad_rows
 from sunfish.model.transformer import Transformer
 from sunfish.rng import WHOLE, BatchNoise, Share
@@ -17,9 +18,9 @@ from sunfish.training.time_sampling import complementary_masks, fixed_count_mask
 from sunfish.types import Batch, Condition, Process, State
 
 CHUNK_POSITIONS = 512  # positions whose logits are in memory at a time
-# The draft head learns from one in this many unknown positions, which costs next to nothing. Odd, so that every place
-# in a block has its turn.
-DRAFT_LOSS_STRIDE = 7
+# The draft head learns from one in this many unknown positions, which costs next to nothing, and from every second one of
+# a draft. Odd, so that every place in a block has its turn; in a draft, rows that begin at either place see to that.
+DRAFT_LOSS_STRIDE, DRAFT_STRIDE = 7, 2
 SELF_COND_PROB = 0.5  # share of the steps that are shown an estimate (Chen et al. 2023, algorithm 1)
 
 
@@ -152,7 +153,9 @@ def losses_at(
         canvas = total / (canvases * tokens)
         cross_entropy = losses.mean() if losses.numel() else zero
         if not evaluating:
-            draft, drafted_count = draft_loss(model, canvas_hidden, x0, unknown, batch.share)
+            draft, drafted_count = draft_loss(
+                model, canvas_hidden, batch.x0, unknown, block_length, batch.share
+            )
     total = (
         (1 - next_token_weight) * canvas
         + next_token_weight * next_token
@@ -188,22 +191,43 @@ def flat_indices(where: Tensor) -> Tensor:
 
 
 def draft_loss(
-    model: Transformer, hidden: Tensor, x0: Tensor, scored: Tensor, share: Share = WHOLE
+    model: Transformer, hidden: Tensor, x0: Tensor, unknown: Tensor, block_length: int, share: Share = WHOLE
 ) -> tuple[Tensor, int]:
     """The draft head's loss, a scalar, and the number of tokens that it is the mean of.
 
     Args:
         model: The network.
-        hidden: [B, N, D] canvas states.
+        hidden: [B, C N, D] states of C canvases of each text.
         x0: [B, N] clean ids.
-        scored: [B, N] bool, unknown positions; every DRAFT_LOSS_STRIDE-th of a row counts, another one in each row.
+        unknown: [B, C N] bool. Of a row every DRAFT_LOSS_STRIDE-th of these positions counts, and every DRAFT_STRIDE-th
+            of those in a draft, others in each row.
+        block_length: Positions denoised together; the head is told nothing of a block before.
         share: Which rows of the step's batch these are.
     """
-    rows = torch.tensor(share.rows or range(len(scored)), device=scored.device)
-    number = scored.cumsum(1) - 1 + rows[:, None]
-    places, ids = flat_indices(scored & (number % DRAFT_LOSS_STRIDE == 0)), x0.flatten()
-    loss = model.draft_loss(hidden.detach().flatten(0, 1)[places], ids[places - 1], ids[places])
-    return loss, len(places)
+    rows = torch.tensor(share.rows or range(len(unknown)), device=unknown.device)[:, None]
+    length, drafts = x0.shape[1], unknown & in_drafts(unknown, x0.shape[1], block_length)
+
+    def every(stride: int, where: Tensor) -> Tensor:
+        return where & ((where.cumsum(1) - 1 + rows) % stride == 0)
+
+    places = flat_indices(every(DRAFT_LOSS_STRIDE, unknown & ~drafts) | every(DRAFT_STRIDE, drafts))
+    ids = x0.repeat(1, unknown.shape[1] // length).flatten()
+    has_second = places % length % block_length > 1
+    previous = torch.stack([ids[places - 1], torch.where(has_second, ids[places - 2], NO_TOKEN)], dim=1)
+    return model.draft_loss(hidden.detach().flatten(0, 1)[places], previous, ids[places]), len(places)
+
+
+def in_drafts(unknown: Tensor, length: int, block_length: int) -> Tensor:
+    """Which positions ``[B, C N]`` of C canvases of ``length`` N stand in a block of which only the first token is known.
+
+    Nowhere where the text is one block.
+    """
+    if block_length >= length:
+        return torch.zeros_like(unknown)
+    canvases = F.pad(unknown.unflatten(1, (-1, length)), (0, -length % block_length), value=True)
+    blocks = canvases.unflatten(2, (-1, block_length))
+    drafts: Tensor = (blocks[..., 1:].all(-1) & ~blocks[..., 0])[..., None].expand_as(blocks)
+    return drafts.flatten(2)[..., :length].flatten(1)
 
 
 def canvas_losses(

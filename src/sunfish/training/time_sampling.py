@@ -11,6 +11,10 @@ from sunfish.rng import WHOLE, RowGenerators, Share
 from sunfish.types import Batch, Process
 from sunfish.utils import UsageError
 
+# Of blocks shorter than the text, the share of those in which only the first token is known, as where ``verified`` drafts
+# (docs/experiments/2026-11-draft-masks.md).
+DRAFT_SHARE = 0.4
+
 
 def stratified_times(
     rows: int, columns: int, generator: torch.Generator | None, share: Share = WHOLE
@@ -65,10 +69,21 @@ def sample_training_times(
     """:func:`sample_block_times` between the mask rates of ``training``; up to 1 for a time-conditioned network.
 
     That one must know all times. Masks teach most where some context is left
-    (docs/experiments/2026-11-objective-and-number-format.md).
+    (docs/experiments/2026-11-objective-and-number-format.md). Some of the blocks are drafts, but not where a second
+    canvas asks for what the first shows.
     """
     high = 1.0 if process.time_conditioned else training.mask_rate_max
-    return sample_block_times(batch, block_length, training.mask_rate_min, high, generator)
+    t = sample_block_times(batch, block_length, training.mask_rate_min, high, generator)
+    if training.complementary or block_length >= (batch.share.width or batch.x0.shape[1]):
+        return t
+    drafts = sample_block_times(batch, block_length, 0.0, 1.0, generator)
+    return torch.where((drafts > 0) & (drafts <= DRAFT_SHARE), draft_times(t, block_length), t)
+
+
+def draft_times(t: Tensor, block_length: int) -> Tensor:
+    """Times like ``t [B, N]`` where every block is a draft: its first token is known, and the others are pure noise."""
+    place = torch.arange(t.shape[1], device=t.device) % block_length
+    return (place > 0).to(t.dtype).expand_as(t)
 
 
 def check_noise_settings(config: Config, process: Process) -> None:
