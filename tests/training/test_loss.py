@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sunfish.config import TrainingConfig
 from sunfish.model.transformer import Transformer
-from sunfish.rng import make_generator
+from sunfish.rng import WHOLE, Share, make_generator
 from sunfish.training.loss import Losses, draft_loss, losses_at, training_loss, with_estimate
 from sunfish.training.time_sampling import complementary_masks, fixed_count_mask, sample_block_times
 from sunfish.types import Batch
@@ -255,6 +255,15 @@ def test_the_draft_head_learns_from_some_unknown_tokens_and_teaches_nothing_else
     states = hidden.clone().requires_grad_()
     draft_loss(m, states, b.x0, x_t == CONFIG.vocab_size, 4)[0].backward()
     assert states.grad is None
+
+
+@pytest.mark.parametrize(("share", "count"), [(WHOLE, 2), (Share((0, 1), 2, 16, 14), 7)])
+def test_a_text_that_is_one_block_is_a_draft_only_as_part_of_a_wider_batch(share: Share, count: int) -> None:
+    """Parts then learn from the same tokens as all rows at once: of 7 unknown ones every second, in place of one."""
+    m, b = model(), batch(2, 8)
+    unknown = torch.arange(8).expand(2, 8) > 0
+    hidden = m.canvas_pass(b.x0, torch.ones(b.x0.shape), m.encode(b.prompt, b.prompt_mask))
+    assert draft_loss(m, hidden, b.x0, unknown, 8, share)[1] == count
 
 
 @pytest.mark.parametrize("name", ["uniform", "mixed", "gaussian"])

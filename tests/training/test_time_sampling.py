@@ -45,10 +45,15 @@ def test_the_range_of_times(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("training", "block_length"),
-    [(TrainingConfig(), 16), (TrainingConfig(), 99), (TrainingConfig(complementary=True), 4)],
-    ids=["whole", "longer", "complementary"],
+    [
+        (TrainingConfig(), 1),
+        (TrainingConfig(), 16),
+        (TrainingConfig(), 99),
+        (TrainingConfig(complementary=True), 4),
+    ],
+    ids=["one token", "whole", "longer", "complementary"],
 )
-def test_there_are_no_drafts_of_a_whole_text_or_beside_a_complement(
+def test_there_are_no_drafts_of_one_token_or_a_whole_text_or_beside_a_complement(
     training: TrainingConfig, block_length: int
 ) -> None:
     t = sample_training_times(

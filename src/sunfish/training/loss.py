@@ -205,7 +205,9 @@ def draft_loss(
         share: Which rows of the step's batch these are.
     """
     rows = torch.tensor(share.rows or range(len(unknown)), device=unknown.device)[:, None]
-    length, drafts = x0.shape[1], unknown & in_drafts(unknown, x0.shape[1], block_length)
+    length, drafts = x0.shape[1], torch.zeros_like(unknown)
+    if block_length < (share.width or length):  # a text that is one block is no draft
+        drafts = unknown & in_drafts(unknown, length, block_length)
 
     def every(stride: int, where: Tensor) -> Tensor:
         return where & ((where.cumsum(1) - 1 + rows) % stride == 0)
@@ -218,12 +220,7 @@ def draft_loss(
 
 
 def in_drafts(unknown: Tensor, length: int, block_length: int) -> Tensor:
-    """Which positions ``[B, C N]`` of C canvases of ``length`` N stand in a block of which only the first token is known.
-
-    Nowhere where the text is one block.
-    """
-    if block_length >= length:
-        return torch.zeros_like(unknown)
+    """Which positions ``[B, C N]`` of C canvases of N ids are in a block that knows its first token and no other."""
     canvases = F.pad(unknown.unflatten(1, (-1, length)), (0, -length % block_length), value=True)
     blocks = canvases.unflatten(2, (-1, block_length))
     drafts: Tensor = (blocks[..., 1:].all(-1) & ~blocks[..., 0])[..., None].expand_as(blocks)

@@ -74,7 +74,7 @@ def sample_training_times(
     """
     high = 1.0 if process.time_conditioned else training.mask_rate_max
     t = sample_block_times(batch, block_length, training.mask_rate_min, high, generator)
-    if training.complementary or block_length >= (batch.share.width or batch.x0.shape[1]):
+    if training.complementary or not 1 < block_length < (batch.share.width or batch.x0.shape[1]):
         return t
     drafts = sample_block_times(batch, block_length, 0.0, 1.0, generator)
     return torch.where((drafts > 0) & (drafts <= DRAFT_SHARE), draft_times(t, block_length), t)
