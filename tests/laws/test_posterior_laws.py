@@ -50,7 +50,8 @@ CASES = {
     "two": Case([Gap(SHORT, (), [2]), Gap(range(1, 2), (), [4, END])]),
     "adjacent": Case([Gap(range(1, 2), (), []), Gap(SHORT, (), [2, END])]),
     "first ids": Case([Gap(SHORT, (2, 4), [5, END])]),
-    "first ids twice": Case([Gap(range(1, 2), (1, 5), [2]), Gap(SHORT, (3, 6), [END])]),
+    # After this text no fill of weight is so rare that 80 seeds miss it.
+    "first ids twice": Case([Gap(range(1, 2), (1, 5), [2]), Gap(SHORT, (3, 6), [END])], left=(END, 1)),
     "cold": Case([Gap(SHORT, (3, 1, 6), [2, END])], temperature=0.6),
     "warm": Case([Gap(SHORT, (), [2, END])], temperature=1.5),
     "guided": Case([Gap(SHORT, (), [2, END])], scale=2.0),
