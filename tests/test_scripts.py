@@ -62,7 +62,7 @@ def test_run_sh_works_from_anywhere(tmp_path: Path) -> None:
     code = "from config.micro_config import get_micro_config; get_micro_config()"
     result = shell(str(ROOT / "run.sh"), "-c", code, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "41,495,112 parameters" in result.stdout
+    assert "41,857,608 parameters" in result.stdout
 
 
 @pytest.mark.slow
