@@ -52,16 +52,17 @@ class DraftHead(nn.Module):
             state: Of its canvas, from the position after the known token on.
             previous: [..., W, D] the embedding of the token before each position.
         """
-        _, of_first, of_second = self._parts()
         previous = rms_norm(previous).to(state.hidden.dtype)
-        second = F.pad(F.linear(previous[..., :-1, :], of_second), (0, 0, 1, 0))
-        return self._finish(state, F.linear(previous, of_first) + second)
+        return self._finish(state, previous, F.pad(previous[..., :-1, :], (0, 0, 1, 0)))
 
     def _parts(self) -> tuple[Tensor, ...]:
         """``up_proj`` of the canvas state, of the token before, and of the one before that; ``[2 * hidden units, D]``."""
         return self.up_proj.weight.chunk(3, dim=1)
 
-    def _finish(self, state: DraftState, told: Tensor) -> Tensor:
+    def _finish(self, state: DraftState, first: Tensor, second: Tensor) -> Tensor:
+        """The states, given the normalized embedding before each, and the one before that or zeros."""
+        _, of_first, of_second = self._parts()
+        told = F.linear(first, of_first) + F.linear(second, of_second)
         refined: Tensor = state.hidden + self.down_proj(swiglu(state.projected + told))
         return refined
 
@@ -83,9 +84,8 @@ class DraftHead(nn.Module):
             pad_rows, (hidden.detach(), previous, targets, share)
         )  # rows of weight 0
         state = self.start(hidden)
-        _, of_first, of_second = self._parts()
         first, second = rms_norm(embeddings[previous.clamp(min=0)]).to(state.hidden.dtype).unbind(1)
         second = second * (previous[:, 1:] != NO_TOKEN)
-        refined = rms_norm(self._finish(state, F.linear(first, of_first) + F.linear(second, of_second)))
+        refined = rms_norm(self._finish(state, first, second))
         scaled = refined * output_scale.detach().to(refined.dtype)
         return linear_cross_entropy(scaled, embeddings[:-1], targets, share)[0]
