@@ -31,6 +31,8 @@ from sunfish.config import Config, ModelConfig
 from sunfish.data.dataloader import BatchLoader
 from sunfish.data.dataset import PreparedCorpus
 from sunfish.hardware.device import autocast, choose_precision
+from sunfish.model.transformer import count_parameters
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.training.evaluation import validate
 from sunfish.types import Batch
 
@@ -66,6 +68,15 @@ def build_llama(config: ModelConfig, parameters: int, end: int, marks: int = 0) 
             pad_token_id=end,
         )
     )
+
+
+def open_llama(path: Path | None, pipeline: Pipeline, marks: int = 0) -> Any:
+    """The Llama that is saved at ``path``; None: one of random weights, of the size of the checkpoint."""
+    config = pipeline.model.config
+    model = build_llama(config, count_parameters(config), pipeline.tokenizer.end, marks)
+    if path is not None:
+        model = type(model).from_pretrained(path, dtype=torch.float32)
+    return model.to(pipeline.device).eval()
 
 
 def join_prompts(batch: Batch, end: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.frame import Run
 from benchmarks.peers.fill_in_the_middle import Marks, row_with_gap, write
-from benchmarks.peers.llama import build_llama
+from benchmarks.peers.llama import open_llama
 from benchmarks.quality.gaps import Task
 from sunfish.config import GenerationConfig
 from sunfish.config.generation import FILLING
@@ -94,10 +94,5 @@ def llama_arms(run: Run, pipeline: Pipeline) -> dict[str, Arm]:
     """The arms of the Llama that the command line names, if any; with ``--smoke``, of one with random weights."""
     if run.arguments.llama is None and not run.smoke:
         return {}
-    config, marks = pipeline.model.config, Marks.after(pipeline.model.config.vocab_size)
-    size = sum(parameter.numel() for parameter in pipeline.model.parameters())
-    model = build_llama(config, size, pipeline.tokenizer.end, len(marks))
-    if run.arguments.llama is not None:
-        model = type(model).from_pretrained(run.arguments.llama, dtype=torch.float32)
-    model = model.to(run.device).eval()
+    model = open_llama(run.arguments.llama, pipeline, len(Marks._fields))
     return {name: functools.partial(llama, model=model, sees_right=sees) for name, sees in LLAMA_ARMS.items()}

@@ -35,13 +35,14 @@ from benchmarks.generation import (
     weights_dtype,
 )
 from benchmarks.metrics import percent
-from benchmarks.peers.llama import build_llama
+from benchmarks.peers.llama import open_llama
 from benchmarks.quality.filling_arms import GUIDANCE, Arm, Filled, canvas, left_only, llama_arms, posterior
 from benchmarks.quality.gaps import SMOKE_LENGTHS, SMOKE_STORY, Task
 from benchmarks.quality.resemblance import held_out_texts
 from benchmarks.timing import interleave
 from benchmarks.workload import prepared_corpus
-from sunfish.checkpoint.folder import load_checkpoint
+from sunfish.checkpoint.folder import read_metadata
+from sunfish.config import Config
 from sunfish.config.generation import FILLING, NUM_PARTICLES
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.prompts import encode_prompt
@@ -55,8 +56,8 @@ ROUGE = ("rouge1", "rouge2", "rougeL")
 TRUTH = "truth"
 
 
-def real_tasks(run: Run, kind: str) -> list[Task]:
-    """Held-out texts cut after their first five sentences, with the range that is cut out of each.
+def beginnings(run: Run) -> list[Task]:
+    """The first five sentences of held-out texts that have so many, with the range of each sentence.
 
     Raises:
         UsageError: No held-out text has so many sentences.
@@ -65,20 +66,25 @@ def real_tasks(run: Run, kind: str) -> list[Task]:
     if run.smoke:
         texts = [(SMOKE_STORY.prompt, SMOKE_STORY.text)] * count
     else:
-        config = load_checkpoint(checkpoint, run.device).config
+        config = Config.from_dict(read_metadata(checkpoint)["config"])
         prepared = prepared_corpus(config.with_fields(data_folder=str(run.arguments.data_folder)))
         texts = [
             (one.prompt, one.text) for one in held_out_texts(prepared, len(prepared.split("validation")))
         ]
-    first, last = CUT[kind]
     tasks = []
     for prompt, text in texts:
         found = [match.span() for match in SENTENCE.finditer(text)][:SENTENCES]
         if len(found) == SENTENCES:
-            tasks.append(Task(prompt, text[: found[-1][1]], [(found[first][0], found[last][1])]))
+            tasks.append(Task(prompt, text[: found[-1][1]], found))
     if not tasks:
         raise UsageError(f"{checkpoint}: no held-out text of its corpus has {SENTENCES} sentences")
     return tasks[:: max(1, len(tasks) // count)][:count]
+
+
+def cut_out(task: Task, kind: str) -> Task:
+    """The same text, with one range in place of those of its sentences: what is cut out."""
+    first, last = CUT[kind]
+    return task._replace(spans=[(task.spans[first][0], task.spans[last][1])])
 
 
 def known_length(pipeline: Pipeline, task: Task, lengths: str, seed: int) -> Filled:
@@ -100,11 +106,7 @@ def open_judge(run: Run, pipeline: Pipeline) -> Any:
     """
     if run.arguments.judge is None and not run.smoke:
         raise UsageError("judge is missing; name what benchmarks/peers/llama.py saved")
-    size = sum(parameter.numel() for parameter in pipeline.model.parameters())
-    model = build_llama(pipeline.model.config, size, pipeline.tokenizer.end)
-    if run.arguments.judge is not None:
-        model = type(model).from_pretrained(run.arguments.judge, dtype=torch.float32)
-    return model.to(run.device).eval()
+    return open_llama(run.arguments.judge, pipeline)
 
 
 @torch.no_grad()
@@ -157,8 +159,9 @@ def measure(run: Run) -> None:
         "left, length known": left_only,
     }
     arms |= llama_arms(run, pipeline)
+    texts = beginnings(run)
     for kind in CUT:
-        tasks = real_tasks(run, kind)
+        tasks = [cut_out(text, kind) for text in texts]
         lengths = SMOKE_LENGTHS if run.smoke else LENGTHS[kind]
 
         def fill(name: str, number: int, tasks: list[Task] = tasks, lengths: str = lengths) -> Filled:

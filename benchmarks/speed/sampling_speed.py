@@ -35,7 +35,7 @@ from benchmarks.generation import (
     weights_dtype,
 )
 from benchmarks.metrics import distinct_ngrams, finished, judge_nats, oracle_figures, unigram_entropy
-from benchmarks.peers.llama import build_llama
+from benchmarks.peers.llama import open_llama
 from benchmarks.timing import Timed, interleave, ratio
 from sunfish.config import GenerationConfig
 from sunfish.model.transformer import count_parameters
@@ -104,9 +104,7 @@ def sampler_writer(pipeline: Pipeline, name: str, temperature: float, guidance: 
 def llama_writers(run: Run, pipeline: Pipeline) -> dict[str, Write]:
     """Every form of the peer."""
     arguments, size = run.arguments, count_parameters(pipeline.model.config)
-    peer = build_llama(pipeline.model.config, size, pipeline.tokenizer.end).eval()
-    if arguments.llama:
-        peer = type(peer).from_pretrained(arguments.llama, dtype=torch.float32).eval()
+    peer = open_llama(arguments.llama, pipeline)
     share = sum(p.numel() for p in peer.parameters()) / size
     run.say(f"{size:,} parameters; the peer has {share:.2f} times as many")
     writers: dict[str, Write] = {}
