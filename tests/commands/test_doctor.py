@@ -84,13 +84,13 @@ def test_a_folder_that_is_a_file_is_a_problem(tmp_path: Path) -> None:
 def test_each_line_of_the_machine(
     monkeypatch: pytest.MonkeyPatch, free: float, state: str, threads: int, twins: str, gpu: bool
 ) -> None:
-    rates = {torch.float32: 1111.4, torch.bfloat16: 2222.4}
     threads_set: list[int] = []
     room = {"None": free, "cuda": 5 * GIB}
     monkeypatch.setattr("sunfish.hardware.resources.available_memory", lambda device=None: room[str(device)])
     monkeypatch.setattr("sunfish.hardware.device.set_threads", threads_set.append)
     monkeypatch.setattr(
-        "sunfish.hardware.device.matmul_rate", lambda dtype, *_: rates[dtype] * (threads_set == [0])
+        "sunfish.hardware.device.matmul_rate",
+        lambda dtype: 1111.2 * (threads_set == [0]) * (dtype == torch.float32),
     )
     monkeypatch.setattr("sunfish.hardware.device.bfloat16_speed_up", lambda: 2.0)
     monkeypatch.setattr("sunfish.hardware.cpu.cores", lambda: 3)

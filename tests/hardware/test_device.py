@@ -49,23 +49,36 @@ def test_autocast_computes_in_the_type(dtype: torch.dtype) -> None:
 
 
 def test_the_number_format_is_chosen_from_pairs_so_that_one_slow_moment_decides_nothing(monkeypatch) -> None:
-    # The machine halves its speed while it is measured: (bfloat16, float32) of each pair.
-    pairs = [(210, 190), (400, 185), (205, 95), (210, 98), (410, 186)]
+    # The machine halves its speed while it is measured: (bfloat16, float32) of each pair, after one of small products.
+    pairs = [(50, 200), (210, 190), (400, 185), (205, 95), (210, 98), (410, 186)]
     rates = iter([rate for pair in pairs for rate in pair])
     monkeypatch.setattr(devices, "matmul_rate", lambda *_, **__: next(rates))
     assert choose_precision("auto", torch.device("cpu")) == torch.bfloat16
 
 
-def test_emulated_bfloat16_is_measured_once(monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "small, large, sizes",
+    [
+        (0.19, None, [128] * 2),  # a large product would take seconds
+        (0.2, 0.69, [128] * 2 + [1024] * 2),
+        (0.2, 0.7, [128] * 2 + [1024] * 10),
+    ],
+)
+def test_emulated_bfloat16_is_measured_once(
+    monkeypatch: pytest.MonkeyPatch, small: float, large: float | None, sizes: list[int]
+) -> None:
     asked = []
 
-    def rate(dtype: torch.dtype, **_: float) -> float:
-        asked.append(dtype)
-        return 20.0 if dtype == torch.bfloat16 else 150.0
+    def rate(dtype: torch.dtype, size: int, seconds: float) -> float:
+        asked.append((dtype, size))
+        share = {128: small, 1024: large}[size]
+        assert share is not None and seconds == 0.03
+        return 100 * share if dtype == torch.bfloat16 else 100.0
 
     monkeypatch.setattr(devices, "matmul_rate", rate)
     assert choose_precision("auto", torch.device("cpu")) == torch.float32
-    assert asked == [torch.bfloat16, torch.float32]
+    assert [size for _, size in asked] == sizes
+    assert [dtype for dtype, _ in asked] == [torch.bfloat16, torch.float32] * (len(sizes) // 2)
 
 
 BLOCKS = """
@@ -299,13 +312,13 @@ def test_bfloat16_must_be_a_third_faster(
 ) -> None:
     asked: list[torch.dtype] = []
 
-    def rate(of: torch.dtype, **_: float) -> float:
+    def rate(of: torch.dtype, *_: int, **__: float) -> float:
         asked.append(of)
         return rates[0] if of == torch.bfloat16 else rates[1]
 
     monkeypatch.setattr(devices, "matmul_rate", rate)
     assert choose_precision("auto", torch.device("cpu")) == dtype
-    assert asked == [torch.bfloat16, torch.float32] * 5
+    assert asked == [torch.bfloat16, torch.float32] * 6
 
 
 def test_given_threads_count_and_none_are_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
