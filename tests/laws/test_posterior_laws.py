@@ -205,9 +205,8 @@ def test_enough_particles_are_an_enumeration(network: Transformer, condition: Co
         assert weights[fills] == pytest.approx(weight, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "seeds"), [("warm", 60), pytest.param("adjacent", 100, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "seeds"), [("warm", 60), ("adjacent", 100)])
 def test_draws_have_the_posterior_distribution(
     network: Transformer, condition: Condition, name: str, seeds: int
 ) -> None:

@@ -90,9 +90,10 @@ def test_only_unknown_tokens_have_a_loss(name: str) -> None:
 @pytest.mark.parametrize(
     ("block_length", "scale"),
     [
-        *((3, 2.0), (0, 1.0)),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 1.0), (1, 2.0), (3, 1.0), (8, 1.0))),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((8, 2.0), (0, 2.0), (99, 1.0), (99, 2.0))),
+        (0, 1.0),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 1.0), (1, 2.0), (3, 1.0), (3, 2.0))),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((8, 1.0), (8, 2.0), (0, 2.0))),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((99, 1.0), (99, 2.0))),
     ],
 )
 @EVERY_PROCESS

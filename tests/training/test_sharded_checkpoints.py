@@ -104,7 +104,7 @@ def test_it_holds_all_of_a_run(tmp_path: Path) -> None:
     assert sorted(name for name in read_metadata(folder)["files"] if name in SHARDS) == SHARDS
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("parallel", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_either_kind_of_run_resumes_it(tmp_path: Path, parallel: str) -> None:
     """With the same weights and moments, and so the same steps."""
     run = sharded(tmp_path)
@@ -205,6 +205,7 @@ def test_a_run_ends_with_it_whole(tmp_path: Path) -> None:
     assert train(longer, folder).name == "step-0000007"
 
 
+@pytest.mark.slow
 def test_a_nan_returns_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To the weights and moments of before the first step, which the steps since have changed."""
     bad = derive_seed("step", 0, 4)

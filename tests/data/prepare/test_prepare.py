@@ -147,7 +147,8 @@ def test_the_same_settings_find_the_folder_again(make) -> None:
     assert make(records(11)).folder != first.folder
 
 
-@pytest.mark.parametrize("kind", ["files", pytest.param("stories", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["files", "stories"])
 def test_the_content_does_not_depend_on_the_number_of_workers(tmp_path: Path, kind: str) -> None:
     hashes = set()
     for workers in (1, 2):
