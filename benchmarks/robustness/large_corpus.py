@@ -34,7 +34,6 @@ from sunfish.config.presets import preset
 
 LIMIT = 1_500_000_000  # bytes
 MODEL, STEPS, BATCHES = "nano", 50, 20_000
-EVAL_TEXTS = 32  # they are read like those of training, so more of them take time alone
 REPEATED_BYTES = 4_000_000  # of the corpus that is repeated
 SMOKE_BYTES = 200_000
 SMOKE = {"megabytes": [0.2, 0.4], "gigabytes": 0.01, "steps": 1, "batches": 20}
@@ -50,7 +49,6 @@ def config_of(folder: Path, stories: int) -> Config:
         device="cpu",
         threads=1,
         max_minutes=0.0,
-        eval_texts=EVAL_TEXTS,
         trackers=(),
     )
 
