@@ -251,15 +251,19 @@ def test_without_a_compiler_it_says_what_to_do(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.slow
 @needs_compiler
 def test_compiled_blocks_learn_the_same() -> None:
-    """``--compile`` of a run: losses and gradients of the plain blocks, at both kinds of block length."""
+    """``--compile`` of a run: losses and gradients of the plain blocks, at both kinds of block length.
+
+    The second length of a text makes a program for all lengths; only a third shows whether it is one.
+    """
     plain, compiled = (model(torch.float32, ONE_LAYER).train() for _ in range(2))
     compiled.compile_blocks()
-    for block_length in (16, 3):
+    for length, block_length in ((16, 16), (14, 3), (12, 3), (15, 16)):
         results = []
         for network in (plain, compiled):
             network.zero_grad()
             generator = make_generator("x")
-            losses = training_loss(network, process_of(), batch(), generator, block_length, TrainingConfig())
+            texts = batch(length=length)
+            losses = training_loss(network, process_of(), texts, generator, block_length, TrainingConfig())
             losses.total.backward()
             gradients = [p.grad for p in network.parameters() if p.grad is not None]
             results.append([losses.total, *gradients])
