@@ -17,7 +17,8 @@ from sunfish.checkpoint.folder import read_metadata
 from sunfish.config import GenerationConfig
 from sunfish.data.stories import story
 from sunfish.hardware.device import PRECISIONS
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.generated import Generated
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.utils import UsageError
 
 GENERATION_FLAGS = ("sampler", "num_steps", "block_length", "temperature", "plausibility")

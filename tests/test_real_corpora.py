@@ -21,7 +21,7 @@ from benchmarks.quality.resemblance import (
 )
 from sunfish.data.prepare.prepare import prepare
 from sunfish.data.sources.files import FileSource
-from sunfish.sampling.pipeline import Generated
+from sunfish.sampling.generated import Generated
 from tests.data.corpora import quiet, small
 
 

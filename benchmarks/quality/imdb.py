@@ -35,7 +35,7 @@ from benchmarks.generation import (
 from benchmarks.metrics import distinct_texts, percent
 from benchmarks.smoke import smoke_jsonl
 from benchmarks.timing import ratio
-from sunfish.sampling.pipeline import Generated
+from sunfish.sampling.generated import Generated
 from sunfish.utils import UsageError, how_to_install, log
 
 LONGEST = 800  # characters of a review that is learned

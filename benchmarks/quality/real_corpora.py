@@ -42,7 +42,8 @@ from sunfish.data.prepare.prepare import prepare
 from sunfish.data.sources.files.fields import RecordFields
 from sunfish.data.sources.hub.address import parse_address
 from sunfish.data.sources.hub.prepared import PreparedSource
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.generated import Generated
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.training.evaluation import Validation, validate
 from sunfish.utils import log
 

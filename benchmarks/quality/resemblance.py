@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.metrics import distinct_ngrams, finished, percent
 from sunfish.data.dataset import PreparedCorpus, PreparedSplit
-from sunfish.sampling.pipeline import Generated
+from sunfish.sampling.generated import Generated
 from sunfish.training.shown_prompts import decode_prompt
 
 COPIED, REPEATED = 8, 4  # tokens in a row

@@ -33,7 +33,8 @@ from benchmarks.generation import (
 from benchmarks.metrics import oracle_figures
 from benchmarks.timing import Timed, interleave, ratio
 from sunfish.config import GenerationConfig
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.generated import Generated
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.utils import UsageError
 
 

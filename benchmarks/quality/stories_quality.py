@@ -35,7 +35,8 @@ from benchmarks.timing import ratio
 from sunfish.data.stories import story
 from sunfish.data.stories.lexicon import NAMES
 from sunfish.data.stories.oracle import check
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.generated import Generated
+from sunfish.sampling.pipeline import Pipeline
 
 
 def names_per_text(texts: list[str]) -> float:

@@ -34,7 +34,7 @@ from benchmarks.generation import (
 from benchmarks.metrics import finished, percent
 from benchmarks.smoke import smoke_jsonl
 from benchmarks.timing import ratio
-from sunfish.sampling.pipeline import Generated
+from sunfish.sampling.generated import Generated
 from sunfish.utils import UsageError
 
 SMOKE_RECORDS = (

@@ -39,7 +39,8 @@ from benchmarks.peers.llama import open_llama
 from benchmarks.timing import Timed, interleave, ratio
 from sunfish.config import GenerationConfig
 from sunfish.model.transformer import count_parameters
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.generated import Generated
+from sunfish.sampling.pipeline import Pipeline
 
 SAMPLERS = (
     "verified/1",

@@ -12,14 +12,15 @@ if TYPE_CHECKING:
     from sunfish.checkpoint.folder import load_checkpoint
     from sunfish.config import Config, GenerationConfig
     from sunfish.config.presets import preset
+    from sunfish.sampling.generated import Generated
     from sunfish.sampling.hub_pipeline import HubPipeline
-    from sunfish.sampling.pipeline import Generated, Pipeline
+    from sunfish.sampling.pipeline import Pipeline
     from sunfish.training.trainer import train
 
 _HOMES = {
     "Config": "sunfish.config",
     "GenerationConfig": "sunfish.config",
-    "Generated": "sunfish.sampling.pipeline",
+    "Generated": "sunfish.sampling.generated",
     "HubPipeline": "sunfish.sampling.hub_pipeline",
     "Pipeline": "sunfish.sampling.pipeline",
     "load_checkpoint": "sunfish.checkpoint.folder",

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from sunfish.commands.display import watch
-from sunfish.sampling.pipeline import Generated
+from sunfish.sampling.generated import Generated
 from sunfish.utils import Stderr
 
 

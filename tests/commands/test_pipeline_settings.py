@@ -10,8 +10,9 @@ import torch
 
 from sunfish.cli import main
 from sunfish.config import GenerationConfig
+from sunfish.sampling.generated import Generated
 from sunfish.sampling.generation_config import write_generation_config
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.pipeline import Pipeline
 from tests.tiny_checkpoint import write_checkpoint
 
 CPU = torch.device("cpu")

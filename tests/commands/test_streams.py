@@ -17,7 +17,7 @@ from sunfish.cli import main
 from sunfish.commands.display import show
 from sunfish.commands.flags import print_json
 from sunfish.commands.streams import abandon_stdout, lossless_stdout
-from sunfish.sampling.pipeline import Generated
+from sunfish.sampling.generated import Generated
 from sunfish.utils import log, visible
 from tests.conftest import ROOT
 

@@ -14,7 +14,7 @@ from sunfish.cli import main
 from sunfish.commands.display import show
 from sunfish.config import GenerationConfig
 from sunfish.config.generation import NUM_PARTICLES
-from sunfish.sampling.pipeline import Generated
+from sunfish.sampling.generated import Generated
 
 CONTEXT = 96
 SETTINGS = GenerationConfig(guidance_scale=1.5)

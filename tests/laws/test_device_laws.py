@@ -17,8 +17,9 @@ from sunfish.model.layout import joint_tiles
 from sunfish.processes import process_builders
 from sunfish.rng import RowGenerators, make_generator
 from sunfish.sampling.decoding import decode
+from sunfish.sampling.generated import Generated
 from sunfish.sampling.guidance import ClassifierFreeGuidance
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.sliding_window import sliding_window
 from sunfish.sampling.speculative import speculative_decoding
 from sunfish.sampling.unmasking import policies_for

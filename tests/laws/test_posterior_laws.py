@@ -16,10 +16,11 @@ from sunfish.config import GenerationConfig, ProcessConfig
 from sunfish.model.transformer import Transformer
 from sunfish.processes import build_process
 from sunfish.rng import RowGenerators
-from sunfish.sampling import posterior
+from sunfish.sampling import particles, posterior
 from sunfish.sampling.causal_mode import CausalMode
 from sunfish.sampling.guidance import ClassifierFreeGuidance
-from sunfish.sampling.posterior import Gap, GapFiller, Particles
+from sunfish.sampling.particles import Gap, Particles
+from sunfish.sampling.posterior import GapFiller
 from sunfish.types import Condition
 from sunfish.utils import UsageError
 from tests.helpers import CONFIG, END, model
@@ -186,7 +187,7 @@ def test_what_decides_where_to_look_has_no_part_in_the_weights(
     monkeypatch.setattr(posterior, "NUM_CHILDREN", 3)
     monkeypatch.setattr(posterior, "MAX_LOG_TILT", 2.0)
     monkeypatch.setattr(posterior, "HOPELESS", 1.0)
-    monkeypatch.setattr(posterior, "FALL", -1.5)
+    monkeypatch.setattr(particles, "FALL", -1.5)
     hint = torch.zeros(TINY.vocab_size, dtype=torch.float64)
     hint[[5, 2]] = 0.5
     monkeypatch.setattr(posterior, "hints_of", lambda *_: hint.expand(2, -1))

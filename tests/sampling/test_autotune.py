@@ -24,7 +24,8 @@ from sunfish.sampling.autotune import (
     pareto_front,
     recommend,
 )
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.generated import Generated
+from sunfish.sampling.pipeline import Pipeline
 
 
 def measurement(seconds: float, quality: float) -> Measurement:

@@ -20,10 +20,11 @@ from sunfish.model.denoiser import DenoiserWrapper
 from sunfish.model.transformer import Transformer
 from sunfish.processes.masked import MaskedProcess
 from sunfish.rng import make_generator
+from sunfish.sampling.generated import Generated
 from sunfish.sampling.generation_config import write_generation_config
 from sunfish.sampling.guidance import ClassifierFreeGuidance, DistilledGuidance
 from sunfish.sampling.infilling import infill
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.unmasking import policies_for
 from sunfish.tokenizers import build_tokenizer
 from sunfish.utils import UsageError

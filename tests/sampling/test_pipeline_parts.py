@@ -13,7 +13,8 @@ from torch import Tensor
 from sunfish.config import GenerationConfig
 from sunfish.rng import RowGenerators
 from sunfish.sampling.block_diffusion import Snapshot
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.generated import Generated
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.tokenizers import TextTokenizer
 from sunfish.types import Condition
 from sunfish.utils import UsageError

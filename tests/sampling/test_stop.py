@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sunfish.config import GenerationConfig
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.generated import Generated
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.stop import StopStrings
 from sunfish.utils import UsageError
 

@@ -20,9 +20,10 @@ from sunfish.config.presets import preset
 from sunfish.data.prepare.prepare import prepare
 from sunfish.data.sources import open_source
 from sunfish.sampling.editing import Span
+from sunfish.sampling.generated import Generated
 from sunfish.sampling.generation_config import write_generation_config
 from sunfish.sampling.infilling import Infilled
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.training.trainer import Trainer
 from tests.runs import SHAPE
 

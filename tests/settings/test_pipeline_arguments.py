@@ -17,10 +17,11 @@ from sunfish.config import GenerationConfig
 from sunfish.model.kernels.int8 import Int8Linear
 from sunfish.rng import RowGenerators
 from sunfish.sampling.editing import rewrite
+from sunfish.sampling.generated import Generated
 from sunfish.sampling.generation_config import write_generation_config
 from sunfish.sampling.guidance import ClassifierFreeGuidance
 from sunfish.sampling.infilling import infill
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.text_generator import TextGenerator
 from sunfish.tokenizers import build_tokenizer
 from sunfish.training.trainer import Trainer

@@ -10,8 +10,8 @@ from sunfish.commands.streams import screen_text
 from sunfish.utils import log, stderr, visible
 
 if TYPE_CHECKING:
+    from sunfish.sampling.generated import Generated
     from sunfish.sampling.infilling import Infilled
-    from sunfish.sampling.pipeline import Generated
 
 
 def watch(states: Iterable[Generated]) -> Generated:

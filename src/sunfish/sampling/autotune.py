@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 from sunfish.config import GenerationConfig
 from sunfish.data.stories.oracle import check, grammatical
+from sunfish.sampling.generated import Generated
 from sunfish.sampling.generation_config import BEST, FAST
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.pipeline import Pipeline
 
 FAST_SECONDS = 1.0
 QUALITY_TOLERANCE = 0.01  # two qualities nearer than this are alike: the faster one is recommended

@@ -16,7 +16,8 @@ from sunfish.sampling.canvas_hints import doubt
 from sunfish.sampling.canvas_infilling import fill_on_canvas
 from sunfish.sampling.causal_mode import CausalMode
 from sunfish.sampling.gaps import DEFAULT_LENGTHS, EncodedGaps, Gaps, encode_gaps, parse
-from sunfish.sampling.posterior import Gap, GapFiller, Particles
+from sunfish.sampling.particles import Gap, Particles
+from sunfish.sampling.posterior import GapFiller
 from sunfish.sampling.prompts import check_text
 from sunfish.sampling.smc import effective_sample_size, falling_order
 from sunfish.sampling.speculative import speculative_decoding

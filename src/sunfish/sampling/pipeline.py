@@ -13,7 +13,6 @@ from sunfish.config.generation import NUM_PARTICLES
 from sunfish.sampling.editing import Span, rewrite
 from sunfish.sampling.gaps import Gaps
 from sunfish.sampling.infilling import Infilled, infill
-from sunfish.sampling.text_generator import Generated as Generated
 from sunfish.sampling.text_generator import TextGenerator
 from sunfish.sharing.download import fetch, real_files
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,85 +21,16 @@ from sunfish.rng import RowGenerators, refuse_nan, sample_categorical
 from sunfish.sampling.canvas_hints import OpenGap, best_log_likelihood, hints_of
 from sunfish.sampling.causal_mode import CausalMode, log_likelihoods
 from sunfish.sampling.logits import penalize_repeats, seen_ids, warp
+from sunfish.sampling.particles import Cut, Gap, Particles, Prefixes, kept_cuts, log_priorities, log_worth
 from sunfish.sampling.smc import Kept, falling_order, optimal_resampling
 from sunfish.utils import UsageError
 
 NUM_CHILDREN = 32  # best next ids of a prefix that are looked at one by one; of the others one is drawn
 LEAST_TEMPERATURE = 0.05  # of the likelihood of what is given
-SURPRISE = 6.0  # nats that the right side may lose at a good cut
-FALL = -1.0  # nats by which the worth of going on falls with each token after a good cut
 NEGLIGIBLE = 0.03  # share of all priority below which chance decides, at the most; see GapFiller.negligible
 HOPELESS = 8.0  # below the best first id on the right so far, no cut is looked at any further; in nats
 MAX_LOG_TILT = 8.0  # nats by which the canvas may raise the priority of a prefix
 LOOKAHEAD = 5  # ids on the right, after the first, that compare cuts before all of the right weighs them
-
-
-class Gap(NamedTuple):
-    """A gap and the text on its right, up to the next gap or the end of the text, its end mark included."""
-
-    lengths: range  # ids that the gap may have
-    first_ids: Sequence[int]  # ids that may begin it; none: any may
-    right: list[int]
-
-
-class Particles(NamedTuple):
-    """K different texts up to some place."""
-
-    fills: list[list[tuple[int, ...]]]  # of each one, the ids in every gap so far
-    log_weights: Tensor  # [K] float64; together they estimate the likelihood of what is given
-    log_kept: Tensor  # [K] logarithm of the probability that resampling kept it
-    log_likelihoods: list[list[list[float]]]  # of each one, of all ids on the right of every gap so far
-    cache: KVCache | None  # of all but the newest id
-    known: Tensor  # [K] how many ids the cache has of each
-    newest: Tensor  # [K, 1]
-
-    def only(self, right: Sequence[bool]) -> Particles:
-        """The same particles, those that are not ``right`` without any weight."""
-        wrong = ~torch.tensor(right, device=self.log_weights.device)
-        return self._replace(log_weights=self.log_weights.masked_fill(wrong, -torch.inf))
-
-    def draw(self, uniform: float) -> int:
-        """The index of one of them, drawn by weight."""
-        weights = torch.softmax(self.log_weights, 0)
-        return int(sample_categorical(weights, weights.new_tensor(uniform)))
-
-
-class _Cut(NamedTuple):
-    """A prefix that ends its gap."""
-
-    parent: int  # the particle that it belongs to
-    ids: tuple[int, ...]
-    log_weight: float
-    log_kept: float
-    log_priority: float  # the weight, times the likelihood of the first ids on the right
-    log_potential: float  # that likelihood, were all of these ids as likely as those of the second half
-
-    def divided_by(self, log_probability: float) -> _Cut:
-        """The same cut, after resampling has kept it with this probability."""
-        return self._replace(
-            log_weight=self.log_weight - log_probability,
-            log_kept=self.log_kept + log_probability,
-            log_priority=self.log_priority - log_probability,
-        )
-
-
-class _Prefixes(NamedTuple):
-    """A different prefixes of the fill, all of one length."""
-
-    parents: list[int]
-    ids: list[tuple[int, ...]]
-    log_weights: Tensor  # [A]
-    log_kept: Tensor  # [A]
-    log_tilt: Tensor  # [A] by how much the canvas raises their priority
-
-    def extend(
-        self, rows: Tensor, ids: Tensor, log_weights: Tensor, log_kept: Tensor, log_tilt: Tensor
-    ) -> _Prefixes:
-        """The prefixes of ``rows [K]`` with one id more each."""
-        pairs = list(zip(rows.tolist(), ids.tolist(), strict=True))
-        longer = [(*self.ids[row], new) for row, new in pairs]
-        parents = [self.parents[row] for row, _ in pairs]
-        return _Prefixes(parents, longer, log_weights, self.log_kept[rows] + log_kept, log_tilt)
 
 
 class GapFiller:
@@ -154,14 +84,14 @@ class GapFiller:
             particles = self.weigh(particles, cuts, gap, last=number == len(gaps))
         return particles
 
-    def write(self, particles: Particles, gap: Gap, before: list[list[int]] | None = None) -> list[_Cut]:
+    def write(self, particles: Particles, gap: Gap, before: list[list[int]] | None = None) -> list[Cut]:
         """Continue each particle into its gap; return at most ``num_particles`` texts that may stand there.
 
         ``before``: the ids of each particle's text, whose repetition is penalized; None: there is no penalty.
         """
         count = len(particles.fills)
         zero = torch.zeros_like(particles.log_weights)
-        alive = _Prefixes(list(range(count)), [()] * count, particles.log_weights, particles.log_kept, zero)
+        alive = Prefixes(list(range(count)), [()] * count, particles.log_weights, particles.log_kept, zero)
         asked = self._open_gap(particles, gap)
         hints = hints_of(asked, gap.right)
         attainable = functools.cache(
@@ -169,14 +99,14 @@ class GapFiller:
         )
         cache, known, newest = particles.cache, particles.known, particles.newest
         total = float(alive.log_weights.logsumexp(0))
-        cuts: list[_Cut] = []
+        cuts: list[Cut] = []
         self._seen = -torch.inf
         for length in range(gap.lengths[-1] + 1):
             guided, plain, cache = self.mode.prefill(newest, cache, known)
             cache = cache.accept(known, torch.ones_like(known), 1)
             guided, plain, known = guided[:, 0], plain[:, 0], known + 1
             if length in gap.lengths:
-                found = float(_priorities(cuts).logsumexp(0)) if cuts else -torch.inf
+                found = float(log_priorities(cuts).logsumexp(0)) if cuts else -torch.inf
                 cuts += self._cut(alive, plain, cache, known, gap, found)
             if length == gap.lengths[-1]:
                 break
@@ -185,7 +115,7 @@ class GapFiller:
             ids, gain, tilt = self._children(log_p, hints[length] if length < len(hints) else None)
             log_weights = ((alive.log_weights + log_first)[:, None] + gain).flatten()
             log_tilt = (alive.log_tilt[:, None] + tilt).clamp(max=MAX_LOG_TILT).flatten()
-            worth = log_weights + log_tilt + _log_worth(cuts, length, total, attainable)
+            worth = log_weights + log_tilt + log_worth(cuts, length, total, attainable)
             cuts, kept = self._resample(cuts, worth)
             if not len(kept.places):
                 break
@@ -198,12 +128,12 @@ class GapFiller:
                 log_tilt[kept.places],
             )
             known, cache = known[rows], cache.select(rows, self.mode.branches)
-        best = self._keep(_priorities(cuts), self.num_particles, self.negligible)
-        return _kept_cuts(cuts, best)
+        best = self._keep(log_priorities(cuts), self.num_particles, self.negligible)
+        return kept_cuts(cuts, best)
 
     def _cut(
-        self, alive: _Prefixes, plain: Tensor, cache: KVCache, known: Tensor, gap: Gap, found: float
-    ) -> list[_Cut]:
+        self, alive: Prefixes, plain: Tensor, cache: KVCache, known: Tensor, gap: Gap, found: float
+    ) -> list[Cut]:
         """The prefixes that may end here, compared by the first ids on the right.
 
         Args:
@@ -233,11 +163,11 @@ class GapFiller:
         weights, kept_so_far = alive.log_weights[rows], alive.log_kept[rows]
         columns = (rows, weights, kept_so_far, ahead, potential, kept.log_probability)
         return [
-            _Cut(alive.parents[row], alive.ids[row], weight, chance, weight + likely, most).divided_by(lost)
+            Cut(alive.parents[row], alive.ids[row], weight, chance, weight + likely, most).divided_by(lost)
             for row, weight, chance, likely, most, lost in zip(*map(Tensor.tolist, columns), strict=True)
         ]
 
-    def _penalize(self, guided: Tensor, alive: _Prefixes, before: list[list[int]] | None) -> Tensor:
+    def _penalize(self, guided: Tensor, alive: Prefixes, before: list[list[int]] | None) -> Tensor:
         """Guided logits ``[A, V]`` after the penalty for ids that stand in the text before each prefix, or in it."""
         if before is None:
             return guided
@@ -293,19 +223,19 @@ class GapFiller:
         tilt = torch.cat([tilt, torch.zeros_like(mass)], 1).double()
         return torch.cat([ids, drawn], 1), torch.cat([log_p.gather(-1, ids), mass.log()], 1).double(), tilt
 
-    def _resample(self, cuts: list[_Cut], children: Tensor) -> tuple[list[_Cut], Kept]:
+    def _resample(self, cuts: list[Cut], children: Tensor) -> tuple[list[Cut], Kept]:
         """Thin out cuts, and by their log-priorities children, which are negligible if all cuts make them so."""
-        priorities = _priorities(cuts)
+        priorities = log_priorities(cuts)
         total = float(torch.cat([priorities.to(children.device), children]).logsumexp(0))
         kept = self._keep(children, self.num_particles, self.negligible, total)
-        return _kept_cuts(cuts, self._keep(priorities, self.num_particles)), kept
+        return kept_cuts(cuts, self._keep(priorities, self.num_particles)), kept
 
     def _keep(
         self, log_priority: Tensor, count: int, negligible: float = 0.0, total: float = -torch.inf
     ) -> Kept:
         return optimal_resampling(log_priority, count, float(self.rng.uniform(1)), negligible, total)
 
-    def weigh(self, particles: Particles, cuts: list[_Cut], gap: Gap, last: bool) -> Particles:
+    def weigh(self, particles: Particles, cuts: list[Cut], gap: Gap, last: bool) -> Particles:
         """The texts of ``cuts`` with what stands on their right, all of which weighs them."""
         device = self.mode.device
         parent = torch.tensor([cut.parent for cut in cuts], device=device)
@@ -344,36 +274,6 @@ def _text_before(left: list[int], gaps: Sequence[Gap], particles: Particles) -> 
         parts = ([*fill, *gap.right] for fill, gap in zip(fills, gaps, strict=True))
         texts.append([*left, *itertools.chain.from_iterable(parts)])
     return texts
-
-
-def _priorities(cuts: Sequence[_Cut]) -> Tensor:
-    return torch.tensor([cut.log_priority for cut in cuts], dtype=torch.float64)
-
-
-def _kept_cuts(cuts: Sequence[_Cut], kept: Kept) -> list[_Cut]:
-    pairs = zip(kept.places.tolist(), kept.log_probability.tolist(), strict=True)
-    return [cuts[index].divided_by(log_probability) for index, log_probability in pairs]
-
-
-def _log_worth(cuts: Sequence[_Cut], length: int, total: float, attainable: Callable[[], float]) -> float:
-    """What a prefix is expected to find on the right, for each unit of weight.
-
-    As long as the best cut leaves the beginning of the right side a surprise, while what follows is none, or the canvas
-    says that more is ``attainable``, a better one is to be expected. After that it is the evidence that cuts have found
-    so far, and falls with every token after the best one. This decides what is kept and how soon writing ends, not the
-    distribution.
-    """
-    if not cuts:
-        return 0.0
-    best = max(cuts, key=lambda cut: cut.log_priority)
-    evidence = best.log_priority - best.log_weight
-    potential = max(cut.log_potential for cut in cuts)
-    if evidence < -SURPRISE:  # else nothing can be a surprise, and the canvas need not be asked
-        potential = max(potential, attainable())
-    found = float(_priorities(cuts).logsumexp(0)) - total
-    if evidence < potential - SURPRISE:
-        return max(found, potential - SURPRISE)
-    return found + (length - len(best.ids)) * FALL
 
 
 def _shown(lengths: range) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -23,6 +22,7 @@ from sunfish.model.transformer import Transformer
 from sunfish.rng import RowGenerators, refuse_nan
 from sunfish.sampling.block_diffusion import Snapshot
 from sunfish.sampling.decoding import decode
+from sunfish.sampling.generated import Generated, TextState, as_text
 from sunfish.sampling.generation_config import read_generation_config
 from sunfish.sampling.guidance import ClassifierFreeGuidance, DistilledGuidance
 from sunfish.sampling.logits import VocabularyMask
@@ -34,27 +34,6 @@ from sunfish.types import Condition, Process
 from sunfish.utils import UsageError
 
 INT8 = "int8"
-
-
-class Generated(NamedTuple):
-    """One text of ``tokens`` ids, end marks not counted. ``finished``: it reached its end; else it was cut.
-
-    Where it ended before the stop string ``stop``, the last of its ids may reach into that.
-    """
-
-    text: str
-    prompt: str
-    finished: bool
-    tokens: int
-    ids: list[int]
-    stop: str = ""
-
-
-class TextState(NamedTuple):
-    """A text while it is written: the ids after its start mark, noise included, of which the first are final."""
-
-    ids: list[int]
-    settled: int  # how many are final
 
 
 class TextGenerator:
@@ -351,24 +330,8 @@ class TextGenerator:
     def decode(
         self, ids: list[int], prompt: str, mask: str = "", stops: StopStrings | None = None
     ) -> Generated:
-        """The text before the first end mark or stop string, with ``mask`` for every id that is still masked."""
-        ended = self.tokenizer.end in ids
-        kept = ids[: ids.index(self.tokenizer.end)] if ended else ids
-        text, stop = self._text(kept, mask), ""
-        if stops and (match := stops.find(text)):
-            ended, stop, text = True, match[1], text[: match[0]]
-            count = next(n for n in range(len(kept) + 1) if self._text(kept[:n], mask).startswith(text))
-            kept = kept[:count]
-        hidden = sum(map(self._is_masked, kept))
-        return Generated(text, prompt, ended and not hidden, len(kept) - hidden, kept, stop)
-
-    def _text(self, ids: list[int], mask: str) -> str:
-        """What ids say, with ``mask`` for masked ones."""
-        runs = ((masked, list(group)) for masked, group in groupby(ids, self._is_masked))
-        return "".join(mask * len(run) if masked else self.tokenizer.decode(run) for masked, run in runs)
-
-    def _is_masked(self, token: int) -> bool:
-        return token >= self.tokenizer.size  # noise may be a spare id
+        """See :func:`sunfish.sampling.generated.as_text`."""
+        return as_text(self.tokenizer, ids, prompt, mask, stops)
 
     def _snapshots(
         self, prompts: Sequence[str], length: int, config: GenerationConfig, rng: RowGenerators

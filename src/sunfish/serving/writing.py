@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sunfish.config import GenerationConfig
+from sunfish.sampling.generated import TextState
 from sunfish.sampling.infilling import CUT_CHARACTER
 from sunfish.sampling.likelihood import TokenScorer
 from sunfish.sampling.pipeline import Pipeline
 from sunfish.sampling.stop import StopStrings
-from sunfish.sampling.text_generator import TextGenerator, TextState
+from sunfish.sampling.text_generator import TextGenerator
 
 MASK = "▒"  # a masked position of a denoising state
 

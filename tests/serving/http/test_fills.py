@@ -10,7 +10,8 @@ from starlette.testclient import TestClient
 from sunfish.config import GenerationConfig
 from sunfish.config.generation import FILLING
 from sunfish.sampling.gaps import parse
-from sunfish.sampling.pipeline import Generated, Pipeline
+from sunfish.sampling.generated import Generated
+from sunfish.sampling.pipeline import Pipeline
 from sunfish.serving.filling import FillTask, RewriteTask
 from tests.serving.http.conftest import Json
 from tests.serving.http.events import events

@@ -144,7 +144,8 @@ def qk_norm_rope(
         query, key, value = _QKNormRope.apply(projected, scale, *rotary)  # type: ignore[no-untyped-call]
         return query, key, value
     parts = projected.unflatten(-1, (3, len(scale), -1)).permute(2, 0, 3, 1, 4)
-    if torch.compiler.is_compiling():  # of halves of one result, a program would keep the stride of its first length
+    if torch.compiler.is_compiling():
+        # Of the halves of one result, a program for all lengths keeps the stride of the first one (PyTorch 2.13).
         query, key = (apply_rotary_emb(rms_norm(part), *rotary) for part in parts[:2])
     else:
         query, key = apply_rotary_emb(rms_norm(parts[:2]), *rotary).unbind(0)

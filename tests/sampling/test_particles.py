@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sunfish.sampling.posterior import FALL, SURPRISE, _Cut, _log_worth
+from sunfish.sampling.particles import FALL, SURPRISE, Cut, log_worth
 
 
 def nothing() -> float:
@@ -18,32 +18,32 @@ def unasked() -> float:
     raise AssertionError("what is likely enough is not asked about")
 
 
-def cut(length: int, log_weight: float, log_likelihood: float, log_potential: float = 0.0) -> _Cut:
+def cut(length: int, log_weight: float, log_likelihood: float, log_potential: float = 0.0) -> Cut:
     """A cut after ``length`` ids, by the likelihood of the first ids on the right."""
-    return _Cut(0, (1,) * length, log_weight, 0.0, log_weight + log_likelihood, log_potential)
+    return Cut(0, (1,) * length, log_weight, 0.0, log_weight + log_likelihood, log_potential)
 
 
 def test_nothing_is_expected_before_a_first_cut() -> None:
-    assert _log_worth([], 3, 1.5, unasked) == 0.0
+    assert log_worth([], 3, 1.5, unasked) == 0.0
 
 
 def test_a_better_cut_is_expected_while_the_best_one_leaves_a_surprise() -> None:
     """As much as the right side could be worth, less what it may lose."""
     worse = cut(2, -1.0, -9.0, -0.5)
-    assert _log_worth([worse], 4, 0.0, nothing) == pytest.approx(-0.5 - SURPRISE)
+    assert log_worth([worse], 4, 0.0, nothing) == pytest.approx(-0.5 - SURPRISE)
     # Evidence is for each unit of weight; where cuts have found more in sum, that counts.
-    assert _log_worth([worse] * 100, 4, -10.0, nothing) == pytest.approx(math.log(100))
+    assert log_worth([worse] * 100, 4, -10.0, nothing) == pytest.approx(math.log(100))
 
 
 def test_after_a_good_cut_worth_falls_with_each_token() -> None:
     good, worse = cut(3, -1.0, -2.0), cut(1, -1.0, -4.0)
     found = math.log(math.exp(-3.0) + math.exp(-5.0)) - 0.25
     for length in (3, 4, 7):
-        assert _log_worth([worse, good], length, 0.25, unasked) == pytest.approx(found + (length - 3) * FALL)
+        assert log_worth([worse, good], length, 0.25, unasked) == pytest.approx(found + (length - 3) * FALL)
 
 
 def test_a_better_cut_is_expected_where_the_canvas_says_so() -> None:
     """A bad fill makes all that follows unlikely, so that its own likelihoods show no better one."""
     bad = cut(1, -1.0, -20.0, -18.0)
-    assert _log_worth([bad], 5, 0.0, lambda: -15.0) == pytest.approx(-21.0 + 4 * FALL)
-    assert _log_worth([bad], 5, 0.0, lambda: -3.0) == pytest.approx(-3.0 - SURPRISE)
+    assert log_worth([bad], 5, 0.0, lambda: -15.0) == pytest.approx(-21.0 + 4 * FALL)
+    assert log_worth([bad], 5, 0.0, lambda: -3.0) == pytest.approx(-3.0 - SURPRISE)
