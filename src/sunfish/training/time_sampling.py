@@ -77,7 +77,7 @@ def sample_training_times(
     if training.complementary or not 1 < block_length < (batch.share.width or batch.x0.shape[1]):
         return t
     drafts = sample_block_times(batch, block_length, 0.0, 1.0, generator)
-    return torch.where((drafts > 0) & (drafts <= DRAFT_SHARE), draft_times(t, block_length), t)
+    return torch.where(drafts <= DRAFT_SHARE, draft_times(t, block_length), t)
 
 
 def draft_times(t: Tensor, block_length: int) -> Tensor:
