@@ -112,6 +112,9 @@ def test_a_gap_is_asked_about_at_some_lengths_between_what_is_known() -> None:
         ([7, 7, 7, 7, 7, 7, 1, 2], known + 5 * noise + 2 * known),
     ]
     assert hints[:, 0].tolist() == [2.0, 2.0, 2.5, 3.0, 3.0]
+    asked.clear()
+    between = hints_of(OpenGap(Hinting(), 7, None, 4, range(6, 8)), [1])  # type: ignore[arg-type]
+    assert asked == [([*[7] * 7, 1], known + 6 * noise + known)] and len(between) == 6  # its shortest length
 
 
 def test_the_best_likelihood_is_asked_one_id_after_the_other() -> None:

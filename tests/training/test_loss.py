@@ -13,7 +13,7 @@ from torch import Tensor
 from sunfish.config import TrainingConfig
 from sunfish.model.transformer import Transformer
 from sunfish.rng import WHOLE, Share, make_generator
-from sunfish.training.loss import Losses, draft_loss, losses_at, training_loss, with_estimate
+from sunfish.training.loss import Losses, draft_loss, in_drafts, losses_at, training_loss, with_estimate
 from sunfish.training.time_sampling import complementary_masks, fixed_count_mask, sample_block_times
 from sunfish.types import Batch
 from tests.helpers import CONFIG, batch, model, process_of, row_generators
@@ -264,6 +264,20 @@ def test_a_text_that_is_one_block_is_a_draft_only_as_part_of_a_wider_batch(share
     unknown = torch.arange(8).expand(2, 8) > 0
     hidden = m.canvas_pass(b.x0, torch.ones(b.x0.shape), m.encode(b.prompt, b.prompt_mask))
     assert draft_loss(m, hidden, b.x0, unknown, 8, share)[1] == count
+
+
+def test_a_draft_is_a_block_of_which_only_the_first_token_is_known() -> None:
+    """Whatever the length of the last block; a single known token at the end has nothing to draft."""
+    known, asked = False, True
+    canvases = [
+        [known, asked, asked, asked, known, asked, asked],
+        [asked, asked, asked, asked, asked, asked, asked],
+        [known, asked, asked, known, known, asked, known],
+    ]
+    drafts = [[True] * 7, [False] * 7, [False] * 7]
+    assert in_drafts(torch.tensor(canvases), 7, 4).tolist() == drafts
+    two = torch.tensor([canvases[2] + canvases[0]])  # two canvases of one text
+    assert in_drafts(two, 7, 4).tolist() == [drafts[2] + drafts[0]]
 
 
 @pytest.mark.parametrize("name", ["uniform", "mixed", "gaussian"])

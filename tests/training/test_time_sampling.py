@@ -10,7 +10,7 @@ import torch
 from sunfish.config import TrainingConfig
 from sunfish.config.presets import preset
 from sunfish.processes import build_process, process_builders
-from sunfish.rng import make_generator
+from sunfish.rng import Share, make_generator
 from sunfish.training.time_sampling import (
     DRAFT_SHARE,
     check_noise_settings,
@@ -60,6 +60,14 @@ def test_there_are_no_drafts_of_one_token_or_a_whole_text_or_beside_a_complement
         batch(64, 16), block_length, process_of("masked"), training, make_generator("t")
     )
     assert bool((t[:, 1:] > 0).all()) and float(t.max()) <= training.mask_rate_max
+
+
+def test_a_text_that_is_one_block_has_drafts_as_part_of_a_wider_batch() -> None:
+    """As the same rows have in the whole batch."""
+    part = batch(64, 16)._replace(share=Share(tuple(range(64)), 64, 20, 64 * 19))
+    t = sample_training_times(part, 16, process_of("masked"), TrainingConfig(), make_generator("t"))
+    drafts = (t[:, 1:] == 1).all(1)
+    assert 0.2 < float(drafts.float().mean()) < 0.6
 
 
 def test_only_masks_have_fixed_counts() -> None:
