@@ -216,7 +216,7 @@ def draft_loss(
     ids = x0.repeat(1, unknown.shape[1] // length).flatten()
     has_second = places % length % block_length > 1
     previous = torch.stack([ids[places - 1], torch.where(has_second, ids[places - 2], NO_TOKEN)], dim=1)
-    return model.draft_loss(hidden.detach().flatten(0, 1)[places], previous, ids[places]), len(places)
+    return model.draft_loss(hidden.flatten(0, 1)[places], previous, ids[places]), len(places)
 
 
 def in_drafts(unknown: Tensor, length: int, block_length: int) -> Tensor:
