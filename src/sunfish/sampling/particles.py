@@ -85,7 +85,7 @@ class Prefixes(NamedTuple):
 
 
 def log_priorities(cuts: Sequence[Cut]) -> Tensor:
-    """``[K]`` float64."""
+    """Those of all ``cuts``, ``[K]`` float64."""
     return torch.tensor([cut.log_priority for cut in cuts], dtype=torch.float64)
 
 
