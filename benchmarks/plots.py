@@ -70,7 +70,8 @@ def plot_path(path: str) -> Path:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure of :func:`pyplot`, and the folder that it lies in."""
+    """Write a figure of :func:`pyplot`, and the folder that it lies in, and close it: pyplot keeps all that are open."""
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
+    pyplot().close(figure)

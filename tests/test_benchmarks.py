@@ -350,12 +350,13 @@ def test_a_benchmark_runs_end_to_end(name: str, tmp_path: Path, capsys: pytest.C
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, benchmark in BENCHMARKS.items() if benchmark.plots])
 def test_a_benchmark_draws(name: str, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
+    pyplot = pytest.importorskip("matplotlib.pyplot")
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
-    path = tmp_path / "plot.png"
+    path, others = tmp_path / "plot.png", pyplot.get_fignums()
     assert BENCHMARKS[name].main(["--smoke", "--threads", "1", "--no-record", "--plot", str(path)]) == 0
     assert path.stat().st_size > 0
+    assert pyplot.get_fignums() == others  # it is closed
 
 
 def test_the_mutation_score_copies_all_that_tests_read() -> None:
