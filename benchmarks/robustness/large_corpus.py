@@ -133,8 +133,10 @@ def measure_training(run: Run, folder: Path, gigabytes: float, steps: int, batch
     """Peaks of a small corpus and of one that repeats it to the size."""
     from sunfish.data.prepare.prepare import prepare
 
-    repeated = SMOKE_BYTES if run.smoke else REPEATED_BYTES
-    for size in (2 * repeated, int(gigabytes * 1e9)):
+    repeated, sizes = (SMOKE_BYTES if run.smoke else REPEATED_BYTES), [int(gigabytes * 1e9)]
+    if not run.smoke:
+        sizes.insert(0, 2 * repeated)
+    for size in sizes:
         place = folder / f"train{size}"
         config = config_of(place, size)
         small = prepare(SyntheticSource(repeated), config, lambda *_: None, workers=1)
