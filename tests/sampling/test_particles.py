@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from sunfish.sampling.particles import FALL, SURPRISE, Cut, log_worth
+from sunfish.sampling.particles import FALL, RARE, SURPRISE, Cut, log_worth
 
 
 def nothing() -> float:
@@ -33,6 +33,17 @@ def test_a_better_cut_is_expected_while_the_best_one_leaves_a_surprise() -> None
     assert log_worth([worse], 4, 0.0, nothing) == pytest.approx(-0.5 - SURPRISE)
     # Evidence is for each unit of weight; where cuts have found more in sum, that counts.
     assert log_worth([worse] * 100, 4, -10.0, nothing) == pytest.approx(math.log(100))
+
+
+def test_a_better_cut_is_expected_while_all_fills_are_rare() -> None:
+    """A sentence that is cut off may suit the right side, but most prefixes have not come to their end."""
+    rare = cut(2, 0.5 - RARE, -1.0, -0.25)
+    assert log_worth([rare], 9, 0.0, unasked) == pytest.approx(-0.25 - SURPRISE)
+    likelier = cut(2, 1.0 - RARE, -1.0, -0.25)
+    assert log_worth([likelier], 9, 0.0, unasked) == pytest.approx(-RARE + 7 * FALL)
+    # What counts is their share of all weight, and that of all cuts together.
+    assert log_worth([rare], 9, -1.0, unasked) == pytest.approx(0.5 - RARE + 7 * FALL)
+    assert log_worth([rare] * 3, 9, 0.0, unasked) == pytest.approx(math.log(3) - 0.5 - RARE + 7 * FALL)
 
 
 def test_after_a_good_cut_worth_falls_with_each_token() -> None:

@@ -13,6 +13,7 @@ from sunfish.rng import sample_categorical
 from sunfish.sampling.smc import Kept
 
 SURPRISE = 6.0  # nats that the right side may lose at a good cut
+RARE = 9.0  # nats that all good cuts together may cost, their own likelihood included
 FALL = -1.0  # nats by which the worth of going on falls with each token after a good cut
 
 
@@ -99,9 +100,10 @@ def log_worth(cuts: Sequence[Cut], length: int, total: float, attainable: Callab
     """What a prefix is expected to find on the right, for each unit of weight.
 
     As long as the best cut leaves the beginning of the right side a surprise, while what follows is none, or the canvas
-    says that more is ``attainable``, a better one is to be expected. After that it is the evidence that cuts have found
-    so far, and falls with every token after the best one. This decides what is kept and how soon writing ends, not the
-    distribution.
+    says that more is ``attainable``, a better one is to be expected. So it is as long as the fills of all cuts are rare,
+    such as a sentence that is cut off: then most of what the model would write has not ended yet. After that it is the
+    evidence that cuts have found so far, and falls with every token after the best one. This decides what is kept and
+    how soon writing ends, not the distribution.
     """
     if not cuts:
         return 0.0
@@ -111,6 +113,6 @@ def log_worth(cuts: Sequence[Cut], length: int, total: float, attainable: Callab
     if evidence < -SURPRISE:  # else nothing can be a surprise, and the canvas need not be asked
         potential = max(potential, attainable())
     found = float(log_priorities(cuts).logsumexp(0)) - total
-    if evidence < potential - SURPRISE:
+    if evidence < potential - SURPRISE or found < potential - RARE:
         return max(found, potential - SURPRISE)
     return found + (length - len(best.ids)) * FALL
