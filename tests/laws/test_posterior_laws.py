@@ -183,11 +183,12 @@ def test_weights_are_unbiased(network: Transformer, condition: Condition, name: 
 def test_what_decides_where_to_look_has_no_part_in_the_weights(
     network: Transformer, condition: Condition, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Few children, so that others are drawn; wild hints of the canvas; cuts given up early."""
+    """Few children, so that others are drawn; wild hints of the canvas; cuts given up early, and fills taken for rare."""
     monkeypatch.setattr(posterior, "NUM_CHILDREN", 3)
     monkeypatch.setattr(posterior, "MAX_LOG_TILT", 2.0)
     monkeypatch.setattr(posterior, "HOPELESS", 1.0)
     monkeypatch.setattr(particles, "FALL", -1.5)
+    monkeypatch.setattr(particles, "RARE", 1.0)
     hint = torch.zeros(TINY.vocab_size, dtype=torch.float64)
     hint[[5, 2]] = 0.5
     monkeypatch.setattr(posterior, "hints_of", lambda *_: hint.expand(2, -1))
