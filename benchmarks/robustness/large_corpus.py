@@ -133,10 +133,8 @@ def measure_training(run: Run, folder: Path, gigabytes: float, steps: int, batch
     """Peaks of a small corpus and of one that repeats it to the size."""
     from sunfish.data.prepare.prepare import prepare
 
-    repeated, sizes = (SMOKE_BYTES if run.smoke else REPEATED_BYTES), [int(gigabytes * 1e9)]
-    if not run.smoke:
-        sizes.insert(0, 2 * repeated)
-    for size in sizes:
+    repeated, target = SMOKE_BYTES if run.smoke else REPEATED_BYTES, int(gigabytes * 1e9)
+    for size in [target] if run.smoke else [2 * repeated, target]:
         place = folder / f"train{size}"
         config = config_of(place, size)
         small = prepare(SyntheticSource(repeated), config, lambda *_: None, workers=1)

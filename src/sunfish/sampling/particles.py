@@ -13,7 +13,7 @@ from sunfish.rng import sample_categorical
 from sunfish.sampling.smc import Kept
 
 SURPRISE = 6.0  # nats that the right side may lose at a good cut
-RARE = 9.0  # nats that all good cuts together may cost, their own likelihood included
+RARE = 9.0  # nats that all cuts together may fall short of the right side's worth, the fills' own likelihood included
 FALL = -1.0  # nats by which the worth of going on falls with each token after a good cut
 
 
