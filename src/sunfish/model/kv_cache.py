@@ -59,6 +59,10 @@ class KVCache(NamedTuple):
         """B: how many texts, guidance branches counted."""
         return self.keys_values.shape[2]
 
+    def for_pass(self, start: int | Tensor) -> tuple[TextCache, int]:
+        """What a pass from ``start`` on asks, and how many of these positions the layout of the pass has to mask."""
+        return self, self.length
+
     def layers(self) -> Sequence[Tensor]:
         """``[2, B, H, C, D/H]`` of each block and of the copy head."""
         return self.keys_values.unbind(0)

@@ -238,10 +238,11 @@ class Transformer(nn.Module):
         self, ids: Tensor, condition: Condition, cache: KVCache | None = None, start: Start | None = None
     ) -> tuple[Tensor, KVCache]:
         """Hidden states ``[B, N, D]`` of clean ``ids [B, N]``, and the cache with them appended."""
-        length, cached = ids.shape[1], 0 if cache is None else cache.length
+        length = ids.shape[1]
         start = self.check_place(length, cache, start)
+        before, cached = _for_pass(cache, start)
         layout = Layout.causal(length, start, cached, ids.device)
-        hidden, pairs = self(ids, None, None, layout, condition, cache)
+        hidden, pairs = self(ids, None, None, layout, condition, before)
         return hidden, _grow(cache, pairs, length)
 
     def canvas_pass(
@@ -249,8 +250,9 @@ class Transformer(nn.Module):
     ) -> Tensor:
         """Hidden states ``[B, N, D]`` of one canvas at times ``t [B, N]`` after the cache."""
         start = self.check_place(x.shape[1], cache, start)
-        layout = Layout.canvas(x.shape[1], start, 0 if cache is None else cache.length, x.device)
-        hidden: Tensor = self(None, x, t, layout, condition, cache)[0]
+        before, cached = _for_pass(cache, start)
+        layout = Layout.canvas(x.shape[1], start, cached, x.device)
+        hidden: Tensor = self(None, x, t, layout, condition, before)[0]
         return hidden
 
     def joint_pass(
@@ -280,9 +282,10 @@ class Transformer(nn.Module):
         quadratic decoding of Samragh et al. 2025 (arXiv:2507.11851, section 4), with a diffusion block in place of mask
         tokens. Arguments as in :meth:`prefill_and_draft`.
         """
-        length, cached = ids.shape[1], 0 if cache is None else cache.length
+        length = ids.shape[1]
+        before, cached = _for_pass(cache, start)
         layout = Layout.causal_and_drafts(length, t.shape[1] // length, start, cached, ids.device)
-        hidden, pairs = self(ids, x, t, layout, condition, cache)
+        hidden, pairs = self(ids, x, t, layout, condition, before)
         canvases = hidden[:, length:].unflatten(1, (length, -1))
         return self.head(hidden[:, :length]), _grow(cache, pairs, length), canvases
 
@@ -475,6 +478,11 @@ def count_parameters(
 
 def _frequency_embedding(frequencies: Sequence[float], config: ModelConfig) -> nn.Linear:
     return nn.Linear(2 * len(frequencies), config.n_embd, bias=False)
+
+
+def _for_pass(cache: KVCache | None, start: Start) -> tuple[TextCache | None, int]:
+    """:meth:`KVCache.for_pass`, where there may be no cache."""
+    return (None, 0) if cache is None else cache.for_pass(start)
 
 
 def _grow(cache: KVCache | None, pairs: Sequence[KeyValue], length: int) -> KVCache:

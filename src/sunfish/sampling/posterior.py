@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sunfish.model.kv_cache import KVCache
+from sunfish.model.shared_prefix import SharedPrefixCache
 from sunfish.rng import RowGenerators, refuse_nan, sample_categorical
 from sunfish.sampling.canvas_hints import OpenGap, best_log_likelihood, hints_of
 from sunfish.sampling.causal_mode import CausalMode, log_likelihoods
@@ -71,7 +72,7 @@ class GapFiller:
         known = torch.full((1,), len(left) - 1, device=self.mode.device)
         cache = None
         if len(left) > 1:
-            cache = self.mode.prefill(ids[:, :-1], None, torch.zeros_like(known))[2]
+            cache = SharedPrefixCache.of(self.mode.prefill(ids[:, :-1], None, torch.zeros_like(known))[2])
         particles = Particles([[]], zero, zero, [[]], cache, known, ids[:, -1:])
         for number, gap in enumerate(gaps, start=1):
             before = _text_before(left, gaps[: number - 1], particles) if self.penalty != 1 else None
