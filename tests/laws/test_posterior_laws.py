@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -76,13 +77,20 @@ def condition(network: Transformer) -> Condition:
         return network.encode(torch.tensor([[4, 2, 6]]), torch.ones(1, 3, dtype=torch.bool))
 
 
-def run(network: Transformer, condition: Condition, case: Case, seed: int, num_particles: int) -> Particles:
+def run(
+    network: Transformer,
+    condition: Condition,
+    case: Case,
+    seed: int,
+    num_particles: int,
+    sought: Sequence[int] = (),
+) -> Particles:
     config = GenerationConfig(
         temperature=case.temperature, guidance_scale=case.scale, repetition_penalty=case.penalty
     )
     process = build_process(ProcessConfig(process="masked"), TINY.vocab_size)
     mode = CausalMode(ClassifierFreeGuidance(network, case.scale), process, condition, config)
-    filler = GapFiller(mode, END, RowGenerators.for_rows(seed, 0, 1), num_particles)
+    filler = GapFiller(mode, END, RowGenerators.for_rows(seed, 0, 1), num_particles, sought)
     return filler.fill(list(case.left), case.gaps)
 
 
@@ -149,11 +157,16 @@ def weights_of(particles: Particles) -> dict[Fills, float]:
 
 
 def check_unbiased(
-    network: Transformer, condition: Condition, case: Case, num_particles: int, seeds: int
+    network: Transformer,
+    condition: Condition,
+    case: Case,
+    num_particles: int,
+    seeds: int,
+    sought: Sequence[int] = (),
 ) -> None:
     """Of all groups of fills, the mean weight is the exact one but for 4 standard errors."""
     expected = totals(enumerate_fills(network, condition, case))
-    particles = [run(network, condition, case, seed, num_particles) for seed in range(seeds)]
+    particles = [run(network, condition, case, seed, num_particles, sought) for seed in range(seeds)]
     assert all(len(one.fills) <= num_particles for one in particles)
     observed = torch.stack([totals(weights_of(one)) for one in particles])
     error = observed.std(0) / math.sqrt(seeds)
@@ -183,7 +196,7 @@ def test_weights_are_unbiased(network: Transformer, condition: Condition, name: 
 def test_what_decides_where_to_look_has_no_part_in_the_weights(
     network: Transformer, condition: Condition, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Few children, so that others are drawn; wild hints of the canvas; cuts given up early, and fills taken for rare."""
+    """Few children, so that others are drawn; wild hints; an id is sought; cuts given up early; fills taken for rare."""
     monkeypatch.setattr(posterior, "NUM_CHILDREN", 3)
     monkeypatch.setattr(posterior, "MAX_LOG_TILT", 2.0)
     monkeypatch.setattr(posterior, "HOPELESS", 1.0)
@@ -193,7 +206,19 @@ def test_what_decides_where_to_look_has_no_part_in_the_weights(
     hint[[5, 2]] = 0.5
     monkeypatch.setattr(posterior, "hints_of", lambda *_: hint.expand(2, -1))
     monkeypatch.setattr(posterior, "best_log_likelihood", lambda *_: -1.0)
-    check_unbiased(network, condition, CASES[name], 3, 60)
+    check_unbiased(network, condition, CASES[name], 3, 60, sought=(4,))
+
+
+def test_fills_that_have_what_is_sought_are_kept_rather_than_others(
+    network: Transformer, condition: Condition
+) -> None:
+    seldom = 5  # has a twentieth of the posterior
+
+    def share_of(sought: Sequence[int]) -> float:
+        fills = [run(network, condition, CASES["middle"], seed, 4, sought).fills for seed in range(20)]
+        return sum(seldom in gap for found in fills for (gap,) in found) / sum(map(len, fills))
+
+    assert share_of([seldom]) > 2 * share_of([])
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sunfish.config.generation import FILLING
 from sunfish.sampling import infilling
-from sunfish.sampling.canvas_hints import OpenGap, best_log_likelihood, doubt, hints_of
+from sunfish.sampling.canvas_hints import OpenGap, best_log_likelihood, doubt, hints_of, surprises
 from sunfish.sampling.infilling import infill
 from sunfish.sampling.pipeline import Pipeline
 
@@ -52,22 +52,33 @@ def test_a_doubt_is_what_the_canvas_finds_likelier_than_the_fill_makes_it() -> N
     assert found == pytest.approx(math.log(0.5 + 0.01 * most) + 9.0, abs=1e-6)
 
 
-def test_only_a_doubtful_fill_is_followed_by_more_particles(
-    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("size", "doubts", "expected"),
+    [(0.38, 3.9, [6]), (0.38, 4.1, [6, 48]), (0.37, 0.0, [6, 48])],
+    ids=["neither", "a doubtful fill", "few fills that count"],
+)
+def test_a_search_that_may_have_missed_fills_is_followed_by_a_larger_one(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, size: float, doubts: float, expected: list[int]
 ) -> None:
-    counts: list[int] = []
+    """Which looks for fills that name what the first one left unlikely."""
+    counts, sought = list[int](), list[set[int]]()
 
     class Counted(infilling.GapFiller):
-        def __init__(self, mode, end, rng, num_particles):  # type: ignore[no-untyped-def]
+        def __init__(self, mode, end, rng, num_particles, ids=()):  # type: ignore[no-untyped-def]
             counts.append(num_particles)
-            super().__init__(mode, end, rng, num_particles)
+            sought.append(set(ids))
+            super().__init__(mode, end, rng, num_particles, ids)
 
     monkeypatch.setattr(infilling, "GapFiller", Counted)
-    for value, expected in [(3.9, [6]), (4.1, [6, 24])]:
-        counts.clear()
-        monkeypatch.setattr(infilling, "doubt", lambda *_, value=value: value)
-        infill(pipeline, "a [MASK:2] b", FILLING, prompt="dogs", num_particles=6)
-        assert counts == expected
+    monkeypatch.setattr(infilling, "sample_size", lambda *_: size)
+    monkeypatch.setattr(infilling, "doubt", lambda *_: doubts)
+    monkeypatch.setattr(infilling, "surprises", lambda *_: [(5, -6.0), (7, -9.0), (5, -8.0)])
+    infill(pipeline, "a [MASK:2] b", FILLING, prompt="dogs", num_particles=6)
+    assert counts == expected and sought == [set(), {5, 7}][: len(expected)]
+
+
+def test_what_is_unlikely_after_the_gaps_is_a_surprise() -> None:
+    assert surprises([[5, 6], [], [5]], [[-5.1, -5.0], [], [-9.0]]) == [(5, -5.1), (5, -9.0)]
 
 
 def test_what_is_doubted_is_the_likelihood_of_the_given_text(

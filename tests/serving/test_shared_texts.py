@@ -84,7 +84,7 @@ def test_jobs_of_every_kind_write_what_they_write_alone(new_engine: NewEngine, p
 def test_fills_that_are_drawn_again(
     new_engine: NewEngine, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With four times as many particles, wherever the canvas has a doubt; here it always has."""
+    """With eight times as many particles, wherever the canvas has a doubt; here it always has."""
     counts = list[int]()
     fill = GapFiller.fill
 
@@ -96,7 +96,7 @@ def test_fills_that_are_drawn_again(
     monkeypatch.setattr(GapFiller, "fill", counted)
     works = [MASKED[3], MASKED[4], MASKED[6], MASKED[7], VERIFIED[1], VERIFIED[3], DENOISED[0]]
     check_texts(new_engine, pipeline, works)
-    assert counts.count(16) == counts.count(4) >= 8
+    assert counts.count(32) == counts.count(4) >= 8
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ IDS_ON_RIGHT = 32  # that it sees then
 DOUBT_LENGTHS = (1, 3, 8)  # of a gap, at which it is asked how likely the text on the right is
 LIKELIHOOD_LENGTH = 8  # of a gap, at which it is asked how likely the right side can become
 LIKELIHOOD_IDS = 16  # on the right that it sees then
-UNLIKELY = -5.0  # log-likelihood of a given id, in nats, below which the canvas is asked
+UNLIKELY = -5.0  # log-likelihood of a given id, in nats, below which it is a surprise
 
 
 class OpenGap(NamedTuple):
@@ -83,6 +83,18 @@ def best_log_likelihood(gap: OpenGap, right: Sequence[int], count: int) -> float
     return float(told[place, 1 + length + place, tokens].double().log().sum())
 
 
+def surprises(
+    rights: Sequence[Sequence[int]], log_likelihoods: Sequence[Sequence[float]]
+) -> list[tuple[int, float]]:
+    """The ids after all gaps that the fills leave unlikely, and their log-likelihoods."""
+    return [
+        (token, value)
+        for right, values in zip(rights, log_likelihoods, strict=True)
+        for token, value in zip(right, values, strict=True)
+        if value < UNLIKELY
+    ]
+
+
 def doubt(
     mode: CausalMode,
     left: Sequence[int],
@@ -105,12 +117,7 @@ def doubt(
     Returns:
         The greatest such difference; 0 if every id is likely enough.
     """
-    pairs = [
-        (token, value)
-        for right, values in zip(rights, log_likelihoods, strict=True)
-        for token, value in zip(right, values, strict=True)
-        if value < UNLIKELY
-    ]
+    pairs = surprises(rights, log_likelihoods)
     if not pairs:
         return 0.0
     asked = {token for token, _ in pairs}

@@ -12,7 +12,7 @@ from sunfish.config import GenerationConfig
 from sunfish.config.generation import FILLING, MAX_PARTICLES, MAX_TEXTS, NUM_PARTICLES
 from sunfish.config.rules import whole_number
 from sunfish.rng import RowGenerators
-from sunfish.sampling.canvas_hints import doubt
+from sunfish.sampling.canvas_hints import doubt, surprises
 from sunfish.sampling.canvas_infilling import fill_on_canvas
 from sunfish.sampling.causal_mode import CausalMode
 from sunfish.sampling.gaps import DEFAULT_LENGTHS, EncodedGaps, Gaps, encode_gaps, parse
@@ -26,7 +26,8 @@ from sunfish.utils import UsageError
 
 CUT_CHARACTER = "\ufffd"  # what bytes that are no character decode to
 DOUBTFUL = 4.0  # nats; see :func:`sunfish.sampling.canvas_hints.doubt`
-MORE = 4  # times as many fills are compared where the likeliest one is doubtful
+FEW = 1 / 16  # share of the particles that the effective sample size may fall to
+MORE = 8  # times as many fills are compared where there are few, or the likeliest one is doubtful
 
 
 class Infilled(NamedTuple):
@@ -71,8 +72,8 @@ def infill(
         prompt: What the text is about.
         seed: The same seed gives the same fills.
         num_samples: How many texts.
-        num_particles: How many fills are compared, four times as many where the canvas doubts the likeliest of them;
-            more are nearer to the posterior, and slower.
+        num_particles: How many fills are compared, eight times as many where few of them count or the canvas doubts the
+            likeliest one; more are nearer to the posterior, and slower.
         max_tokens: Of every gap, or one number for each, as upper bounds of lengths that the text leaves open.
 
     Returns:
@@ -153,8 +154,9 @@ def draw_particles(
 ) -> Particles:
     """Different fills of the gaps, weighted.
 
-    Where the canvas finds what is given likelier than the best fill makes it, a better one has been missed. Then all is
-    done anew, with more particles.
+    Where few of them carry all the weight, or the canvas finds what is given likelier than the best fill makes it, better
+    ones may have been missed. Then all is done anew, with more particles, which look for fills that name what the best
+    one leaves a surprise.
     """
     tokenizer = pipeline.tokenizer
     guided, condition = pipeline.guided([prompt], config)
@@ -172,9 +174,11 @@ def draw_particles(
     particles = GapFiller(mode, tokenizer.end, rng, num_particles).fill(left, gaps)
     given = particles.log_likelihoods[int(falling_order(particles.log_weights)[0])]
     spans, rights = [gap.lengths for gap in gaps], [gap.right for gap in gaps]
-    if doubt(mode, left, spans, rights, given) > DOUBTFUL:
+    few = sample_size(particles, num_particles) < FEW * num_particles
+    if few or doubt(mode, left, spans, rights, given) > DOUBTFUL:
         more = min(MORE * num_particles, MAX_PARTICLES)
-        particles = GapFiller(mode, tokenizer.end, rng, more).fill(left, gaps)
+        sought = {token for token, _ in surprises(rights, given)}
+        particles = GapFiller(mode, tokenizer.end, rng, more, sought).fill(left, gaps)
     whole = [all(CUT_CHARACTER not in tokenizer.decode(fill) for fill in fills) for fills in particles.fills]
     return particles.only(whole) if any(whole) else particles
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ NUM_CHILDREN = 32  # best next ids of a prefix that are looked at one by one; of
 LEAST_TEMPERATURE = 0.05  # of the likelihood of what is given
 NEGLIGIBLE = 0.03  # share of all priority below which chance decides, at the most; see GapFiller.negligible
 HOPELESS = 8.0  # below the best first id on the right so far, no cut is looked at any further; in nats
+SOUGHT = 0.5  # probability that an id is given which a search before this one left unlikely on the right, like a hint
 MAX_LOG_TILT = 8.0  # nats by which the canvas may raise the priority of a prefix
 LOOKAHEAD = 5  # ids on the right, after the first, that compare cuts before all of the right weighs them
 
@@ -37,7 +38,14 @@ LOOKAHEAD = 5  # ids on the right, after the first, that compare cuts before all
 class GapFiller:
     """Fills the gaps of one text."""
 
-    def __init__(self, mode: CausalMode, end: int, rng: RowGenerators, num_particles: int) -> None:
+    def __init__(
+        self,
+        mode: CausalMode,
+        end: int,
+        rng: RowGenerators,
+        num_particles: int,
+        sought: Collection[int] = (),
+    ) -> None:
         """Prepare.
 
         Args:
@@ -45,8 +53,10 @@ class GapFiller:
             end: The end mark.
             rng: One generator.
             num_particles: How many texts are kept from gap to gap, and how many prefixes within one.
+            sought: Ids whose prefixes are kept rather than others. A text that names what is given likely names it first.
         """
         self.mode, self.end, self.rng, self.num_particles = mode, end, rng, num_particles
+        self.sought = sorted(sought)
         self._seen = -torch.inf  # the best likelihood of the first id on the right so far, of this gap
         self.penalty = mode.config.repetition_penalty
         # The share of all priority below which a candidate is kept by chance only: more particles look further.
@@ -113,7 +123,7 @@ class GapFiller:
                 break
             guided = self._penalize(guided, alive, before)
             log_p, log_first = self._next(guided, plain, () if length else gap.first_ids)
-            ids, gain, tilt = self._children(log_p, hints[length] if length < len(hints) else None)
+            ids, gain, tilt = self._children(log_p, self._hint(hints, length))
             log_weights = ((alive.log_weights + log_first)[:, None] + gain).flatten()
             log_tilt = (alive.log_tilt[:, None] + tilt).clamp(max=MAX_LOG_TILT).flatten()
             worth = log_weights + log_tilt + log_worth(cuts, length, total, attainable)
@@ -203,15 +213,24 @@ class GapFiller:
             cache = cache.select(best[None], self.mode.branches).trim(known)
         return OpenGap(self.mode, int(particles.newest[best]), cache, known, gap.lengths)
 
+    def _hint(self, hints: Tensor, length: int) -> Tensor | None:
+        """What raises the priority of ids after ``length`` others, ``[V]``; None: nothing does."""
+        hint = hints[length] if length < len(hints) else None
+        if not self.sought:
+            return hint
+        sought = torch.zeros_like(hints[0])
+        sought[self.sought] = SOUGHT
+        return sought if hint is None else torch.maximum(hint, sought)
+
     def _children(self, log_p: Tensor, hint: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The best ids of each row of ``log_p [A, V]``, and one drawn among all others, with the weight of all.
 
         Args:
             log_p: What they are drawn from.
-            hint: [V] what the canvas says of this place; None: nothing.
+            hint: [V] from :meth:`_hint`.
 
         Returns:
-            Ids, log-weights, and logarithms of how much the canvas raises their priority, ``[A, C]``.
+            Ids, log-weights, and logarithms of how much the hint raises their priority, ``[A, C]``.
         """
         p = log_p.exp()
         raised = p if hint is None else torch.where(p > 0, torch.maximum(p, hint / 2), 0.0)
