@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from sunfish.config import GenerationConfig
 from sunfish.sampling.editing import MAX_ROUNDS, Span, check_spans, find_spans, gaps_at, rewrite
@@ -79,6 +80,10 @@ def test_the_rest_comes_back_byte_for_byte(drawn_pipeline: Pipeline, spans: list
         parts = [part for pair in zip(pieces, [*new.fills, ""], strict=True) for part in pair]
         assert new.text == "".join(parts) == drawn_pipeline.tokenizer.decode(new.ids)
         assert all(new.fills) and new.prompt == "dogs"
+    condition, end = drawn_pipeline.encode(["dogs"]), drawn_pipeline.tokenizer.end
+    for new in texts:
+        exact = drawn_pipeline.log_likelihood(torch.tensor([[end, *new.ids, end]]), condition)
+        assert new.log_likelihood == pytest.approx(float(exact), abs=1e-4)
     likelihoods = [new.log_likelihood for new in texts]
     assert likelihoods == sorted(likelihoods, reverse=True) and len(set(likelihoods)) > 1
 

@@ -268,3 +268,25 @@ def test_a_sampler_that_does_not_see_the_right_side_is_refused(pipeline: Pipelin
         UsageError, match="sampler is corrected, which does not see what follows a gap; give verified"
     ):
         infill(pipeline, "The dog [MASK:2] home.", GenerationConfig(sampler="corrected"))
+
+
+@pytest.mark.parametrize(
+    ("text", "changes"),
+    [
+        ("a [MASK:2] b", {}),
+        ("[MASK:1-4] dog", {"guidance_scale": 3.0}),
+        ("a [MASK:1-3] b [MASK:1-2]c", {"guidance_scale": 2.0, "temperature": 1.5, "top_p": 0.9}),
+        ("a [MASK:2][MASK:1-3] b", {"guidance_scale": 0.5, "repetition_penalty": 2.0}),
+        ("the d[MASK]", {}),
+        ("the [MASK:3]", {"sampler": "leftmost", "num_steps": 2}),
+    ],
+)
+def test_the_likelihood_of_a_filled_text_is_that_of_one_pass(
+    pipeline: Pipeline, text: str, changes: dict[str, Any]
+) -> None:
+    """However it was drawn: plain, given the prompt, of all that stands there."""
+    config, end = replace(FILLING, **{"guidance_scale": 1.0, **changes}), pipeline.tokenizer.end
+    condition = pipeline.encode(["dogs"])
+    for filled in infill(pipeline, text, config, prompt="dogs", seed=3, num_samples=3, num_particles=5):
+        exact = pipeline.log_likelihood(torch.tensor([[end, *filled.ids, end]]), condition)
+        assert filled.log_likelihood == pytest.approx(float(exact), abs=1e-4)

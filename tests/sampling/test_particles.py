@@ -20,7 +20,7 @@ def unasked() -> float:
 
 def cut(length: int, log_weight: float, log_likelihood: float, log_potential: float = 0.0) -> Cut:
     """A cut after ``length`` ids, by the likelihood of the first ids on the right."""
-    return Cut(0, (1,) * length, log_weight, 0.0, log_weight + log_likelihood, log_potential)
+    return Cut(0, (1,) * length, log_weight, 0.0, 0.0, log_weight + log_likelihood, log_potential)
 
 
 def test_nothing_is_expected_before_a_first_cut() -> None:

@@ -121,10 +121,11 @@ def rewrite(
         uniform = rng.uniform(1, len(particles.fills))[0].clamp(min=1e-300)
         order = (particles.log_weights.cpu() - (-uniform.log()).log()).argsort(descending=True)
         for index in order.tolist():
-            new = finish(pipeline, encoded, particles.fills[index], prompt, size)
+            likelihood = float(particles.log_likelihood[index])
+            new = finish(pipeline, encoded, particles.fills[index], prompt, size, likelihood)
             if new.text != text:
                 found.setdefault(new.text, new)
-            if len(found) == n:  # each further text would cost a pass for its likelihood
+            if len(found) == n:
                 break
         if len(found) == n:
             break

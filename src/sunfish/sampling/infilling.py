@@ -104,10 +104,14 @@ def infill(
     for number in range(num_samples):
         rng = RowGenerators.for_rows(seed, number, 1)
         particles = draw_particles(pipeline, encoded, config, prompt, rng, num_particles)
-        fills = particles.fills[particles.draw(float(rng.uniform(1)))]
+        drawn = particles.draw(float(rng.uniform(1)))
+        fills, size = particles.fills[drawn], sample_size(particles, num_particles)
         if encoded.has_open_end:
             fills = [*fills[:-1], write_end(pipeline, encoded, fills, config, prompt, rng)]
-        texts.append(finish(pipeline, encoded, fills, prompt, sample_size(particles, num_particles)))
+            texts.append(finish(pipeline, encoded, fills, prompt, size))
+        else:
+            likelihood = float(particles.log_likelihood[drawn])
+            texts.append(finish(pipeline, encoded, fills, prompt, size, likelihood))
     return texts
 
 
@@ -216,11 +220,13 @@ def finish(
     fills: Sequence[Sequence[int]],
     prompt: str,
     size: float | None = None,
+    log_likelihood: float | None = None,
 ) -> Infilled:
-    """The text with these fills."""
+    """The text with these fills; its ``log_likelihood`` costs a pass where it is not known."""
     tokenizer = pipeline.tokenizer
     ids = encoded.join_ids(fills)
-    row = torch.tensor([[tokenizer.end, *ids, tokenizer.end]], device=pipeline.device)
-    likelihood = float(pipeline.log_likelihood(row, pipeline.encode([prompt])))
+    if log_likelihood is None:
+        row = torch.tensor([[tokenizer.end, *ids, tokenizer.end]], device=pipeline.device)
+        log_likelihood = float(pipeline.log_likelihood(row, pipeline.encode([prompt])))
     texts = [tokenizer.decode(fill) for fill in fills]
-    return Infilled(encoded.join(texts), prompt, texts, len(ids), ids, likelihood, size)
+    return Infilled(encoded.join(texts), prompt, texts, len(ids), ids, log_likelihood, size)

@@ -31,6 +31,7 @@ class Particles(NamedTuple):
     fills: list[list[tuple[int, ...]]]  # of each one, the ids in every gap so far
     log_weights: Tensor  # [K] float64; together they estimate the likelihood of what is given
     log_kept: Tensor  # [K] logarithm of the probability that resampling kept it
+    log_likelihood: Tensor  # [K] float64, plain, of each text so far
     log_likelihoods: list[list[list[float]]]  # of each one, of all ids on the right of every gap so far
     cache: KVCache | None  # of all but the newest id
     known: Tensor  # [K] how many ids the cache has of each
@@ -54,6 +55,7 @@ class Cut(NamedTuple):
     ids: tuple[int, ...]
     log_weight: float
     log_kept: float
+    log_likelihood: float  # plain, of the text up to here
     log_priority: float  # the weight, times the likelihood of the first ids on the right
     log_potential: float  # that likelihood, were all of these ids as likely as those of the second half
 
@@ -73,16 +75,30 @@ class Prefixes(NamedTuple):
     ids: list[tuple[int, ...]]
     log_weights: Tensor  # [A]
     log_kept: Tensor  # [A]
+    log_likelihood: Tensor  # [A] plain, of the text up to here
     log_tilt: Tensor  # [A] by how much the canvas raises their priority
 
     def extend(
-        self, rows: Tensor, ids: Tensor, log_weights: Tensor, log_kept: Tensor, log_tilt: Tensor
+        self,
+        rows: Tensor,
+        ids: Tensor,
+        log_weights: Tensor,
+        log_kept: Tensor,
+        log_likelihood: Tensor,
+        log_tilt: Tensor,
     ) -> Prefixes:
-        """The prefixes of ``rows [K]`` with one id more each."""
+        """The prefixes of ``rows [K]`` with one id more each, of this ``log_likelihood [K]``."""
         pairs = list(zip(rows.tolist(), ids.tolist(), strict=True))
         longer = [(*self.ids[row], new) for row, new in pairs]
         parents = [self.parents[row] for row, _ in pairs]
-        return Prefixes(parents, longer, log_weights, self.log_kept[rows] + log_kept, log_tilt)
+        return Prefixes(
+            parents,
+            longer,
+            log_weights,
+            self.log_kept[rows] + log_kept,
+            self.log_likelihood[rows] + log_likelihood,
+            log_tilt,
+        )
 
 
 def log_priorities(cuts: Sequence[Cut]) -> Tensor:

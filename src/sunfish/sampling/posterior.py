@@ -80,10 +80,11 @@ class GapFiller:
         ids = torch.tensor([left], device=self.mode.device)
         zero = torch.zeros(1, dtype=torch.float64, device=self.mode.device)
         known = torch.full((1,), len(left) - 1, device=self.mode.device)
-        cache = None
+        cache, log_likelihood = None, zero
         if len(left) > 1:
-            cache = SharedPrefixCache.of(self.mode.prefill(ids[:, :-1], None, torch.zeros_like(known))[2])
-        particles = Particles([[]], zero, zero, [[]], cache, known, ids[:, -1:])
+            _, plain, cache = self.mode.prefill(ids[:, :-1], None, torch.zeros_like(known))
+            cache, log_likelihood = SharedPrefixCache.of(cache), log_likelihoods(plain, ids[:, 1:]).sum(1)
+        particles = Particles([[]], zero, zero, log_likelihood, [[]], cache, known, ids[:, -1:])
         for number, gap in enumerate(gaps, start=1):
             before = _text_before(left, gaps[: number - 1], particles) if self.penalty != 1 else None
             cuts = self.write(particles, gap, before)
@@ -102,7 +103,14 @@ class GapFiller:
         """
         count = len(particles.fills)
         zero = torch.zeros_like(particles.log_weights)
-        alive = Prefixes(list(range(count)), [()] * count, particles.log_weights, particles.log_kept, zero)
+        alive = Prefixes(
+            list(range(count)),
+            [()] * count,
+            particles.log_weights,
+            particles.log_kept,
+            particles.log_likelihood,
+            zero,
+        )
         asked = self._open_gap(particles, gap)
         hints = hints_of(asked, gap.right)
         attainable = functools.cache(
@@ -136,6 +144,7 @@ class GapFiller:
                 newest[:, 0],
                 log_weights[kept.places] - kept.log_probability,
                 kept.log_probability,
+                log_likelihoods(plain[rows], newest[:, 0]),
                 log_tilt[kept.places],
             )
             known, cache = known[rows], cache.select(rows, self.mode.branches)
@@ -171,11 +180,18 @@ class GapFiller:
             ahead = ahead + self.sharpness * likelihoods.sum(1)
             later = likelihoods[:, (len(right) - 1) // 2 :].mean(1)
             potential = torch.maximum(ahead, self.sharpness * len(right) * later)
-        weights, kept_so_far = alive.log_weights[rows], alive.log_kept[rows]
-        columns = (rows, weights, kept_so_far, ahead, potential, kept.log_probability)
+        log_weights = alive.log_weights[rows]
+        columns = (
+            log_weights,
+            alive.log_kept[rows],
+            alive.log_likelihood[rows],
+            log_weights + ahead,
+            potential,
+        )
+        numbers = torch.stack([*columns, kept.log_probability]).T.tolist()
         return [
-            Cut(alive.parents[row], alive.ids[row], weight, chance, weight + likely, most).divided_by(lost)
-            for row, weight, chance, likely, most, lost in zip(*map(Tensor.tolist, columns), strict=True)
+            Cut(alive.parents[row], alive.ids[row], *values).divided_by(lost)
+            for row, (*values, lost) in zip(rows.tolist(), numbers, strict=True)
         ]
 
     def _penalize(self, guided: Tensor, alive: Prefixes, before: list[list[int]] | None) -> Tensor:
@@ -272,11 +288,14 @@ class GapFiller:
         lengths = torch.tensor([len(cut.ids) for cut in cuts], device=device)
         counts, place = lengths + len(gap.right), torch.arange(width - 1, device=device)
         on_right = (place >= lengths[:, None]) & (place < counts[:, None])
-        before = torch.tensor([cut.log_weight for cut in cuts], dtype=torch.float64, device=device)
+        before = [(cut.log_weight, cut.log_kept, cut.log_likelihood) for cut in cuts]
+        log_weights, log_kept, log_likelihood = torch.tensor(before, dtype=torch.float64, device=device).T
+        given = logs.masked_fill(~on_right, 0.0).sum(1)
         return Particles(
             fills=[[*particles.fills[cut.parent], cut.ids] for cut in cuts],
-            log_weights=before + self.sharpness * logs.masked_fill(~on_right, 0.0).sum(1),
-            log_kept=torch.tensor([cut.log_kept for cut in cuts], dtype=torch.float64, device=device),
+            log_weights=log_weights + self.sharpness * given,
+            log_kept=log_kept,
+            log_likelihood=log_likelihood + given,
             log_likelihoods=[
                 [*particles.log_likelihoods[cut.parent], row[len(cut.ids) :][: len(gap.right)]]
                 for cut, row in zip(cuts, logs.tolist(), strict=True)
