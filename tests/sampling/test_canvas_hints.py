@@ -54,7 +54,7 @@ def test_a_doubt_is_what_the_canvas_finds_likelier_than_the_fill_makes_it() -> N
 
 @pytest.mark.parametrize(
     ("size", "doubts", "expected"),
-    [(0.38, 3.9, [6]), (0.38, 4.1, [6, 48]), (0.37, 0.0, [6, 48])],
+    [(2.0, 3.9, [6]), (2.0, 4.1, [6, 48]), (1.9, 0.0, [6, 48])],
     ids=["neither", "a doubtful fill", "few fills that count"],
 )
 def test_a_search_that_may_have_missed_fills_is_followed_by_a_larger_one(
@@ -75,6 +75,9 @@ def test_a_search_that_may_have_missed_fills_is_followed_by_a_larger_one(
     monkeypatch.setattr(infilling, "surprises", lambda *_: [(5, -6.0), (7, -9.0), (5, -8.0)])
     infill(pipeline, "a [MASK:2] b", FILLING, prompt="dogs", num_particles=6)
     assert counts == expected and sought == [set(), {5, 7}][: len(expected)]
+    counts.clear()
+    infill(pipeline, "a [MASK:2] b", FILLING, prompt="dogs", num_particles=1)
+    assert counts == ([1] if doubts < 4 else [1, 8])  # one or two are always few
 
 
 def test_what_is_unlikely_after_the_gaps_is_a_surprise() -> None:

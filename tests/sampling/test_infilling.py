@@ -274,6 +274,9 @@ def test_a_sampler_that_does_not_see_the_right_side_is_refused(pipeline: Pipelin
     ("text", "changes"),
     [
         ("a [MASK:2] b", {}),
+        ("a [MASK:2] b", {"guidance_scale": 0.0}),
+        ("a [MASK:1-2] b", {"guidance_scale": 2.0, "negative_prompt": "kings"}),
+        ("a [MASK:1-2] b", {"composed_prompts": (("kings", 0.5),)}),
         ("[MASK:1-4] dog", {"guidance_scale": 3.0}),
         ("a [MASK:1-3] b [MASK:1-2]c", {"guidance_scale": 2.0, "temperature": 1.5, "top_p": 0.9}),
         ("a [MASK:2][MASK:1-3] b", {"guidance_scale": 0.5, "repetition_penalty": 2.0}),
@@ -282,11 +285,39 @@ def test_a_sampler_that_does_not_see_the_right_side_is_refused(pipeline: Pipelin
     ],
 )
 def test_the_likelihood_of_a_filled_text_is_that_of_one_pass(
-    pipeline: Pipeline, text: str, changes: dict[str, Any]
+    drawn_pipeline: Pipeline, text: str, changes: dict[str, Any]
 ) -> None:
     """However it was drawn: plain, given the prompt, of all that stands there."""
-    config, end = replace(FILLING, **{"guidance_scale": 1.0, **changes}), pipeline.tokenizer.end
-    condition = pipeline.encode(["dogs"])
-    for filled in infill(pipeline, text, config, prompt="dogs", seed=3, num_samples=3, num_particles=5):
-        exact = pipeline.log_likelihood(torch.tensor([[end, *filled.ids, end]]), condition)
+    config, end = (
+        replace(FILLING, **{"guidance_scale": 1.0, "plausibility": 0.0, **changes}),
+        drawn_pipeline.tokenizer.end,
+    )
+    condition = drawn_pipeline.encode(["dogs"])
+    for filled in infill(drawn_pipeline, text, config, prompt="dogs", seed=3, num_samples=3, num_particles=5):
+        exact = drawn_pipeline.log_likelihood(torch.tensor([[end, *filled.ids, end]]), condition)
         assert filled.log_likelihood == pytest.approx(float(exact), abs=1e-4)
+
+
+def test_the_likelihood_is_plain_where_the_network_has_learned_guidance(drawn_pipeline: Pipeline) -> None:
+    network, tokenizer = model(torch.float32, guidance_conditioned=True), drawn_pipeline.tokenizer
+    distilled = Pipeline(network, drawn_pipeline.process, tokenizer)
+    condition, end = distilled.encode(["dogs"]), tokenizer.end
+    for filled in infill(distilled, "a [MASK:2] b", replace(FILLING, guidance_scale=3.0), prompt="dogs"):
+        exact = distilled.log_likelihood(torch.tensor([[end, *filled.ids, end]]), condition)
+        assert filled.log_likelihood == pytest.approx(float(exact), abs=1e-4)
+
+
+def test_a_damaged_network_is_named(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether NaN comes before the gap or after it."""
+    prefill = pipeline.model.prefill
+    for damaged in (0, -1):
+
+        def broken(ids, *rest, damaged=damaged):  # type: ignore[no-untyped-def]
+            logits, cache = prefill(ids, *rest)
+            if ids.shape[1] > 1:
+                logits[:, damaged] = torch.nan
+            return logits, cache
+
+        monkeypatch.setattr(pipeline.model, "prefill", broken)
+        with pytest.raises(ValueError, match="NaN"):
+            infill(pipeline, "abc [MASK:1] cdef", FILLING, prompt="dogs", num_particles=2)

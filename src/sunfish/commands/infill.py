@@ -17,14 +17,12 @@ from sunfish.commands.sampling_flags import (
     open_pipeline,
     print_checkpoint_config,
 )
-from sunfish.config.generation import MAX_PARTICLES, MAX_TEXTS, NUM_PARTICLES
+from sunfish.config.generation import MAX_PARTICLES, MAX_TEXTS, MIN_SAMPLE_SIZE, NUM_PARTICLES
 from sunfish.config.rules import check_at_least, whole_number
 from sunfish.utils import UsageError, log
 
 if TYPE_CHECKING:
     from sunfish.sampling.infilling import Infilled
-
-FEW = 2.0  # effective sample size below which chance decides
 
 
 def add(parser: Parser) -> None:
@@ -119,7 +117,9 @@ def fill(arguments: argparse.Namespace, text: str, prompt: str, particles: int) 
 def warn_of_few(texts: Sequence[Infilled]) -> None:
     """Say which texts rest on so few fills that chance decided."""
     few = [
-        text for text in texts if text.effective_sample_size is not None and text.effective_sample_size < FEW
+        text
+        for text in texts
+        if text.effective_sample_size is not None and text.effective_sample_size < MIN_SAMPLE_SIZE
     ]
     if few:
         size = min(text.effective_sample_size or 0.0 for text in few)

@@ -19,6 +19,7 @@ MAX_STEPS = 100_000
 MAX_TEXTS = 100_000  # of one prompt, in one call
 NUM_PARTICLES = 32  # fills of a gap that are compared
 MAX_PARTICLES = 1024
+MIN_SAMPLE_SIZE = 2.0  # effective sample size of fills below which chance decides
 MAX_PENALTY = 10.0  # for a repeated token
 MIN_WEIGHT = 0.001  # of a further prompt, whose weight is relative to that of the first
 

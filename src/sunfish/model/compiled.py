@@ -121,7 +121,8 @@ def _compilable(cache: KVCache | None) -> TypeGuard[KVCache]:
 
 def _uniform(cache: KVCache, start: Start | None) -> tuple[KVCache, Tensor]:
     """The same cache and start, in the form that all calls have in common."""
+    cache = cache.contiguous()
     if not isinstance(start, Tensor):
         first = cache.length if start is None else start
         start = torch.full((cache.num_rows,), first, device=cache.keys_values.device)
-    return cache.contiguous(), start
+    return cache, start

@@ -12,7 +12,7 @@ KeyValue = tuple[Tensor, Tensor]  # of one block, each [B, H, N, D/H]
 
 
 class CachedRows(Protocol):
-    """Cached keys and values of one block, of rows that have caches of their own."""
+    """Cached keys and values of one block, where rows have caches of their own, or share a part of one."""
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         """Attention of the queries ``[B, H, N, E]`` to the cache of their row and to M keys of the pass.
@@ -60,7 +60,7 @@ class KVCache(NamedTuple):
         return self.keys_values.shape[2]
 
     def for_pass(self, start: int | Tensor) -> tuple[TextCache, int]:
-        """What a pass from ``start`` on asks, and how many of these positions the layout of the pass has to mask."""
+        """The cache as a pass from ``start`` on queries it, and how many of its positions the pass's layout covers."""
         return self, self.length
 
     def layers(self) -> Sequence[Tensor]:

@@ -58,6 +58,7 @@ class SharedPrefixCache(KVCache):
 
     def trim(self, length: int) -> SharedPrefixCache:
         """The first ``length`` positions, at least those of the prefix."""
+        assert length >= self._prefix.length
         return SharedPrefixCache(self._prefix, self._suffixes.trim(length - self._prefix.length))
 
     def rows(self, count: int) -> SharedPrefixCache:
@@ -76,7 +77,7 @@ class SharedPrefixCache(KVCache):
         return SharedPrefixCache(self._prefix, self._suffixes.accept(lengths, counts, drafted))
 
     def last_token(self, start: int | Tensor) -> Tensor:
-        """The normalized embedding ``[B, D]`` of the token before ``start``, which is no place within the prefix."""
+        """The normalized embedding ``[B, D]`` of the token before ``start``, which must not lie within the prefix."""
         of_prefix = self._prefix.cache.last_token(self._prefix.length)
         of_prefix = of_prefix.repeat_interleave(self._num_texts, dim=0)
         if not self._suffixes.length:

@@ -25,6 +25,8 @@ class CausalMode:
         self.guided, self.process, self.config = guided, process, config
         self.branches = guided.num_branches
         self.condition = guided.prepare(condition)
+        # Evidence is not where the prompt has no part in guidance, or where the network has learned guidance.
+        self.is_given_prompt = _begins_with(self.condition, condition)
         self.device = condition.mask.device
 
     def prefill(self, ids: Tensor, cache: KVCache | None, start: Tensor) -> tuple[Tensor, Tensor, KVCache]:
@@ -48,6 +50,17 @@ class CausalMode:
         condition = self.condition.first(1).repeat(len(ids))
         cache = cache and cache.rows(1).select(torch.zeros(len(ids), dtype=torch.long, device=self.device), 1)
         return softmax(self.guided.denoiser.denoise(x, t, condition, cache, start))
+
+
+def _begins_with(prepared: Condition, condition: Condition) -> bool:
+    """Whether a network sees in the first row of ``prepared`` what it sees in ``condition``, which has one row."""
+    first, width = prepared.first(1), condition.mask.shape[1]
+    return (
+        first.scale is None
+        and torch.equal(first.mask[:, :width], condition.mask)
+        and not bool(first.mask[:, width:].any())
+        and torch.equal(first.keys[..., :width, :], condition.keys)
+    )
 
 
 def _same(start: Tensor, cache: KVCache | None) -> int | Tensor:

@@ -121,7 +121,7 @@ def rewrite(
         uniform = rng.uniform(1, len(particles.fills))[0].clamp(min=1e-300)
         order = (particles.log_weights.cpu() - (-uniform.log()).log()).argsort(descending=True)
         for index in order.tolist():
-            likelihood = float(particles.log_likelihood[index])
+            likelihood = particles.log_likelihood_of(index)
             new = finish(pipeline, encoded, particles.fills[index], prompt, size, likelihood)
             if new.text != text:
                 found.setdefault(new.text, new)

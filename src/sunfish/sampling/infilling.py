@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from sunfish.config import GenerationConfig
-from sunfish.config.generation import FILLING, MAX_PARTICLES, MAX_TEXTS, NUM_PARTICLES
+from sunfish.config.generation import FILLING, MAX_PARTICLES, MAX_TEXTS, MIN_SAMPLE_SIZE, NUM_PARTICLES
 from sunfish.config.rules import whole_number
 from sunfish.rng import RowGenerators
 from sunfish.sampling.canvas_hints import doubt, surprises
@@ -26,8 +26,7 @@ from sunfish.utils import UsageError
 
 CUT_CHARACTER = "\ufffd"  # what bytes that are no character decode to
 DOUBTFUL = 4.0  # nats; see :func:`sunfish.sampling.canvas_hints.doubt`
-FEW = 1 / 16  # share of the particles that the effective sample size may fall to
-MORE = 8  # times as many fills are compared where there are few, or the likeliest one is doubtful
+MORE = 8  # times as many fills are compared where few of them count, or the likeliest one is doubtful
 
 
 class Infilled(NamedTuple):
@@ -72,8 +71,8 @@ def infill(
         prompt: What the text is about.
         seed: The same seed gives the same fills.
         num_samples: How many texts.
-        num_particles: How many fills are compared, eight times as many where few of them count or the canvas doubts the
-            likeliest one; more are nearer to the posterior, and slower.
+        num_particles: How many fills are compared, and up to eight times as many (at most MAX_PARTICLES) where one or two
+            of them carry all the weight or the canvas doubts the likeliest; more are nearer to the posterior, and slower.
         max_tokens: Of every gap, or one number for each, as upper bounds of lengths that the text leaves open.
 
     Returns:
@@ -105,13 +104,14 @@ def infill(
         rng = RowGenerators.for_rows(seed, number, 1)
         particles = draw_particles(pipeline, encoded, config, prompt, rng, num_particles)
         drawn = particles.draw(float(rng.uniform(1)))
-        fills, size = particles.fills[drawn], sample_size(particles, num_particles)
+        fills = particles.fills[drawn]
+        likelihood = particles.log_likelihood_of(drawn)
         if encoded.has_open_end:
             fills = [*fills[:-1], write_end(pipeline, encoded, fills, config, prompt, rng)]
-            texts.append(finish(pipeline, encoded, fills, prompt, size))
-        else:
-            likelihood = float(particles.log_likelihood[drawn])
-            texts.append(finish(pipeline, encoded, fills, prompt, size, likelihood))
+            likelihood = None  # that of the text as far as the particles go
+        texts.append(
+            finish(pipeline, encoded, fills, prompt, sample_size(particles, num_particles), likelihood)
+        )
     return texts
 
 
@@ -158,9 +158,9 @@ def draw_particles(
 ) -> Particles:
     """Different fills of the gaps, weighted.
 
-    Where few of them carry all the weight, or the canvas finds what is given likelier than the best fill makes it, better
-    ones may have been missed. Then all is done anew, with more particles, which look for fills that name what the best
-    one leaves a surprise.
+    Where one or two of them carry all the weight, or the canvas finds what is given likelier than the best fill makes
+    it, better ones may have been missed. Then all is done anew, with more particles, which look for fills that name
+    what the best one leaves a surprise.
     """
     tokenizer = pipeline.tokenizer
     guided, condition = pipeline.guided([prompt], config)
@@ -178,7 +178,7 @@ def draw_particles(
     particles = GapFiller(mode, tokenizer.end, rng, num_particles).fill(left, gaps)
     given = particles.log_likelihoods[int(falling_order(particles.log_weights)[0])]
     spans, rights = [gap.lengths for gap in gaps], [gap.right for gap in gaps]
-    few = sample_size(particles, num_particles) < FEW * num_particles
+    few = num_particles > MIN_SAMPLE_SIZE > sample_size(particles, num_particles)
     if few or doubt(mode, left, spans, rights, given) > DOUBTFUL:
         more = min(MORE * num_particles, MAX_PARTICLES)
         sought = {token for token, _ in surprises(rights, given)}

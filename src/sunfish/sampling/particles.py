@@ -36,6 +36,11 @@ class Particles(NamedTuple):
     cache: KVCache | None  # of all but the newest id
     known: Tensor  # [K] how many ids the cache has of each
     newest: Tensor  # [K, 1]
+    is_given_prompt: bool  # whether ``log_likelihood`` is given the prompt, and nothing else
+
+    def log_likelihood_of(self, index: int) -> float | None:
+        """That of one text, given the prompt; None where it is not known."""
+        return float(self.log_likelihood[index]) if self.is_given_prompt else None
 
     def only(self, right: Sequence[bool]) -> Particles:
         """The same particles, those that are not ``right`` without any weight."""
@@ -76,7 +81,7 @@ class Prefixes(NamedTuple):
     log_weights: Tensor  # [A]
     log_kept: Tensor  # [A]
     log_likelihood: Tensor  # [A] plain, of the text up to here
-    log_tilt: Tensor  # [A] by how much the canvas raises their priority
+    log_tilt: Tensor  # [A] by how much hints raise their priority
 
     def extend(
         self,
@@ -87,7 +92,7 @@ class Prefixes(NamedTuple):
         log_likelihood: Tensor,
         log_tilt: Tensor,
     ) -> Prefixes:
-        """The prefixes of ``rows [K]`` with one id more each, of this ``log_likelihood [K]``."""
+        """The prefixes of ``rows [K]`` with one id more each, whose own ``log_likelihood`` is ``[K]``."""
         pairs = list(zip(rows.tolist(), ids.tolist(), strict=True))
         longer = [(*self.ids[row], new) for row, new in pairs]
         parents = [self.parents[row] for row, _ in pairs]

@@ -30,8 +30,8 @@ NUM_CHILDREN = 32  # best next ids of a prefix that are looked at one by one; of
 LEAST_TEMPERATURE = 0.05  # of the likelihood of what is given
 NEGLIGIBLE = 0.03  # share of all priority below which chance decides, at the most; see GapFiller.negligible
 HOPELESS = 8.0  # below the best first id on the right so far, no cut is looked at any further; in nats
-SOUGHT = 0.5  # probability that an id is given which a search before this one left unlikely on the right, like a hint
-MAX_LOG_TILT = 8.0  # nats by which the canvas may raise the priority of a prefix
+SOUGHT = 0.5  # what a hint says of each id that an earlier search left unlikely on the right
+MAX_LOG_TILT = 8.0  # nats by which hints may raise the priority of a prefix
 LOOKAHEAD = 5  # ids on the right, after the first, that compare cuts before all of the right weighs them
 
 
@@ -53,7 +53,7 @@ class GapFiller:
             end: The end mark.
             rng: One generator.
             num_particles: How many texts are kept from gap to gap, and how many prefixes within one.
-            sought: Ids whose prefixes are kept rather than others. A text that names what is given likely names it first.
+            sought: Ids; prefixes that contain one are preferred.
         """
         self.mode, self.end, self.rng, self.num_particles = mode, end, rng, num_particles
         self.sought = sorted(sought)
@@ -84,7 +84,10 @@ class GapFiller:
         if len(left) > 1:
             _, plain, cache = self.mode.prefill(ids[:, :-1], None, torch.zeros_like(known))
             cache, log_likelihood = SharedPrefixCache.of(cache), log_likelihoods(plain, ids[:, 1:]).sum(1)
-        particles = Particles([[]], zero, zero, log_likelihood, [[]], cache, known, ids[:, -1:])
+            refuse_nan(log_likelihood[:, None])
+        particles = Particles(
+            [[]], zero, zero, log_likelihood, [[]], cache, known, ids[:, -1:], self.mode.is_given_prompt
+        )
         for number, gap in enumerate(gaps, start=1):
             before = _text_before(left, gaps[: number - 1], particles) if self.penalty != 1 else None
             cuts = self.write(particles, gap, before)
@@ -113,6 +116,8 @@ class GapFiller:
         )
         asked = self._open_gap(particles, gap)
         hints = hints_of(asked, gap.right)
+        sought = torch.zeros_like(hints[0])
+        sought[self.sought] = SOUGHT
         attainable = functools.cache(
             lambda: self.sharpness * best_log_likelihood(asked, gap.right, 1 + LOOKAHEAD)
         )
@@ -131,7 +136,8 @@ class GapFiller:
                 break
             guided = self._penalize(guided, alive, before)
             log_p, log_first = self._next(guided, plain, () if length else gap.first_ids)
-            ids, gain, tilt = self._children(log_p, self._hint(hints, length))
+            hint = torch.maximum(hints[length], sought) if length < len(hints) else sought
+            ids, gain, tilt = self._children(log_p, hint)
             log_weights = ((alive.log_weights + log_first)[:, None] + gain).flatten()
             log_tilt = (alive.log_tilt[:, None] + tilt).clamp(max=MAX_LOG_TILT).flatten()
             worth = log_weights + log_tilt + log_worth(cuts, length, total, attainable)
@@ -229,27 +235,18 @@ class GapFiller:
             cache = cache.select(best[None], self.mode.branches).trim(known)
         return OpenGap(self.mode, int(particles.newest[best]), cache, known, gap.lengths)
 
-    def _hint(self, hints: Tensor, length: int) -> Tensor | None:
-        """What raises the priority of ids after ``length`` others, ``[V]``; None: nothing does."""
-        hint = hints[length] if length < len(hints) else None
-        if not self.sought:
-            return hint
-        sought = torch.zeros_like(hints[0])
-        sought[self.sought] = SOUGHT
-        return sought if hint is None else torch.maximum(hint, sought)
-
-    def _children(self, log_p: Tensor, hint: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _children(self, log_p: Tensor, hint: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The best ids of each row of ``log_p [A, V]``, and one drawn among all others, with the weight of all.
 
         Args:
             log_p: What they are drawn from.
-            hint: [V] from :meth:`_hint`.
+            hint: [V] how likely the canvas, or a search before this one, takes each id to be in this place.
 
         Returns:
             Ids, log-weights, and logarithms of how much the hint raises their priority, ``[A, C]``.
         """
         p = log_p.exp()
-        raised = p if hint is None else torch.where(p > 0, torch.maximum(p, hint / 2), 0.0)
+        raised = torch.where(p > 0, torch.maximum(p, hint / 2), 0.0)
         _, ids = raised.topk(min(NUM_CHILDREN, log_p.shape[1] - 1), dim=-1)
         rest = p.scatter(-1, ids, 0.0)
         mass = rest.sum(-1, keepdim=True)
@@ -291,6 +288,7 @@ class GapFiller:
         before = [(cut.log_weight, cut.log_kept, cut.log_likelihood) for cut in cuts]
         log_weights, log_kept, log_likelihood = torch.tensor(before, dtype=torch.float64, device=device).T
         given = logs.masked_fill(~on_right, 0.0).sum(1)
+        refuse_nan(given[:, None])
         return Particles(
             fills=[[*particles.fills[cut.parent], cut.ids] for cut in cuts],
             log_weights=log_weights + self.sharpness * given,
@@ -303,6 +301,7 @@ class GapFiller:
             cache=cache.accept(known, counts, width - 1) if cache and not last else None,
             known=known + counts,
             newest=ids.gather(1, counts[:, None]),
+            is_given_prompt=particles.is_given_prompt,
         )
 
 
