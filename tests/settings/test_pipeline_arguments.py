@@ -290,10 +290,10 @@ def test_arguments_of_the_posterior(pipeline: Pipeline) -> None:
 @covers(rewrite, "pipeline", "text", "spans", "prompt", "config", "seed", "n", "num_particles")
 def test_arguments_of_rewriting(pipeline: Pipeline, monkeypatch: Patch) -> None:
     base: dict[str, Any] = dict(
-        text="abcdefghijklmn", spans=[(1, 3)], prompt="cab", seed=3, n=2, num_particles=3
+        text="abcdefghijklmn", spans=[(1, 3)], prompt="cab", seed=3, n=4, num_particles=3
     )
     texts = [text.text for text in rewrite(pipeline, **base)]
-    assert len(set(texts)) == 2 and all(text[0] == "a" and text[-11:] == "defghijklmn" for text in texts)
+    assert len(set(texts)) == 4 and all(text[0] == "a" and text[-11:] == "defghijklmn" for text in texts)
     for name, value in {
         "text": "abcdefghijklma",
         "spans": [(0, 1)],
