@@ -36,6 +36,11 @@ def normal(*shape: int, name: str = "normal", dtype: torch.dtype = torch.float64
     return torch.randn(*shape, generator=make_generator(name, *shape), dtype=dtype)
 
 
+def ids_of(rows: int, length: int, name: str = "ids") -> Tensor:
+    """Ids ``[rows, length]``, none of them the end mark; always the same for one name and shape."""
+    return torch.randint(1, CONFIG.vocab_size, (rows, length), generator=make_generator(name, rows, length))
+
+
 def process_of(name: str = "masked", network: Transformer | None = None) -> Process:
     """The process ``name`` over the tokens of ``CONFIG``, with the embeddings of ``network`` if there is one."""
     process = build_process(ProcessConfig(process=name), CONFIG.vocab_size)

@@ -11,13 +11,8 @@ from sunfish.model.kv_cache import KVCache
 from sunfish.model.shared_pass import Call, SharedPasses
 from sunfish.model.transformer import Transformer
 from sunfish.processes import process_builders
-from sunfish.rng import make_generator
 from sunfish.types import Condition
-from tests.helpers import CONFIG, model, process_of, row_generators
-
-
-def ids_of(rows: int, length: int, name: str = "ids") -> Tensor:
-    return torch.randint(1, CONFIG.vocab_size, (rows, length), generator=make_generator(name, rows, length))
+from tests.helpers import ids_of, model, process_of, row_generators
 
 
 def condition_of(network: Transformer, rows: int, length: int, name: str) -> Condition:

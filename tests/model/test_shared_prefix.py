@@ -11,15 +11,10 @@ from torch import Tensor
 from sunfish.model.kv_cache import KVCache
 from sunfish.model.shared_prefix import SharedPrefixCache
 from sunfish.model.transformer import Transformer
-from sunfish.rng import make_generator
 from sunfish.types import Condition
-from tests.helpers import CONFIG, model, normal, process_of, row_generators
+from tests.helpers import CONFIG, ids_of, model, normal, process_of, row_generators
 
 PREFIX, TEXTS = 6, 3
-
-
-def ids_of(rows: int, length: int, name: str) -> Tensor:
-    return torch.randint(1, CONFIG.vocab_size, (rows, length), generator=make_generator(name, rows, length))
 
 
 def part(rows: int, length: int, name: str) -> KVCache:

@@ -288,11 +288,8 @@ def test_the_likelihood_of_a_filled_text_is_that_of_one_pass(
     drawn_pipeline: Pipeline, text: str, changes: dict[str, Any]
 ) -> None:
     """However it was drawn: plain, given the prompt, of all that stands there."""
-    config, end = (
-        replace(FILLING, **{"guidance_scale": 1.0, "plausibility": 0.0, **changes}),
-        drawn_pipeline.tokenizer.end,
-    )
-    condition = drawn_pipeline.encode(["dogs"])
+    config = replace(FILLING, **{"guidance_scale": 1.0, "plausibility": 0.0, **changes})
+    condition, end = drawn_pipeline.encode(["dogs"]), drawn_pipeline.tokenizer.end
     for filled in infill(drawn_pipeline, text, config, prompt="dogs", seed=3, num_samples=3, num_particles=5):
         exact = drawn_pipeline.log_likelihood(torch.tensor([[end, *filled.ids, end]]), condition)
         assert filled.log_likelihood == pytest.approx(float(exact), abs=1e-4)

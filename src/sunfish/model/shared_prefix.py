@@ -107,9 +107,7 @@ class Prefix(NamedTuple):
     @classmethod
     def of(cls, cache: KVCache) -> Prefix:
         """Prepare ``cache`` for attention."""
-        *blocks, copy_head = cache.layers()
-        layers = [*blocks, merge_heads(copy_head).unsqueeze(2)]
-        return cls(cache, [(_wide(keys).mT.contiguous(), values) for keys, values in layers])
+        return cls(cache, [(_wide(keys).mT.contiguous(), values) for keys, values in _layers(cache)])
 
     @property
     def length(self) -> int:
@@ -136,9 +134,7 @@ class SharedPrefixRows:
 
     def layers(self) -> list[SharedPrefixLayer]:
         """One for each block and, last, one for the copy head."""
-        *blocks, copy_head = self.cache._suffixes.layers()
-        suffixes = [*blocks, merge_heads(copy_head).unsqueeze(2)]
-        pairs = zip(self.cache._prefix.pairs, suffixes, strict=True)
+        pairs = zip(self.cache._prefix.pairs, _layers(self.cache._suffixes), strict=True)
         return [SharedPrefixLayer(prefix, suffix, self.hidden) for prefix, suffix in pairs]
 
     def last_token(self, start: int | Tensor) -> Tensor:
@@ -176,6 +172,12 @@ class SharedPrefixLayer(NamedTuple):
         of_prefix, of_rest = share.split([in_prefix.shape[3], in_rest.shape[3]], dim=3)
         found = _unfold(_fold(of_prefix, branches) @ prefix_values.to(value.dtype), length)
         return merge_heads(found + of_rest @ value)
+
+
+def _layers(cache: KVCache) -> list[Tensor]:
+    """``[2, B, H, C, E]`` of each block, and of the copy head, whose attention has one head, ``[2, B, 1, C, D]``."""
+    *blocks, copy_head = cache.layers()
+    return [*blocks, merge_heads(copy_head).unsqueeze(2)]
 
 
 def _wide(x: Tensor) -> Tensor:

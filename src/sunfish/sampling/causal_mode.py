@@ -25,7 +25,7 @@ class CausalMode:
         self.guided, self.process, self.config = guided, process, config
         self.branches = guided.num_branches
         self.condition = guided.prepare(condition)
-        # Evidence is not where the prompt has no part in guidance, or where the network has learned guidance.
+        # Whether evidence is: not where guidance leaves the prompt out, or is part of the network.
         self.is_given_prompt = _begins_with(self.condition, condition)
         self.device = condition.mask.device
 

@@ -187,17 +187,17 @@ class GapFiller:
             later = likelihoods[:, (len(right) - 1) // 2 :].mean(1)
             potential = torch.maximum(ahead, self.sharpness * len(right) * later)
         log_weights = alive.log_weights[rows]
-        columns = (
+        columns = [
             log_weights,
             alive.log_kept[rows],
             alive.log_likelihood[rows],
             log_weights + ahead,
             potential,
-        )
-        numbers = torch.stack([*columns, kept.log_probability]).T.tolist()
+            kept.log_probability,
+        ]
         return [
-            Cut(alive.parents[row], alive.ids[row], *values).divided_by(lost)
-            for row, (*values, lost) in zip(rows.tolist(), numbers, strict=True)
+            Cut(alive.parents[row], alive.ids[row], *numbers).divided_by(lost)
+            for row, (*numbers, lost) in zip(rows.tolist(), torch.stack(columns, 1).tolist(), strict=True)
         ]
 
     def _penalize(self, guided: Tensor, alive: Prefixes, before: list[list[int]] | None) -> Tensor:
