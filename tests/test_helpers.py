@@ -30,9 +30,7 @@ def outputs(network: Transformer, x: Tensor, t: Tensor) -> dict[str, Tensor]:
     mask = texts.prompt_mask & (network.config.prompt_length > 0)
     condition = network.encode(texts.prompt, mask).at_scale(2.0)
     text, canvas = network.joint_pass(texts.x0, x, t, condition, 4)
-    _, state = network.start_draft(canvas)
-    assert state is not None
-    drafted = network.refine_draft(state, texts.x0[:, 1:])
+    drafted = network.draft_logits(network.start_draft(canvas), texts.x0[:, 1:])
     return {"text": network.head(text), "canvas": network.head(canvas), "draft": drafted}
 
 

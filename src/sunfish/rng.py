@@ -154,6 +154,14 @@ def sample_categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
 
 
+def gumbel_noise(uniform: Tensor) -> Tensor:
+    """Gumbel noise of float64 ``uniform`` numbers: the largest of logits plus noise is a draw from their softmax.
+
+    Its tails end where those of float64 do, so it is no coarser than :func:`sample_categorical`.
+    """
+    return -(-uniform.log()).log()
+
+
 def refuse_nan(numbers: Tensor) -> None:
     """Raise ``ValueError`` where ``numbers [B, ...]``, computed from a network's output, hold NaN."""
     wrong = numbers.isnan().nonzero().tolist()

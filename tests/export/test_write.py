@@ -49,7 +49,7 @@ def test_weights_are_stored_once(exported: Path, checkpoint: Path) -> None:
 
 def test_example_inputs_have_no_two_sizes_alike() -> None:
     """A dimension that is taken for a constant would otherwise hide behind another one."""
-    examples = example_inputs(CONFIG.model)
+    examples = example_inputs(CONFIG.model, 300)
     varying = {
         examples[name][0].shape[axis]
         for name, axis in (("cache", 2), ("cache", 4), ("kept", 0), ("ids", 0), ("mask", 1))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from sunfish.config import GenerationConfig
-from sunfish.model.denoiser import Denoiser, Draft, DraftAt
+from sunfish.model.denoiser import Denoiser
+from sunfish.model.draft import Draft, DraftAt, likeliest_ids
 from sunfish.model.kv_cache import KVCache
 from sunfish.rng import make_generator
 from sunfish.sampling.logits import warp
@@ -70,16 +72,28 @@ class TableDenoiser:
         visible = condition.mask[:, 1].tolist()
         rows = [(kind, prompted, *text) for prompted, text in zip(visible, texts, strict=True)]
 
-        def conditional_logits(previous: Tensor) -> Tensor:
-            return torch.stack(
+        def conditional_logits(ids: Tensor, candidates: Tensor | None) -> Tensor:
+            logits = torch.stack(
                 [
-                    torch.stack([self.logits(*row, "conditional", i, last) for i, last in enumerate(ids)])
-                    for row, ids in zip(rows, previous.tolist(), strict=True)
+                    torch.stack(
+                        [self.logits(*row, "conditional", i, last) for i, last in enumerate(previous)]
+                    )
+                    for row, previous in zip(rows, ids.tolist(), strict=True)
                 ]
             )
+            return logits if candidates is None else logits.gather(2, candidates)
 
-        marginal = [torch.stack([self.logits(*row, "marginal", i) for i in range(count)]) for row in rows]
-        return Draft(torch.stack(marginal), conditional_logits)
+        def marginal_logits(number: int) -> Tensor:
+            places = [[self.logits(*row, "marginal", i) for i in range(count)] for row in rows[:number]]
+            return torch.stack([torch.stack(place) for place in places])
+
+        return Draft(
+            count,
+            V,
+            marginal_logits,
+            likeliest_ids(marginal_logits),
+            lambda candidates: partial(conditional_logits, candidates=candidates),
+        )
 
     def prefill(
         self, ids: Tensor, condition: Condition, cache: KVCache | None = None, start: Start | None = None

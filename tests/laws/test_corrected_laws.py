@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sunfish.config import GenerationConfig
-from sunfish.model.denoiser import Denoiser, Draft
+from sunfish.model.denoiser import Denoiser
+from sunfish.model.draft import Draft, likeliest_ids
 from sunfish.model.kv_cache import KVCache
 from sunfish.processes.masked import MaskedProcess
 from sunfish.rng import RowGenerators, sample_categorical, softmax
@@ -59,7 +60,11 @@ class Oracle(TableDenoiser):
                 [self.logits("next", prompted, *text, *ids[:i]) for i in range(previous.shape[1])]
             )[None]
 
-        return Draft(conditional_logits(x[:, :-1].clamp(max=V - 1)), conditional_logits)
+        def marginal_logits(rows: int) -> Tensor:
+            return conditional_logits(x[:rows, :-1].clamp(max=V - 1))
+
+        likely_ids = likeliest_ids(marginal_logits)
+        return Draft(x.shape[1] - 1, V, marginal_logits, likely_ids, lambda candidates: conditional_logits)
 
 
 @pytest.mark.parametrize(

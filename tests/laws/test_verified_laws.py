@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sunfish.config import GenerationConfig
 from sunfish.processes.masked import MaskedProcess
-from sunfish.rng import RowGenerators, make_generator, sample_categorical, softmax
+from sunfish.rng import RowGenerators, gumbel_noise, make_generator, softmax
 from sunfish.sampling.guidance import ClassifierFreeGuidance
 from sunfish.sampling.logits import warp_logits
 from sunfish.sampling.speculative import sample_draft, speculative_accept, speculative_decoding
@@ -82,6 +82,11 @@ def test_the_penalty_changes_the_distribution() -> None:
     assert float((plain - penalized).abs().sum()) / 2 > 0.1
 
 
+def prompts_of(rows: int) -> Condition:
+    """The same prompt for each row."""
+    return Condition(PROMPT.keys, PROMPT.values, PROMPT.mask.expand(rows, -1))
+
+
 def check_distribution(config: GenerationConfig, scale: float, plausibility: float, rows: int) -> None:
     """1,000 texts, ``rows`` at a time, have the autoregressive distribution."""
     tables = TableDenoiser()
@@ -93,7 +98,7 @@ def check_distribution(config: GenerationConfig, scale: float, plausibility: flo
     runs, rng = 1000, RowGenerators(generators)
     counts = torch.zeros_like(expected)
     start = torch.zeros(rows, 1, dtype=torch.long)
-    prompts = Condition(PROMPT.keys, PROMPT.values, PROMPT.mask.expand(rows, -1))
+    prompts = prompts_of(rows)
     for _ in range(runs // rows):
         ids = finished(speculative_decoding(guided, PROCESS, prompts, start, N, rng, config))
         counts += torch.bincount((ids * torch.tensor([27, 9, 3, 1])).sum(1), minlength=len(counts))
@@ -121,26 +126,42 @@ def test_a_perfect_draft_is_always_accepted_and_an_impossible_one_never() -> Non
         assert counts.tolist() == [1] and tokens[0, 0] == 1
 
 
-@pytest.mark.parametrize("iterations", [0, 1, 2, 4])
-def test_after_n_jacobi_iterations_n_places_follow_the_likeliest_token(iterations: int) -> None:
-    count, config, wrong = 4, GenerationConfig(temperature=0.7), 0
+@pytest.mark.parametrize("iterations", [1, 2, 4, 7])
+def test_after_n_times_n_places_are_those_drawn_one_after_the_other(iterations: int) -> None:
+    """And whatever the others are, each was drawn from what is said of it."""
+    count, config, different = 4, GenerationConfig(temperature=0.7), 0
     for seed in range(100):
         draft = TableDenoiser().draft_after("alone", [[0, seed]], PROMPT, count)
         assert draft.conditional_logits is not None
         rng, same = row_generators("draft", seed), row_generators("draft", seed)
-        tokens, probabilities = sample_draft(draft, torch.tensor([[1]]), config, rng, iterations)
-        assert torch.equal(tokens, sample_categorical(probabilities, same.uniform(1, count)))
+        tokens, said = sample_draft(draft, torch.tensor([[1]]), config, rng, iterations=iterations)
+        candidates = draft.likely_ids(V, 1)
+        noise = torch.zeros(1, count, V, dtype=torch.float64)
+        noise.scatter_(2, candidates, gumbel_noise(same.uniform(1, count, V)))
+        torch.testing.assert_close((said.log() + noise).argmax(-1), tokens)
         last, expected = torch.tensor([1]), []
-        for i in range(count):
-            given = draft.conditional_logits(last.expand(1, count))
-            logits = given[:, i] if iterations else draft.marginal_logits[:, i]
+        for place in range(count):
+            logits = draft.conditional_logits(None)(last.expand(1, count))[:, place]
             expected.append(softmax(warp_logits(logits, config.temperature)))
-            last = logits.argmax(-1)
-        # As many places are right as there were iterations; the others by luck.
-        right = [bool(torch.equal(probabilities[:, i], expected[i])) for i in range(count)]
-        assert all(right[: iterations or count])
-        wrong += not all(right)
-    assert (wrong == 0) == (iterations in (0, 4))
+            last = (expected[-1].log() + noise[:, place]).argmax(-1)
+        right = [bool(torch.allclose(said[:, i], expected[i])) for i in range(count)]
+        assert all(right[:iterations])
+        different += not all(right)
+    assert (different == 0) == (iterations >= count)
+
+
+def test_tokens_of_a_draft_have_the_probabilities_that_are_said() -> None:
+    """Whether or not none changed the last time: by counts, of drafts of two tokens drawn once and to the end."""
+    draft = TableDenoiser().draft_after("alone", [[0, 1]] * 4000, prompts_of(4000), 2)
+    for iterations in (1, 7):
+        rng, config = row_generators("counts"), GenerationConfig(temperature=0.7)
+        tokens, said = sample_draft(
+            draft, torch.ones(4000, 1, dtype=torch.long), config, rng, None, iterations
+        )
+        counts = torch.bincount(tokens[:, 0] * V + tokens[:, 1], minlength=V * V).double()
+        pairs = [[float(said[tokens[:, 0] == a][:, 1].mean(0)[b]) for b in range(V)] for a in range(V)]
+        expected = 4000 * said[0, 0].double()[:, None] * torch.tensor(pairs, dtype=torch.float64)
+        assert chi_square(counts, expected.flatten()) < 8 + 4.5 * 4 + 5
 
 
 def test_lenience_accepts_more_and_keeps_its_bound() -> None:

@@ -20,6 +20,7 @@ from sunfish.config.presets import preset
 from sunfish.model import compiled as compiled_passes
 from sunfish.model.compiled import MAX_PROGRAMS, CompiledDenoiser, missing_compiler
 from sunfish.model.denoiser import Denoiser
+from sunfish.model.draft import Draft
 from sunfish.model.kv_cache import KVCache
 from sunfish.model.transformer import Transformer
 from sunfish.rng import make_generator
@@ -49,13 +50,19 @@ def outputs(
         logits, grown = denoiser.prefill(ids, condition, cache)
         yield from (logits, grown.keys_values)
     draft = denoiser.draft(masks, t, condition, cache, start)
-    assert draft.conditional_logits is not None
-    yield from (draft.marginal_logits, draft.conditional_logits(ids[:, 1:]))
+    yield from said_by(draft, ids)
     masks, t = masks.repeat(1, WIDTH), t.repeat(1, WIDTH)
     logits, grown, draft_at = denoiser.prefill_and_draft(ids, masks, t, condition, cache, start)
     draft = draft_at(torch.tensor([2, 0])[:rows])
+    yield from (logits, grown.keys_values, *said_by(draft, ids))
+
+
+def said_by(draft: Draft, ids: Tensor) -> Iterator[Tensor]:
+    """All kinds of logits of a draft of three places, given ``ids [B, 4]``."""
     assert draft.conditional_logits is not None
-    yield from (logits, grown.keys_values, draft.marginal_logits, draft.conditional_logits(ids[:, 1:]))
+    yield draft.marginal_logits(len(ids))
+    yield draft.conditional_logits(None)(ids[:, 1:])
+    yield draft.conditional_logits(ids[:, None].expand(-1, WIDTH - 1, -1))(ids[:, 1:])
 
 
 class Programs:
@@ -115,14 +122,15 @@ def test_every_pass_is_that_of_the_network(programs: Programs, cached: int, star
     for output, exact in zip(actual, expected, strict=True):
         torch.testing.assert_close(output, exact)
     called = [name for name, _ in programs.calls]
-    drafts = ["draft", "refine_draft", "causal_and_drafts_pass", "start_draft", "refine_draft"]
+    said = ["draft_logits"] * 3
+    drafts = ["draft", *said, "causal_and_drafts_pass", "start_draft", *said]
     if cached < 2:  # a pass without a cache stays as it is, and so does one over a cache of a single token
         assert called == []
         return
     prefills = ["prefill"] * (1 if isinstance(start, Tensor) else 2)
     assert called == ["denoise", *prefills, *drafts]
     for name, arguments in programs.calls:
-        if name not in ("start_draft", "refine_draft"):
+        if name not in ("start_draft", "draft_logits"):
             *_, passed, starts = arguments
             assert isinstance(passed, KVCache) and passed.keys_values.is_contiguous()
             assert isinstance(starts, Tensor) and starts.shape == (2,)
@@ -133,7 +141,7 @@ def test_each_pass_is_one_program_for_all_sizes(programs: Programs) -> None:
     network = model()
     assert CompiledDenoiser(network).model is network
     assert sorted(programs.names) == sorted(
-        ["denoise", "prefill", "draft", "causal_and_drafts_pass", "start_draft", "refine_draft"]
+        ["denoise", "prefill", "draft", "causal_and_drafts_pass", "start_draft", "draft_logits"]
     )
     assert shapes.use_duck_shape is False  # sizes that are equal once need not stay equal
     for settings in programs.settings:
@@ -165,7 +173,7 @@ def test_without_a_draft_head_a_draft_has_no_conditional_logits(programs: Progra
     expected = network.denoise(masks, t, condition, cache, 16)[:, 1:]
     draft = compiled.draft(masks, t, condition, cache, 16)
     assert draft.conditional_logits is None
-    torch.testing.assert_close(draft.marginal_logits, expected)
+    torch.testing.assert_close(draft.marginal_logits(2), expected)
     _, _, draft_at = compiled.prefill_and_draft(texts.x0[:, :1], masks, t, condition, cache, 16)
     assert draft_at(torch.zeros(2, dtype=torch.long)).conditional_logits is None
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from sunfish.model.denoiser import Denoiser, DenoiserWrapper, Draft
+from sunfish.model.denoiser import Denoiser, DenoiserWrapper
+from sunfish.model.draft import Draft
 from sunfish.model.transformer import Transformer
 from sunfish.types import Condition, Start
 from tests.helpers import CONFIG, batch, model, row_of
@@ -24,7 +26,7 @@ class Doubling(DenoiserWrapper):
     def prepare(self, condition: Condition) -> Condition:
         return condition.without_prompts()
 
-    def finish(self, logits: Tensor) -> Tensor:
+    def finish(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
         return 2 * logits
 
 
@@ -36,7 +38,7 @@ class Contrasting(DenoiserWrapper):
     def prepare(self, condition: Condition) -> Condition:
         return condition.with_null()
 
-    def finish(self, logits: Tensor) -> Tensor:
+    def finish(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
         conditional, unconditional = logits.chunk(2)
         return 3 * conditional - unconditional
 
@@ -50,7 +52,11 @@ def canvases(count: int) -> tuple[Tensor, Tensor]:
 def draft_logits(draft: Draft) -> list[Tensor]:
     """All that a draft says of three positions."""
     assert draft.conditional_logits is not None
-    return [draft.marginal_logits, draft.conditional_logits(IDS)]
+    logits = draft.conditional_logits(None)(IDS)
+    candidates = IDS[:, None].expand(-1, 3, -1)
+    some = draft.conditional_logits(candidates)(IDS)
+    torch.testing.assert_close(some, logits.gather(2, candidates), atol=1e-10, rtol=0)
+    return [draft.marginal_logits(len(IDS)), logits]
 
 
 def answers(denoiser: Denoiser, condition: Condition, cached: Tensor, start: Start) -> list[Tensor]:
@@ -126,7 +132,7 @@ def test_wrappers_nest() -> None:
     unconditional, _ = network.prefill(texts.x0, condition.without_prompts())
 
     class Halving(DenoiserWrapper):
-        def finish(self, logits: Tensor) -> Tensor:
+        def finish(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
             return logits / 2
 
     logits, _ = Contrasting(Halving(network)).prefill(texts.x0, condition)
@@ -135,8 +141,22 @@ def test_wrappers_nest() -> None:
 
 @torch.no_grad()
 def test_a_draft_without_a_head_has_no_conditional_logits() -> None:
-    draft = Draft(torch.ones(2, 3, 4), None).map_logits(lambda logits: 2 * logits)
-    assert draft.conditional_logits is None and bool((draft.marginal_logits == 2).all())
+    network, texts = model(config=replace(CONFIG, draft_head=False)), batch()
+    condition = network.encode(texts.prompt, texts.prompt_mask)
+    draft = Doubling(network).draft(*canvases(1), condition, None, 0)
+    assert draft.conditional_logits is None and draft.vocab_size == CONFIG.vocab_size
+    plain = network.draft(*canvases(1), condition.without_prompts(), None, 0)
+    torch.testing.assert_close(draft.marginal_logits(3), 2 * plain.marginal_logits(3))
+
+
+@torch.no_grad()
+def test_of_several_branches_the_first_says_what_is_likely() -> None:
+    network, texts = model(), batch()
+    condition = network.encode(texts.prompt, texts.prompt_mask)
+    plain = network.draft(*canvases(1), condition, None, 0)
+    contrasting = Contrasting(network).draft(*canvases(1), condition, None, 0)
+    assert torch.equal(contrasting.likely_ids(4, 3), plain.likely_ids(4, 3))
+    assert contrasting.marginal_logits(2).shape == (2, WIDTH - 1, CONFIG.vocab_size)
 
 
 def test_a_network_and_a_wrapper_are_denoisers() -> None:

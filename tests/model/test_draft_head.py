@@ -42,15 +42,16 @@ def test_one_pass_is_a_causal_pass_and_a_canvas_after_every_token(name: str, sta
     index, previous = torch.tensor([2, 0, 1]), torch.tensor([[5, 7, 11], [1, 2, 3], [9, 9, 4]])
     draft = draft_at(index)
     assert draft.conditional_logits is not None
-    conditional = draft.conditional_logits(previous)
+    conditional = draft.conditional_logits(None)(previous)
     for row, (begin, i) in enumerate(zip(starts, index.tolist(), strict=True)):
         rows, alone, window = slice(row, row + 1), row_of(condition, row), slice(4 * i, 4 * i + 4)
         text = torch.cat([texts.x0[rows, :begin], ids[rows, : i + 1]], dim=1)
         _, before = network.prefill(text, alone)
         separate = network.draft(x[rows, window], t[rows, window], alone, before, begin + i + 1)
         assert separate.conditional_logits is not None
-        torch.testing.assert_close(draft.marginal_logits[rows], separate.marginal_logits, atol=1e-10, rtol=0)
-        expected = separate.conditional_logits(previous[rows])
+        marginal, alone_logits = draft.marginal_logits(3)[rows], separate.marginal_logits(1)
+        torch.testing.assert_close(marginal, alone_logits, atol=1e-10, rtol=0)
+        expected = separate.conditional_logits(None)(previous[rows])
         torch.testing.assert_close(conditional[rows], expected, atol=1e-10, rtol=0)
 
 
@@ -60,13 +61,14 @@ def test_a_draft_is_given_the_two_tokens_before_each_position() -> None:
     condition = network.encode(texts.prompt, texts.prompt_mask)
     masks, t = torch.full((3, 6), CONFIG.vocab_size), torch.ones(3, 6)
     draft, canvas = network.draft(masks, t, condition, None, 0), network.denoise(masks, t, condition)[:, 1:]
-    torch.testing.assert_close(draft.marginal_logits, canvas)
+    torch.testing.assert_close(draft.marginal_logits(3), canvas)
     assert draft.conditional_logits is not None and network.draft_head is not None
     ids, other = torch.tensor([[1, 2, 3, 4, 6]] * 3), torch.tensor([[1, 5, 3, 4, 6]] * 3)
-    changed = (draft.conditional_logits(ids) != draft.conditional_logits(other)).any(-1)
+    first, second = (draft.conditional_logits(None)(given) for given in (ids, other))
+    changed = (first != second).any(-1)
     assert changed.tolist() == [[False, True, True, False, False]] * 3  # only after the token that differs
     network.draft_head.down_proj.weight.zero_()  # as it begins
-    torch.testing.assert_close(draft.conditional_logits(ids), canvas)
+    torch.testing.assert_close(draft.conditional_logits(None)(ids), canvas)
 
 
 @torch.no_grad()
@@ -81,11 +83,27 @@ def test_a_draft_given_a_token_is_what_its_formula_says() -> None:
     draft, hidden = network.draft(masks, t, condition, None, 0), network.canvas_pass(masks, t, condition)
     previous = texts.x0[:, 5:8]
     assert draft.conditional_logits is not None
-    actual = draft.conditional_logits(previous)
+    actual = draft.conditional_logits(None)(previous)
     for row, place in itertools.product(range(3), range(3)):
         told = [int(previous[row, i]) if i >= 0 else None for i in (place, place - 1)]
         expected = by_formula(network, hidden[row, 1 + place], told)
         torch.testing.assert_close(actual[row, place], expected, atol=1e-10, rtol=0)
+
+
+@torch.no_grad()
+def test_candidates_have_the_logits_that_they_have_among_all() -> None:
+    network, texts = model(), batch()
+    condition = network.encode(texts.prompt, texts.prompt_mask)
+    masks, t = torch.full((3, 6), CONFIG.vocab_size), torch.ones(3, 6)
+    draft, ids = network.draft(masks, t, condition, None, 0), texts.x0[:, 5:10]
+    assert draft.num_places == 5 and draft.vocab_size == CONFIG.vocab_size
+    assert draft.conditional_logits is not None
+    candidates = torch.randint(CONFIG.vocab_size, (3, 5, 7), generator=make_generator("some"))
+    some = draft.conditional_logits(candidates)(ids)
+    torch.testing.assert_close(some, draft.conditional_logits(None)(ids).gather(2, candidates))
+    marginal, likely = draft.marginal_logits(2), draft.likely_ids(4, 2)
+    assert marginal.shape == (2, 5, CONFIG.vocab_size) and likely.shape == (2, 5, 4)
+    torch.testing.assert_close(marginal.gather(2, likely), marginal.sort(-1, descending=True).values[..., :4])
 
 
 def by_formula(network: Transformer, state: Tensor, told: list[int | None]) -> Tensor:
@@ -113,7 +131,7 @@ def test_without_a_head_a_draft_is_the_canvas() -> None:
     condition = network.encode(texts.prompt, texts.prompt_mask)
     masks, t = torch.full((3, 4), CONFIG.vocab_size), torch.ones(3, 4)
     draft = network.draft(masks, t, condition, None, 0)
-    torch.testing.assert_close(draft.marginal_logits, network.denoise(masks, t, condition)[:, 1:])
+    torch.testing.assert_close(draft.marginal_logits(3), network.denoise(masks, t, condition)[:, 1:])
     assert draft.conditional_logits is None
     _, _, draft_at = network.prefill_and_draft(texts.x0[:, :1], masks, t, condition, None, 0)
     assert draft_at(torch.zeros(3, dtype=torch.long)).conditional_logits is None

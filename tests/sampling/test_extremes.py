@@ -171,7 +171,7 @@ class Poisoned(DenoiserWrapper):
         super().__init__(denoiser)
         self.wrong, self.first, self.passes = wrong, first, 0
 
-    def finish(self, logits: Tensor) -> Tensor:
+    def finish(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
         self.passes += 1
         if self.passes > self.first:
             logits = logits.clone()

@@ -237,7 +237,7 @@ def test_distilled_guidance_tells_the_network_its_scale() -> None:
     assert torch.equal(logits, expected) and torch.equal(cache.keys_values, expected_cache.keys_values)
     assert torch.equal(guided.denoise(x, t, condition, cache, 16), m.denoise(x, t, told, cache, 16))
     drafts = (guided.draft(x, t, condition, cache, 16), m.draft(x, t, told, cache, 16))
-    assert torch.equal(*(draft.marginal_logits for draft in drafts))
+    assert torch.equal(*(draft.marginal_logits(3) for draft in drafts))
     canvases = x.repeat(1, 2)
     verified = (
         guided.prefill_and_draft(ids[:, :2], canvases, t.repeat(1, 2), condition, cache, 16),
@@ -245,7 +245,7 @@ def test_distilled_guidance_tells_the_network_its_scale() -> None:
     )
     assert torch.equal(verified[0][0], verified[1][0])
     last = torch.ones(3, dtype=torch.long)
-    assert torch.equal(*(draft_at(last).marginal_logits for _, _, draft_at in verified))
+    assert torch.equal(*(draft_at(last).marginal_logits(3) for _, _, draft_at in verified))
     other, _ = DistilledGuidance(m, 1.5).prefill(ids, condition)
     assert bool(((other - logits).abs() > 1e-3).any())
 

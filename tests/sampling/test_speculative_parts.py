@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -10,10 +12,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from sunfish.config import GenerationConfig
-from sunfish.model.denoiser import Draft
-from sunfish.rng import RowGenerators
+from sunfish.model.draft import Draft, likeliest_ids
+from sunfish.rng import RowGenerators, make_generator
 from sunfish.sampling.speculative import (
-    JACOBI_ITERATIONS,
     _fully_noised,
     _start,
     _Text,
@@ -94,50 +95,93 @@ def test_the_first_token_that_is_rejected_ends_a_round(rejected: int) -> None:
     assert tokens[0, : rejected + 1].tolist() == wanted[0, : rejected + 1].tolist()
 
 
-class Refining:
-    """Conditional logits by table: after each id the next one is the likeliest, to a degree that grows."""
+class Following:
+    """Conditional logits by table: after each id the next one of five is likelier than all others."""
 
     def __init__(self) -> None:
         self.given: list[list[list[int]]] = []
 
-    def __call__(self, previous: Tensor) -> Tensor:
-        self.given.append(previous.tolist())
-        return len(self.given) * one_hot((previous + 1) % 5, 5).double()
+    def __call__(self, candidates: Tensor | None) -> Callable[[Tensor], Tensor]:
+        assert candidates is not None
+
+        def logits(previous: Tensor) -> Tensor:
+            self.given.append(previous.tolist())
+            return 100.0 * (candidates == (previous[..., None] + 1) % 5).double()
+
+        return logits
 
 
 MARGINAL = 4.0 * one_hot(torch.tensor([[4, 0, 2]]), 5).double()
 
 
-@pytest.mark.parametrize("iterations", [0, 1, 2, 3])
-def test_a_draft_is_given_its_own_likeliest_tokens(iterations: int) -> None:
-    refine, config = Refining(), GenerationConfig(temperature=0.5)
-    rng, newest = given([[0.0, 0.5, 1.0]]), torch.tensor([[1]])
-    ids, probabilities = sample_draft(Draft(MARGINAL, refine), newest, config, rng, iterations)
+def draft_of(conditional_logits: Following | None) -> Draft:
+    """Three places of five ids; the likeliest alone are 4, 0 and 2."""
+
+    def marginal(rows: int) -> Tensor:
+        return MARGINAL[:rows]
+
+    return Draft(3, 5, marginal, likeliest_ids(marginal), conditional_logits)
+
+
+def test_a_draft_is_drawn_until_no_token_changes() -> None:
+    following, newest = Following(), torch.tensor([[1]])
+    rng = RowGenerators.for_rows(0, 0, 1)
+    ids, probabilities = sample_draft(draft_of(following), newest, GenerationConfig(temperature=0.5), rng)
     # The newest token is 1, and the likeliest ones are at first 4, 0, 2; then each follows the one before it.
-    assert refine.given == [[[1, 4, 0]], [[1, 2, 0]], [[1, 2, 3]]][:iterations]
-    likeliest = [[4, 0, 2], [2, 0, 1], [2, 3, 1], [2, 3, 4]][iterations]
-    top = torch.tensor([4.0, 1.0, 2.0, 3.0][iterations] / 0.5).double().exp()
-    expected = torch.full((3, 5), float(1 / (top + 4)), dtype=torch.float64)
-    expected[torch.arange(3), torch.tensor(likeliest)] = float(top / (top + 4))
-    torch.testing.assert_close(probabilities, expected[None])
-    cumulative = expected.cumsum(-1)
-    drawn = [int((cumulative[i] <= u).sum()) for i, u in enumerate([0.0, 0.5, 1.0 - 1e-9])]
-    assert ids.tolist() == [drawn]
+    assert following.given == [[[1, 4, 0]], [[1, 2, 0]], [[1, 2, 3]], [[1, 2, 3]]]
+    assert ids.tolist() == [[2, 3, 4]]
+    torch.testing.assert_close(probabilities, one_hot(ids, 5).double())
 
 
-def test_a_draft_is_refined_as_often_as_was_measured_best() -> None:
-    refine = Refining()
-    sample_draft(Draft(MARGINAL, refine), torch.tensor([[1]]), GenerationConfig(), given([[0.5] * 3]))
-    assert len(refine.given) == JACOBI_ITERATIONS
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_draft_has_candidates_only(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """What is not among the likeliest ids of its place has no probability, and the others share it."""
+    monkeypatch.setattr("sunfish.sampling.speculative.NUM_CANDIDATES", count)
+    logits = torch.randn(1, 3, 5, generator=make_generator("logits"), dtype=torch.float64)
+
+    def marginal(rows: int) -> Tensor:
+        return logits[:rows]
+
+    def conditional(candidates: Tensor | None) -> Callable[[Tensor], Tensor]:
+        assert candidates is not None
+        return lambda previous: -logits.gather(2, candidates)
+
+    draft = Draft(3, 5, marginal, likeliest_ids(marginal), conditional)
+    rng, config = RowGenerators.for_rows(0, 0, 1), GenerationConfig(temperature=1.0)
+    ids, probabilities = sample_draft(draft, torch.tensor([[1]]), config, rng)
+    likely = logits >= logits.sort(-1, descending=True).values[..., count - 1 : count]
+    expected = torch.softmax((-logits).masked_fill(~likely, -torch.inf), -1)
+    torch.testing.assert_close(probabilities, expected)
+    assert bool(likely.gather(2, ids[..., None]).all())
+
+
+def test_what_is_repeated_within_a_draft_is_penalized() -> None:
+    """By the text at each place, and at a later place by the tokens that are drafted before it."""
+
+    def conditional(candidates: Tensor | None) -> Callable[[Tensor], Tensor]:
+        assert candidates is not None
+        return lambda previous: 40.0 * (candidates == 3).double() + 20.0 * (candidates == 2).double()
+
+    def marginal(rows: int) -> Tensor:
+        return MARGINAL[:rows]
+
+    draft = Draft(3, 5, marginal, likeliest_ids(marginal), conditional)
+    config, rng = GenerationConfig(temperature=1.0, repetition_penalty=10.0), RowGenerators.for_rows(0, 0, 1)
+    seen = one_hot(torch.tensor([0]), 5).bool()
+    ids, probabilities = sample_draft(draft, torch.tensor([[1]]), config, rng, seen)
+    assert ids.tolist() == [[3, 2, 3]]
+    logits = torch.tensor([[0.0, 0, 20, 40, 0], [0, 0, 20, 4, 0], [0, 0, 2, 4, 0]], dtype=torch.float64)
+    torch.testing.assert_close(probabilities, torch.softmax(logits, -1)[None])
 
 
 def test_without_a_draft_head_the_marginals_are_drawn_from() -> None:
     config = GenerationConfig(temperature=1.0, top_p=0.5)  # a nucleus of the likeliest token alone
-    ids, probabilities = sample_draft(
-        Draft(MARGINAL, None), torch.tensor([[1]]), config, given([[0.0, 0.5, 0.99]])
-    )
+    rng = RowGenerators.for_rows(0, 0, 1)
+    ids, probabilities = sample_draft(draft_of(None), torch.tensor([[1]]), config, rng)
     assert ids.tolist() == [[4, 0, 2]]
     torch.testing.assert_close(probabilities, one_hot(ids, 5).double())
+    _, probabilities = sample_draft(draft_of(None), torch.tensor([[1]]), replace(config, top_p=1.0), rng)
+    torch.testing.assert_close(probabilities, torch.softmax(MARGINAL, -1))
 
 
 def test_a_start_is_one_number_where_it_can_be() -> None:

@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from sunfish.model.kv_cache import KVCache
 from sunfish.model.transformer import Transformer
 from sunfish.sampling.guidance import LOWEST
-from sunfish.sampling.speculative import JACOBI_ITERATIONS
+from sunfish.sampling.speculative import MAX_ITERATIONS, NUM_CANDIDATES
 from sunfish.types import Condition
 
+MIN_TEMPERATURE = 1e-6  # stands for 0 where a graph divides by it
 NO_PROMPT = torch.zeros(1, 1, dtype=torch.long)
 
 
@@ -135,10 +136,16 @@ class VerifyGraph(_Pass):
 
 
 class DraftGraph(_Pass):
-    """The canvas pass over masks after the newest token, its draft told its own likeliest tokens."""
+    """The canvas pass over masks after the newest token, and the draft that :func:`sample_draft` draws from it.
 
-    inputs = ("canvas", "cache", "kept", "keys", "values", "mask", "scale", "plausibility")
-    dynamic_outputs: ClassVar = {"logits": (0,)}
+    It is drawn :data:`MAX_ITERATIONS` times, also where no token changes any more.
+    """
+
+    inputs = (
+        *("canvas", "cache", "kept", "keys", "values", "mask", "scale", "plausibility"),
+        *("noise", "temperature", "top_p"),
+    )
+    dynamic_outputs: ClassVar = {"drafted": (0,), "logits": (0,)}
 
     def forward(
         self,
@@ -150,17 +157,53 @@ class DraftGraph(_Pass):
         mask: Tensor,
         scale: Tensor,
         plausibility: Tensor,
-    ) -> Tensor:
-        """Log-probabilities ``[W - 1, size]`` of a ``canvas [W]``: the newest id, then masks; others as in ``verify``."""
+        noise: Tensor,
+        temperature: Tensor,
+        top_p: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Draft; what is not said here is as in ``verify``.
+
+        Args:
+            canvas: [W] the newest id, then masks.
+            noise: [W - 1, K] Gumbel noise.
+            temperature: [] of the draws.
+            top_p: [] the nucleus of the draws.
+
+        Returns:
+            Ids [W - 1], and logits [W - 1, size] of what they were drawn from, before temperature and nucleus; minus
+            infinity for ids that are no candidates.
+        """
         visible, start = self.visible_cache(cache, kept)
         rows = canvas.expand(cache.shape[2], -1)
         t = torch.zeros_like(rows, dtype=keys.dtype)  # a mask shows that it is one
         hidden = self.model.canvas_pass(rows, t, Condition(keys, values, mask), visible, start)
-        marginal, state = self.model.start_draft(hidden)
-        logits = self.guided(marginal, scale, plausibility)
-        if state is not None:
-            for _ in range(JACOBI_ITERATIONS):
-                previous = torch.cat([canvas[None, :1], logits.argmax(dim=-1)[:, :-1]], dim=1)
-                refined = self.model.refine_draft(state, previous.expand(cache.shape[2], -1))
+        state = self.model.start_draft(hidden)
+        marginal = self.model.draft_logits(state, None)[..., : self.size]
+        candidates = marginal[:1].topk(num_candidates(self.size), dim=-1).indices
+        every = candidates.expand(cache.shape[2], -1, -1)
+        outputs, ids = F.embedding(every, self.model.token_embedding), candidates[..., 0]
+        logits = self.guided(marginal.gather(2, every), scale, plausibility)
+        for number in range(MAX_ITERATIONS):
+            if state.projected is not None:
+                previous = torch.cat([canvas[None, :1], ids[:, :-1]], dim=1).expand(cache.shape[2], -1)
+                refined = self.model.draft_logits(state, previous, outputs)
                 logits = self.guided(refined, scale, plausibility)
-        return logits[0]
+            elif number:
+                break
+            nucleus = torch.where(outside_nucleus(logits, temperature, top_p), -torch.inf, logits)
+            ids = candidates.gather(2, (nucleus + temperature * noise).argmax(dim=-1, keepdim=True))[..., 0]
+        whole = torch.full_like(marginal[:1], -torch.inf).scatter(2, candidates, logits)
+        return ids[0], whole[0]
+
+
+def num_candidates(size: int) -> int:
+    """K: how many ids a token of a draft is drawn from, of ``size``."""
+    return min(NUM_CANDIDATES, size)
+
+
+def outside_nucleus(logits: Tensor, temperature: Tensor, top_p: Tensor) -> Tensor:
+    """Which of ``logits [..., K]`` the nucleus leaves out, as :func:`sunfish.sampling.logits.warp_logits` has it."""
+    sharpened = (logits - logits.amax(dim=-1, keepdim=True)) / temperature.clamp(min=MIN_TEMPERATURE)
+    descending, order = torch.softmax(sharpened, dim=-1).sort(dim=-1, descending=True)
+    outside = (descending.cumsum(dim=-1) - descending >= top_p) & (top_p < 1)
+    return torch.zeros_like(outside).scatter(-1, order, outside)

@@ -25,7 +25,7 @@ import onnxruntime
 from tokenizers import Tokenizer
 
 Array = np.ndarray[Any, Any]
-FORMAT = "sunfish-onnx-1"
+FORMAT = "sunfish-onnx-2"
 BELOW_ONE = 1 - 2**-53  # the largest float64 below 1
 TINY = 1e-30  # below what float64 can add to any probability
 MAX_SCALE = 10_000.0  # above it float32 is too coarse
@@ -83,6 +83,13 @@ def probabilities(logits: Array, temperature: float, top_p: float) -> Array:
         np.put_along_axis(outside, order, descending.cumsum(axis=-1) - descending >= top_p, axis=-1)
         logits = np.where(outside, -np.inf, logits)
     return softmax(logits)
+
+
+def gumbel_noise(uniform: Array) -> Array:
+    """The largest of logits plus this noise is a draw from their softmax; ``uniform`` in [0, 1), float64."""
+    with np.errstate(divide="ignore"):  # 0 gives minus infinity, which is never drawn
+        noise: Array = -np.log(-np.log(uniform))
+    return noise
 
 
 def draw(weights: Array, uniform: Array) -> Array:
@@ -243,6 +250,7 @@ class Model:
         """Continue ``prefix`` to at most ``length`` ids, a round of speculative decoding at a time."""
         cache, warp = self.empty_cache(condition), (settings["temperature"], settings["top_p"])
         drafted, end = min(settings["block_length"], length) - 1, self.settings["end"]
+        candidates = self.settings["candidates"]
         text = list(prefix)
         if len(text) > 1:
             _, cache = self.verify(text[:-1], cache, 0, condition)
@@ -252,9 +260,12 @@ class Model:
             if drafted:
                 random.uniform(drafted + 1)  # the noise of the canvas: every position but the first is masked
                 canvas = [text[-1], *[self.settings["mask_id"]] * drafted]
+                noise = gumbel_noise(random.uniform(drafted * candidates)).reshape(drafted, candidates)
+                numbers = {"noise": noise, "temperature": warp[0], "top_p": warp[1]}
                 feeds = {"canvas": np.array(canvas), "cache": cache, "kept": np.arange(known), **condition}
-                drawn_from = probabilities(self.graphs["draft"].run(None, feeds)[0], *warp)
-                draft = draw(drawn_from, random.uniform(drafted))
+                feeds |= {name: np.array(value, dtype=np.float32) for name, value in numbers.items()}
+                draft, logits = self.graphs["draft"].run(None, feeds)
+                drawn_from = probabilities(logits, *warp)
             logits, cache = self.verify([text[-1], *draft.tolist()], cache, known, condition)
             new = accept(draft, drawn_from, probabilities(logits, *warp), random, settings["lenience"])
             new = new[: length - len(text)]

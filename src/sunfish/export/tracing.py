@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sunfish.config import ModelConfig
-from sunfish.export.graphs import DraftGraph, EncodeGraph, Graph, VerifyGraph
+from sunfish.export.graphs import DraftGraph, EncodeGraph, Graph, VerifyGraph, num_candidates
 from sunfish.model.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def build_graphs(model: Transformer, size: int, folder: Path) -> dict[str, Model
         "draft": DraftGraph(model, size),
         "verify": VerifyGraph(model, size),
     }
-    examples = example_inputs(model.config)
+    examples = example_inputs(model.config, size)
     return {name: _to_onnx(graph.eval(), examples, folder / f"{name}.onnx") for name, graph in graphs.items()}
 
 
-def example_inputs(config: ModelConfig) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
+def example_inputs(config: ModelConfig, size: int) -> dict[str, tuple[Tensor, tuple[int, ...]]]:
     """A tensor for each input of a graph, and which of its dimensions differ from pass to pass.
 
     No two of these have the same size, and none has 0 or 1, which the exporter would take for constants.
@@ -59,6 +59,9 @@ def example_inputs(config: ModelConfig) -> dict[str, tuple[Tensor, tuple[int, ..
         "mask": (whole, (0, 1)),
         "scale": (torch.tensor(3.0), ()),
         "plausibility": (torch.tensor(0.3), ()),
+        "noise": (torch.zeros(ids - 1, num_candidates(size)), (0,)),
+        "temperature": (torch.tensor(0.5), ()),
+        "top_p": (torch.tensor(0.9), ()),
     }
 
 

@@ -15,12 +15,13 @@ from sunfish.checkpoint.folder import Checkpoint, load_checkpoint
 from sunfish.checkpoint.metadata import PROMPT_TOKENIZER, TOKENIZER
 from sunfish.config import GenerationConfig
 from sunfish.disk.writing import replace_folder, temporary_path, writing
+from sunfish.export.graphs import num_candidates
 from sunfish.export.int8 import quantize_graph
 from sunfish.export.tracing import build_graphs, write_graphs
 from sunfish.sampling.generation_config import read_generation_config
 from sunfish.utils import UsageError, format_bytes, how_to_install, log
 
-FORMAT = "sunfish-onnx-1"
+FORMAT = "sunfish-onnx-2"
 PACKAGES = ("onnx", "onnxruntime")
 SAMPLER, SETTINGS = "sample.py", "settings.json"
 MAX_BYTES = 3 * 2**29  # of weights; the format ends at 2 GiB, and has the output table twice
@@ -125,6 +126,7 @@ def write_companions(folder: Path, checkpoint: Checkpoint) -> None:
         "context_length": config.context_length,
         "prompt_length": config.prompt_length,
         "mask_id": config.vocab_size,
+        "candidates": num_candidates(tokenizer.size),
         "end": tokenizer.end,
         "cache": [config.n_layer + 1, config.n_head, config.n_embd // config.n_head],
         "sampling": sampling_settings(checkpoint.path),

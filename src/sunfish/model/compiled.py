@@ -13,10 +13,10 @@ import torch
 import torch.fx.experimental._config as shapes
 from torch import Tensor
 
-from sunfish.model.denoiser import Draft, DraftAt
+from sunfish.model.draft import Draft, DraftAt, make_draft, make_draft_at
 from sunfish.model.draft_head import DraftState
 from sunfish.model.kv_cache import KVCache
-from sunfish.model.transformer import Transformer, make_draft, make_draft_at
+from sunfish.model.transformer import Transformer
 from sunfish.types import Condition, Start, State
 from sunfish.utils import UsageError
 
@@ -51,15 +51,13 @@ class CompiledDenoiser:
         def program(function: Callable[..., Any]) -> Callable[..., Any]:
             return torch.compile(function, dynamic=True, fullgraph=True, options=options, **limits)
 
-        def draft(
-            x: State, t: Tensor, condition: Condition, cache: KVCache, starts: Tensor
-        ) -> tuple[Tensor, DraftState | None]:
+        def draft(x: State, t: Tensor, condition: Condition, cache: KVCache, starts: Tensor) -> DraftState:
             return model.start_draft(model.canvas_pass(x, t, condition, cache, starts))
 
         self._denoise, self._prefill = program(model.denoise), program(model.prefill)
         self._draft = program(draft)
         self._causal_and_drafts = program(model.causal_and_drafts_pass)
-        self._start_draft, self._refine_draft = program(model.start_draft), program(model.refine_draft)
+        self._start_draft, self._draft_logits = program(model.start_draft), program(model.draft_logits)
 
     def denoise(
         self, x: State, t: Tensor, condition: Condition, cache: KVCache | None = None, start: Start = 0
@@ -82,8 +80,8 @@ class CompiledDenoiser:
     def draft(self, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start) -> Draft:
         """See :meth:`sunfish.model.denoiser.Denoiser.draft`."""
         if _compilable(cache):
-            marginal, state = self._draft(x, t, condition, *_uniform(cache, start))
-            return make_draft(marginal, state, self._refine_draft)
+            state = self._draft(x, t, condition, *_uniform(cache, start))
+            return make_draft(state, self._draft_logits, self.model.token_embedding)
         return self.model.draft(x, t, condition, cache, start)
 
     def prefill_and_draft(
@@ -93,7 +91,8 @@ class CompiledDenoiser:
         if not _compilable(cache):
             return self.model.prefill_and_draft(ids, x, t, condition, cache, start)
         logits, grown, canvases = self._causal_and_drafts(ids, x, t, condition, *_uniform(cache, start))
-        return logits, grown, make_draft_at(canvases, self._start_draft, self._refine_draft)
+        embedding = self.model.token_embedding
+        return logits, grown, make_draft_at(canvases, self._start_draft, self._draft_logits, embedding)
 
 
 def require_compiler() -> None:

@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from sunfish.model.draft import Draft, DraftAt, likeliest_ids
 from sunfish.model.kv_cache import KVCache
 from sunfish.types import Condition, Start, State
-
-
-class Draft(NamedTuple):
-    """What a canvas of W positions predicts for positions 1 to W - 1."""
-
-    marginal_logits: Tensor  # [B, W-1, V] each position as if the others were unknown
-    # From the id before each position, [B, W-1], to logits [B, W-1, V]; None: the model has no draft head.
-    conditional_logits: Callable[[Tensor], Tensor] | None
-
-    def map_logits(
-        self, change: Callable[[Tensor], Tensor], repeat: Callable[[Tensor], Tensor] = lambda ids: ids
-    ) -> Draft:
-        """The same draft with its logits sent through ``change``, and the ids it is given through ``repeat``."""
-        conditional = self.conditional_logits
-        return Draft(
-            change(self.marginal_logits),
-            conditional and (lambda previous: change(conditional(repeat(previous)))),
-        )
-
-
-# Of canvases after several tokens: from the index of one, [B], to its draft.
-DraftAt = Callable[[Tensor], Draft]
 
 
 @runtime_checkable
@@ -80,6 +59,7 @@ class DenoiserWrapper:
     """
 
     num_branches = 1
+    vocab_size: int | None = None  # V of the logits; None: that of the wrapped denoiser
 
     def __init__(self, denoiser: Denoiser) -> None:
         self.denoiser = denoiser
@@ -89,8 +69,11 @@ class DenoiserWrapper:
         """The condition ``[num_branches * B, ...]`` that the wrapped denoiser gets."""
         return condition
 
-    def finish(self, logits: Tensor) -> Tensor:
-        """Logits ``[B, N, V]`` of the wrapped denoiser's ``[num_branches * B, N, V]``."""
+    def finish(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Logits ``[B, N, V]`` of the wrapped denoiser's ``[num_branches * B, N, V]``.
+
+        With ``ids [B, N, K]`` both are only of these.
+        """
         return logits
 
     def denoise(
@@ -129,7 +112,26 @@ class DenoiserWrapper:
         return self._latest[1]
 
     def _finished(self, draft: Draft) -> Draft:
-        return draft.map_logits(self.finish, lambda ids: self._repeat(ids)[0])
+        """The draft of the wrapped denoiser as one of this one."""
+        marginal, conditional, branches = draft.marginal_logits, draft.conditional_logits, self.num_branches
+
+        def marginal_logits(rows: int) -> Tensor:
+            return self.finish(marginal(rows * branches))
+
+        def conditional_logits(candidates: Tensor | None) -> Callable[[Tensor], Tensor]:
+            assert conditional is not None
+            logits = conditional(*self._repeat(candidates))
+            return lambda ids: self.finish(logits(*self._repeat(ids)), candidates)
+
+        # Of several branches the first one says what is likely: of a place whose tokens before it are unknown, guidance
+        # may leave fewer ids than are asked for, and not those that it leaves when they are known.
+        return Draft(
+            draft.num_places,
+            self.vocab_size or draft.vocab_size,
+            marginal_logits,
+            likeliest_ids(marginal_logits) if branches == 1 else draft.likely_ids,
+            conditional and conditional_logits,
+        )
 
     def _repeat(self, *parts: Any) -> tuple[Any, ...]:
         """``parts`` for every branch; what is no tensor is the same for all rows."""

@@ -20,7 +20,11 @@ class DraftState(NamedTuple):
     """What the draft head computes once for a canvas, before it is given any token."""
 
     hidden: Tensor  # [..., D] normalized states of the canvas
-    projected: Tensor  # [..., 2 * hidden units] their part of up_proj
+    projected: Tensor | None  # [..., 2 * hidden units] their part of up_proj; None: there is no draft head
+
+    def first(self, rows: int) -> DraftState:
+        """The state of the first rows."""
+        return DraftState(self.hidden[:rows], None if self.projected is None else self.projected[:rows])
 
 
 class DraftHead(nn.Module):
@@ -53,17 +57,21 @@ class DraftHead(nn.Module):
             previous: [..., W, D] the embedding of the token before each position.
         """
         previous = rms_norm(previous).to(state.hidden.dtype)
-        return self._finish(state, previous, F.pad(previous[..., :-1, :], (0, 0, 1, 0)))
+        second = F.pad(previous[..., :-1, :], (0, 0, 1, 0))
+        return self._finish(state, torch.cat([previous, second], dim=-1))
 
     def _parts(self) -> tuple[Tensor, ...]:
-        """``up_proj`` of the canvas state, of the token before, and of the one before that; ``[2 * hidden units, D]``."""
-        return self.up_proj.weight.chunk(3, dim=1)
+        """``up_proj`` of the canvas state ``[2 * hidden units, D]`` and of the two tokens ``[2 * hidden units, 2D]``."""
+        width, weight = self.down_proj.out_features, self.up_proj.weight
+        return weight[:, :width], weight[:, width:]
 
-    def _finish(self, state: DraftState, first: Tensor, second: Tensor) -> Tensor:
-        """The states, given the normalized embedding before each, and the one before that or zeros."""
-        _, of_first, of_second = self._parts()
-        told = F.linear(first, of_first) + F.linear(second, of_second)
-        refined: Tensor = state.hidden + self.down_proj(swiglu(state.projected + told))
+    def _finish(self, state: DraftState, told: Tensor) -> Tensor:
+        """The states, given the normalized embeddings ``[..., 2D]`` before each: of the token there, and of the one
+        before that or zeros.
+        """
+        assert state.projected is not None
+        middle = swiglu(state.projected + F.linear(told, self._parts()[1]))
+        refined: Tensor = state.hidden + self.down_proj(middle)
         return refined
 
     def loss(
@@ -84,8 +92,8 @@ class DraftHead(nn.Module):
             pad_rows, (hidden.detach(), previous, targets, share)
         )  # rows of weight 0
         state = self.start(hidden)
-        first, second = rms_norm(embeddings[previous.clamp(min=0)]).to(state.hidden.dtype).unbind(1)
-        second = second * (previous[:, 1:] != NO_TOKEN)
-        refined = rms_norm(self._finish(state, first, second))
+        told = rms_norm(embeddings[previous.clamp(min=0)]).to(state.hidden.dtype)
+        told = told * (previous != NO_TOKEN)[..., None]
+        refined = rms_norm(self._finish(state, told.flatten(1)))
         scaled = refined * output_scale.detach().to(refined.dtype)
         return linear_cross_entropy(scaled, embeddings[:-1], targets, share)[0]

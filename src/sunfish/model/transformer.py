@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sunfish.config import Config, ModelConfig
 from sunfish.model.copy_head import CopyHead
-from sunfish.model.denoiser import Draft, DraftAt
+from sunfish.model.draft import Draft, DraftAt, make_draft, make_draft_at
 from sunfish.model.draft_head import DraftHead, DraftState
 from sunfish.model.kernels.autograd import rms_norm
 from sunfish.model.kernels.cross_entropy import linear_cross_entropy
@@ -306,15 +306,16 @@ class Transformer(nn.Module):
 
     def draft(self, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start) -> Draft:
         """What a canvas ``[B, W]`` drafts from position 1 on."""
-        marginal, state = self.start_draft(self.canvas_pass(x, t, condition, cache, start))
-        return make_draft(marginal, state, self.refine_draft)
+        state = self.start_draft(self.canvas_pass(x, t, condition, cache, start))
+        return make_draft(state, self.draft_logits, self.token_embedding)
 
     def prefill_and_draft(
         self, ids: Tensor, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start
     ) -> tuple[Tensor, KVCache, DraftAt]:
         """:meth:`prefill`, and the drafts of a canvas after every id of ``ids [B, N]``."""
         logits, cache, canvases = self.causal_and_drafts_pass(ids, x, t, condition, cache, start)
-        return logits, cache, make_draft_at(canvases, self.start_draft, self.refine_draft)
+        draft_at = make_draft_at(canvases, self.start_draft, self.draft_logits, self.token_embedding)
+        return logits, cache, draft_at
 
     # The output layer.
 
@@ -339,15 +340,30 @@ class Transformer(nn.Module):
             return hidden.new_zeros(())
         return self.draft_head.loss(hidden, previous, targets, self.token_embedding, self.output_scale)
 
-    def start_draft(self, hidden: Tensor) -> tuple[Tensor, DraftState | None]:
-        """Marginal logits ``[B, W-1, V]`` of canvases ``hidden [B, W, D]`` from position 1 on, and the draft's state."""
+    def start_draft(self, hidden: Tensor) -> DraftState:
+        """What a draft begins with: canvases ``hidden [B, W, D]`` from position 1 on."""
         hidden = hidden[:, 1:]
-        return self.head(hidden), None if self.draft_head is None else self.draft_head.start(hidden)
+        return DraftState(hidden, None) if self.draft_head is None else self.draft_head.start(hidden)
 
-    def refine_draft(self, state: DraftState, previous: Tensor) -> Tensor:
-        """Logits ``[B, W-1, V]`` given the id before each position, ``previous [B, W-1]``."""
+    def draft_logits(self, state: DraftState, ids: Tensor | None, outputs: Tensor | None = None) -> Tensor:
+        """Logits of the W - 1 places of a draft.
+
+        Args:
+            state: Of the draft.
+            ids: [B, W-1] the one before each place; None: no place knows of another one.
+            outputs: [B, W-1, K, D] the embeddings of the ids that are asked for; None: all ids are.
+
+        Returns:
+            [B, W-1, K], of all ids [B, W-1, V].
+        """
+        if ids is None:
+            return self.head(state.hidden)
         assert self.draft_head is not None
-        return self.head(self.draft_head.refine(state, self.token_embedding[previous]))
+        hidden = self.draft_head.refine(state, F.embedding(ids, self.token_embedding))
+        if outputs is None:
+            return self.head(hidden)
+        # A row times a matrix: a matrix times a column takes five times as long.
+        return (self._scaled(hidden)[..., None, :] @ outputs.to(hidden.dtype).transpose(-1, -2)).squeeze(-2)
 
     def _scaled(self, hidden: Tensor) -> Tensor:
         return rms_norm(hidden) * self.output_scale.to(hidden.dtype)
@@ -422,23 +438,6 @@ def build_model(config: Config, process: Process, prompt_table: Tensor | None = 
         guidance_conditioned=config.training.distills,
         prompt_table=prompt_table,
     )
-
-
-def make_draft(
-    marginal: Tensor, state: DraftState | None, refine: Callable[[DraftState, Tensor], Tensor]
-) -> Draft:
-    """The draft that :meth:`Transformer.start_draft` started and ``refine`` continues."""
-    return Draft(marginal, state and (lambda previous: refine(state, previous)))
-
-
-def make_draft_at(
-    canvases: Tensor,
-    start: Callable[[Tensor], tuple[Tensor, DraftState | None]],
-    refine: Callable[[DraftState, Tensor], Tensor],
-) -> DraftAt:
-    """The drafts of :meth:`Transformer.causal_and_drafts_pass`'s ``canvases [B, N, W, D]``."""
-    rows = torch.arange(len(canvases), device=canvases.device)
-    return lambda index: make_draft(*start(canvases[rows, index]), refine)
 
 
 def scale_features(condition: Condition) -> Tensor:

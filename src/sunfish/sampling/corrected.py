@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from sunfish.config import GenerationConfig
-from sunfish.model.denoiser import Denoiser, Draft
+from sunfish.model.denoiser import Denoiser
+from sunfish.model.draft import Draft
 from sunfish.model.kv_cache import KVCache
 from sunfish.rng import RowGenerators, sample_categorical, softmax
 from sunfish.sampling.block_diffusion import Snapshot
@@ -121,10 +122,11 @@ class _Block:
 
     def draft(self, draft: Draft) -> Tensor:
         """Forecast what is not settled: each token drawn knowing the one before it, where there is a draft head."""
-        self._draw(draft.marginal_logits)
+        self._draw(draft.marginal_logits(len(self.newest)))
         if draft.conditional_logits is not None:
+            given = draft.conditional_logits(None)
             for _ in range(REFINEMENTS):
-                self._draw(draft.conditional_logits(self.given))
+                self._draw(given(self.given))
         return self.ids
 
     def correct(self, logits: Tensor) -> None:

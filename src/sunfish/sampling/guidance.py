@@ -102,7 +102,7 @@ class ClassifierFreeGuidance(DenoiserWrapper):
             condition = condition.concat(other)
         return condition if self.scale == 1 else condition.concat(without)
 
-    def finish(self, logits: Tensor) -> Tensor:
+    def finish(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
         """Guided log-probabilities; plain logits where there is nothing to combine."""
         branches = logits.to(torch.promote_types(logits.dtype, torch.float32)).chunk(self.num_branches)
         conditional = branches[0]

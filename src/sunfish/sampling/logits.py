@@ -24,16 +24,19 @@ class VocabularyMask(DenoiserWrapper):
 
     def __init__(self, denoiser: Denoiser, size: int, banned_ids: Sequence[int] = ()) -> None:
         super().__init__(denoiser)
-        self.size = size
+        self.vocab_size = size
         self.banned_ids = list(banned_ids)
 
-    def finish(self, logits: Tensor) -> Tensor:
-        """Cut spare ids off and rule out banned ones."""
-        logits = logits[..., : self.size]
-        if self.banned_ids:
-            banned = torch.tensor(self.banned_ids, device=logits.device)
-            logits = logits.index_fill(-1, banned, -torch.inf)
-        return logits
+    def finish(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
+        """Cut spare ids off and rule out banned ones; ``ids`` have no spare ones among them."""
+        if ids is None:
+            logits = logits[..., : self.vocab_size]
+        if not self.banned_ids:
+            return logits
+        banned = torch.tensor(self.banned_ids, device=logits.device)
+        if ids is None:
+            return logits.index_fill(-1, banned, -torch.inf)
+        return logits.masked_fill(torch.isin(ids, banned), -torch.inf)
 
 
 def seen_ids(ids: Tensor, counts: Tensor, size: int) -> Tensor:

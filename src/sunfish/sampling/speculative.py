@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from sunfish.config import GenerationConfig
-from sunfish.model.denoiser import Denoiser, Draft
-from sunfish.rng import RowGenerators, sample_categorical, softmax
+from sunfish.model.denoiser import Denoiser
+from sunfish.model.draft import Draft
+from sunfish.rng import RowGenerators, gumbel_noise, sample_categorical, softmax
 from sunfish.sampling.block_diffusion import Snapshot
 from sunfish.sampling.logits import penalize_repeats, seen_before, seen_ids, warp
 from sunfish.types import Condition, Process, Start, State
 
-# Times that a draft is given its own likeliest tokens (docs/experiments/2026-11-draft-by-jacobi-iteration.md).
-JACOBI_ITERATIONS = 2
+# Ids that a drafted token is drawn from, and how often it is drawn (docs/experiments/2026-11-drafts-drawn-to-the-end.md).
+NUM_CANDIDATES, MAX_ITERATIONS = 64, 4
 TINY = 1e-30  # below what float64 can add to any probability
 
 
@@ -73,8 +74,9 @@ def speculative_decoding(
             noise, t = _fully_noised(process, newest.expand(-1, drafted + 1), rng, known=1)
             draft = denoiser.draft(noise, t, condition, cache, _start(known, drafted + 1, length))
         if draft is not None:
-            seen = text.seen(draft.marginal_logits, config)
-            draft_ids, draft_probabilities = sample_draft(draft, newest, config, rng, seen=seen)
+            draft_ids, draft_probabilities = sample_draft(
+                draft, newest, config, rng, text.seen(draft.vocab_size, config)
+            )
             if bool((text.written == text.settled).all()):
                 yield Snapshot(text.settled, draft_ids[:, : length - text.settled], False)
         ids = torch.cat([newest, draft_ids], dim=1)
@@ -84,7 +86,7 @@ def speculative_decoding(
             logits, cache, draft_at = denoiser.prefill_and_draft(ids, noise, t, condition, cache, start)
         else:
             logits, cache = denoiser.prefill(ids, condition, cache, _start(known, ids.shape[1], length))
-        seen = seen_before(text.seen(logits, config), draft_ids)
+        seen = seen_before(text.seen(logits.shape[-1], config), draft_ids)
         target = softmax(warp(penalize_repeats(logits, config.repetition_penalty, seen), config))
         tokens, counts = speculative_accept(draft_ids, draft_probabilities, target, rng, config.lenience)
         if drafted and single_pass:
@@ -114,11 +116,11 @@ class _Text:
         """The last id of each row, ``[B, 1]``."""
         return self.ids.gather(1, self.written[:, None] - 1)
 
-    def seen(self, logits: Tensor, config: GenerationConfig) -> Tensor | None:
-        """Which of the ids of ``logits [..., V]`` each row has, ``[B, V]`` bool; None where no repeat is penalized."""
+    def seen(self, vocab_size: int, config: GenerationConfig) -> Tensor | None:
+        """Which of the ids each row has, ``[B, V]`` bool; None where no repeat is penalized."""
         if config.repetition_penalty == 1:
             return None
-        return seen_ids(self.ids, self.written, logits.shape[-1])
+        return seen_ids(self.ids, self.written, vocab_size)
 
     def write(self, tokens: Tensor, counts: Tensor) -> Tensor:
         """Append the first ``counts [B]`` of ``tokens [B, n]``, up to the end mark or the length; returns how many."""
@@ -156,37 +158,49 @@ def sample_draft(
     newest: Tensor,
     config: GenerationConfig,
     rng: RowGenerators,
-    iterations: int = JACOBI_ITERATIONS,
     seen: Tensor | None = None,
+    iterations: int = MAX_ITERATIONS,
 ) -> tuple[Tensor, Tensor]:
     """Draw the tokens of a draft, and say what each was drawn from.
 
-    The likeliest tokens are given to one another, which changes which are the likeliest, and given once more: Jacobi
-    iteration (Song et al. 2021, arXiv:2002.03629, section 3) for choosing them one after the other, which n iterations
-    would be. Then all are drawn at once. What they are given depends on nothing that was drawn, so each has the
-    probabilities that are returned, which is all that :func:`speculative_accept` asks of a draft.
+    With a draft head each is drawn given the two before it. They are drawn all at once, from the same noise again and
+    again, each time given the tokens of the time before: Jacobi iteration (Song et al. 2021, arXiv:2002.03629, section
+    3). After n times the first n are what they would be if they were drawn one after the other, and when none changes,
+    all are. What a token is given never depends on its own noise, so at any time it has the probabilities that are
+    returned, which is all that :func:`speculative_accept` asks of a draft.
 
     Args:
-        draft: Logits of n positions.
+        draft: Logits of n places.
         newest: [B, 1] the id before them.
         config: How tokens are drawn.
         rng: One generator a row.
-        iterations: How often the likeliest tokens are given to one another.
         seen: [B, V] bool, the ids that the text has and that a penalty makes rarer; None: there is no penalty.
+        iterations: How often they are drawn at the most.
 
     Returns:
         Ids [B, n], and the probabilities [B, n, V] that they were drawn from.
     """
-    penalty = config.repetition_penalty
-    logits = penalize_repeats(draft.marginal_logits, penalty, None if seen is None else seen[:, None])
-    if draft.conditional_logits is not None:
-        for _ in range(iterations):
-            likeliest = logits.argmax(dim=-1)[:, :-1]
-            logits = draft.conditional_logits(torch.cat([newest, likeliest], dim=1))
-            logits = penalize_repeats(logits, penalty, seen_before(seen, likeliest))
-    probabilities = softmax(warp(logits, config))
-    uniform = rng.uniform(*probabilities.shape[:2], device=newest.device)
-    return sample_categorical(probabilities, uniform), probabilities
+    # A token that is no candidate can be drawn only where the draft is verified.
+    candidates = draft.likely_ids(min(NUM_CANDIDATES, draft.vocab_size), len(newest))
+    noise = gumbel_noise(rng.uniform(*candidates.shape, device=newest.device))
+
+    def marginals(given: Tensor) -> Tensor:
+        return draft.marginal_logits(len(given)).gather(2, candidates)
+
+    conditional, ids = draft.conditional_logits, candidates[..., 0]
+    logits_given = marginals if conditional is None else conditional(candidates)
+    for _ in range(iterations):
+        logits = logits_given(torch.cat([newest, ids[:, :-1]], dim=1))
+        before = seen_before(seen, ids[:, :-1])
+        before = None if before is None else before.gather(2, candidates)
+        logits = warp(penalize_repeats(logits, config.repetition_penalty, before), config)
+        drawn = candidates.gather(2, (logits + noise).argmax(dim=-1, keepdim=True)).squeeze(2)
+        if torch.equal(drawn, ids):
+            break
+        ids = drawn
+    shares = softmax(logits)
+    whole = shares.new_zeros(*shares.shape[:2], draft.vocab_size)
+    return ids, whole.scatter_(-1, candidates, shares)
 
 
 def _start(starts: Tensor, width: int, length: int) -> Start:

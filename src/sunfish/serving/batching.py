@@ -8,17 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sunfish.model.denoiser import Draft, DraftAt
+from sunfish.model.draft import Draft, DraftAt, make_draft, make_draft_at
 from sunfish.model.draft_head import DraftState
 from sunfish.model.growing_cache import GrowingCache
 from sunfish.model.kv_cache import KVCache
 from sunfish.model.shared_pass import Answers, Call, SharedPasses
-from sunfish.model.transformer import Transformer, make_draft, make_draft_at
+from sunfish.model.transformer import Transformer
 from sunfish.serving.job import Job
 from sunfish.serving.scheduler import Request
 from sunfish.types import Condition, Start, State
-
-StartedDraft = tuple[Tensor, DraftState | None]
 
 
 class PassRequest(Request):
@@ -37,12 +35,13 @@ class StartRequest(Request):
         self.hidden = hidden
 
 
-class RefineRequest(Request):
-    """:meth:`Transformer.refine_draft`."""
+class DraftRequest(Request):
+    """:meth:`Transformer.draft_logits`."""
 
-    def __init__(self, job: Job[Any], state: DraftState, previous: Tensor) -> None:
-        super().__init__(job, ("refine", previous.shape[1]), len(previous))
-        self.state, self.previous = state, previous
+    def __init__(self, job: Job[Any], state: DraftState, ids: Tensor | None, outputs: Tensor | None) -> None:
+        shapes = [None if part is None else part.shape[1:] for part in (state.hidden, ids, outputs)]
+        super().__init__(job, ("draft", *shapes), len(state.hidden))
+        self.state, self.ids, self.outputs = state, ids, outputs
 
 
 class BatchingDenoiser:
@@ -67,15 +66,16 @@ class BatchingDenoiser:
 
     def draft(self, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start) -> Draft:
         """See :meth:`sunfish.model.denoiser.Denoiser.draft`."""
-        marginal, state = self._pass(None, x, t, condition, cache, start, drafts=True)
-        return make_draft(marginal, state, self._refine)
+        state = self._pass(None, x, t, condition, cache, start, drafts=True)
+        return make_draft(state, self._draft_logits, self._model.token_embedding)
 
     def prefill_and_draft(
         self, ids: Tensor, x: State, t: Tensor, condition: Condition, cache: KVCache | None, start: Start
     ) -> tuple[Tensor, KVCache, DraftAt]:
         """See :meth:`sunfish.model.denoiser.Denoiser.prefill_and_draft`."""
         logits, grown, canvases = self._pass(ids, x, t, condition, cache, start)
-        return logits, grown, make_draft_at(canvases, self._start, self._refine)
+        embedding = self._model.token_embedding
+        return logits, grown, make_draft_at(canvases, self._start, self._draft_logits, embedding)
 
     def _pass(
         self,
@@ -91,12 +91,12 @@ class BatchingDenoiser:
         call = call._replace(start=self._model.check_place(call.extent, cache, start))
         return self._ask(PassRequest(self._job, call, drafts))
 
-    def _start(self, hidden: Tensor) -> StartedDraft:
-        started: StartedDraft = self._ask(StartRequest(self._job, hidden))
-        return started
+    def _start(self, hidden: Tensor) -> DraftState:
+        state: DraftState = self._ask(StartRequest(self._job, hidden))
+        return state
 
-    def _refine(self, state: DraftState, previous: Tensor) -> Tensor:
-        logits: Tensor = self._ask(RefineRequest(self._job, state, previous))
+    def _draft_logits(self, state: DraftState, ids: Tensor | None, outputs: Tensor | None) -> Tensor:
+        logits: Tensor = self._ask(DraftRequest(self._job, state, ids, outputs))
         return logits
 
 
@@ -115,8 +115,8 @@ class Network:
             return self._answer_passes([r for r in requests if isinstance(r, PassRequest)])
         if isinstance(first, StartRequest):
             return self._start_drafts([r for r in requests if isinstance(r, StartRequest)])
-        if isinstance(first, RefineRequest):
-            return self._refine_drafts([r for r in requests if isinstance(r, RefineRequest)])
+        if isinstance(first, DraftRequest):
+            return self._continue_drafts([r for r in requests if isinstance(r, DraftRequest)])
         return [None] * len(requests)  # only a turn was asked for
 
     def _answer_passes(self, requests: Sequence[PassRequest]) -> list[Any]:
@@ -141,7 +141,7 @@ class Network:
         ]
 
     def _answer_canvases(self, requests: Sequence[PassRequest], answers: Answers) -> list[Any]:
-        """Logits for those who denoise, marginal logits and the draft's state for those who draft."""
+        """Logits for those who denoise, the draft's state for those who draft."""
         told: dict[int, Any] = {}
         for drafts in (False, True):
             numbers = [number for number, request in enumerate(requests) if request.drafts == drafts]
@@ -151,28 +151,43 @@ class Network:
             if len(numbers) < len(requests):
                 hidden = torch.cat([hidden[answers.places[number]] for number in numbers])
             parts: Sequence[Any] = (
-                split_draft(*self.model.start_draft(hidden), counts)
+                split_state(self.model.start_draft(hidden), counts)
                 if drafts
                 else self.model.head(hidden).split(counts)
             )
             told.update(zip(numbers, parts, strict=True))
         return [told[number] for number in range(len(requests))]
 
-    def _start_drafts(self, requests: Sequence[StartRequest]) -> list[StartedDraft]:
-        marginal, state = self.model.start_draft(torch.cat([request.hidden for request in requests]))
-        return split_draft(marginal, state, [request.rows for request in requests])
+    def _start_drafts(self, requests: Sequence[StartRequest]) -> list[DraftState]:
+        state = self.model.start_draft(torch.cat([request.hidden for request in requests]))
+        return split_state(state, [request.rows for request in requests])
 
-    def _refine_drafts(self, requests: Sequence[RefineRequest]) -> Sequence[Tensor]:
-        state = DraftState(*(torch.cat(parts) for parts in zip(*(r.state for r in requests), strict=True)))
-        logits = self.model.refine_draft(state, torch.cat([request.previous for request in requests]))
+    def _continue_drafts(self, requests: Sequence[DraftRequest]) -> Sequence[Tensor]:
+        logits = self.model.draft_logits(
+            join_states([request.state for request in requests]),
+            join([request.ids for request in requests]),
+            join([request.outputs for request in requests]),
+        )
         parts: Sequence[Tensor] = logits.split([request.rows for request in requests])
         return parts
 
 
-def split_draft(marginal: Tensor, state: DraftState | None, counts: Sequence[int]) -> list[StartedDraft]:
-    """What :meth:`Transformer.start_draft` says of many rows, as parts of ``counts`` rows."""
-    logits = marginal.split(list(counts))
-    if state is None:
-        return [(part, None) for part in logits]
-    states = zip(*(part.split(list(counts)) for part in state), strict=True)
-    return [(part, DraftState(*kept)) for part, kept in zip(logits, states, strict=True)]
+def join(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """The rows of all parts; of such as are all None, None."""
+    present = [part for part in parts if part is not None]
+    return torch.cat(present) if present else None
+
+
+def join_states(states: Sequence[DraftState]) -> DraftState:
+    """The state of the rows of all."""
+    hidden = torch.cat([state.hidden for state in states])
+    return DraftState(hidden, join([state.projected for state in states]))
+
+
+def split_state(state: DraftState, counts: Sequence[int]) -> list[DraftState]:
+    """The inverse of :func:`join_states`, for parts of ``counts`` rows."""
+    hidden = state.hidden.split(list(counts))
+    if state.projected is None:
+        return [DraftState(part, None) for part in hidden]
+    projected = state.projected.split(list(counts))
+    return [DraftState(*parts) for parts in zip(hidden, projected, strict=True)]

@@ -139,7 +139,7 @@ export class Model {
 
   /** Yields, after each pass, the ids that are final and those that are drafted after them. */
   async *stream(prompt, seed, scale) {
-    const { context_length: length, mask_id: mask, end, sampling } = this.settings;
+    const { context_length: length, mask_id: mask, candidates, end, sampling } = this.settings;
     const [layers, heads, width] = this.settings.cache;
     const condition = await this.condition(prompt, scale);
     const random = new Random("sample", seed, 0);
@@ -154,8 +154,16 @@ export class Model {
       if (drafted > 0) {
         random.uniforms(drafted + 1); // the noise of the canvas: every position but the first is masked
         const canvas = this.integers([text[known], ...Array(drafted).fill(mask)]);
-        drawnFrom = warp((await this.pass("draft", { canvas }, cache, known, condition)).logits);
-        draft = random.uniforms(drafted).map((uniform, i) => draw(drawnFrom[i], uniform));
+        const noise = random.uniforms(drafted * candidates).map((uniform) => -Math.log(-Math.log(uniform)));
+        const feeds = {
+          canvas,
+          noise: new this.ort.Tensor("float32", Float32Array.from(noise), [drafted, candidates]),
+          temperature: this.number(sampling.temperature),
+          top_p: this.number(sampling.top_p),
+        };
+        const said = await this.pass("draft", feeds, cache, known, condition);
+        draft = Array.from(said.drafted.data, Number);
+        drawnFrom = warp(said.logits);
         yield { ids: text.slice(1), draft: draft.slice(0, length - text.length) };
       }
       const ids = this.integers([text[known], ...draft]);
