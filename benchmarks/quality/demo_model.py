@@ -2,9 +2,9 @@
 
     ./run.sh benchmarks/quality/demo_model.py
 
-Twenty minutes of one core, then a minute of judging: ``sunfish train`` with the words of TRAINING, a copy
-with float16 weights, and the figures of that copy for held-out prompts, as quality/stories_quality.py has
-them. With a checkpoint, the training is left out.
+Twenty minutes of one core with AVX-512, an hour of one without, then some minutes of judging: ``sunfish
+train`` with the words of TRAINING, a copy with float16 weights, and the figures of that copy for held-out
+prompts, as quality/stories_quality.py has them. With a checkpoint, the training is left out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from sunfish.checkpoint.metadata import CARD, WEIGHTS
 from sunfish.checkpoint.packaged import DEMO, DEMO_FOLDER
 from sunfish.cli import main as sunfish
 
-TRAINING = f"train --config tiny --name {DEMO} --max-steps 3000 --max-minutes 0 --threads 1".split()
+TRAINING = f"train --config tiny --name {DEMO} --max-steps 6445 --max-minutes 0 --threads 1".split()
 TRAINED = Path("checkpoints") / DEMO / "last.ckpt"
 FIGURES = {
     "grammar": "grammatical sentences",
@@ -82,7 +82,7 @@ Children's stories of at most 256 tokens, about the topics, people and places of
 knows no other prompts and no facts.
 
 ## Made again
-In a clone, twenty minutes of one core that does nothing else:
+In a clone, 20 to 75 minutes of one core that does nothing else:
 
 ```
 ./run.sh benchmarks/quality/demo_model.py
