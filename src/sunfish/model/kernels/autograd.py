@@ -15,7 +15,7 @@ from torch import Tensor
 from sunfish.model.layout import Segments
 
 HIDDEN_SCORE = -1e4  # added to the score of an invisible key
-MIN_SCALE = 1e-6
+MIN_SCALE, MIN_NORM = 1e-6, 1e-6
 
 
 def _needs_gradient() -> bool:
@@ -27,7 +27,7 @@ def _needs_gradient() -> bool:
 # after them would be float32 too.
 def _norm(x: Tensor) -> Tensor:
     norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return norm.clamp(min=1e-6).to(x.dtype)
+    return norm.clamp(min=MIN_NORM).to(x.dtype)
 
 
 def _inverse_rms(x: Tensor) -> Tensor:
@@ -55,8 +55,10 @@ def rms_norm(x: Tensor) -> Tensor:
     A matrix follows each norm of the network, so weights of its own would add nothing.
     """
     if not torch.is_grad_enabled():
-        # The detour through autograd, and through a separate scale, is a tenth of a sampling pass.
-        return torch.div(x, _norm(x)).mul_(x.shape[-1] ** 0.5)
+        # The detour through autograd, and through a separate scale, is a tenth of a sampling pass. Small numbers, one a
+        # vector, are scaled in place.
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_(min=MIN_NORM)
+        return x / norm.mul_(x.shape[-1] ** -0.5).to(x.dtype)
     return x * _inverse_rms(x) if torch.compiler.is_compiling() else _RMSNorm.apply(x)  # type: ignore[no-untyped-call]
 
 
