@@ -72,6 +72,16 @@ def test_what_is_repeated_or_cut_is_so_token_by_token(
     check_distribution(GenerationConfig(**settings), scale, 0.0, rows)
 
 
+@pytest.mark.parametrize("sampler", ["verified", "verified:1"])
+@pytest.mark.parametrize("candidates", [1, 2])
+def test_ids_that_no_draft_can_have_are_as_likely_as_ever(
+    monkeypatch: pytest.MonkeyPatch, candidates: int, sampler: str
+) -> None:
+    monkeypatch.setattr("sunfish.sampling.speculative.NUM_CANDIDATES", candidates)
+    config = GenerationConfig(block_length=4, sampler=sampler, temperature=1.0)
+    check_distribution(config, 2.0, 0.3, 100)
+
+
 def test_the_penalty_changes_the_distribution() -> None:
     """It would hide above if texts of three tokens hardly repeated any."""
     guided = ClassifierFreeGuidance(TableDenoiser(), 1.0)
