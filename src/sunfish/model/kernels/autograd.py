@@ -58,7 +58,8 @@ def rms_norm(x: Tensor) -> Tensor:
         # The detour through autograd, and through a separate scale, is a tenth of a sampling pass. Small numbers, one a
         # vector, are scaled in place.
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_(min=MIN_NORM)
-        return x / norm.mul_(x.shape[-1] ** -0.5).to(x.dtype)
+        normalized: Tensor = x / norm.mul_(x.shape[-1] ** -0.5).to(x.dtype)
+        return normalized
     return x * _inverse_rms(x) if torch.compiler.is_compiling() else _RMSNorm.apply(x)  # type: ignore[no-untyped-call]
 
 
