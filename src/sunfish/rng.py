@@ -143,7 +143,8 @@ def sample_categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:
 
     Raises:
         ValueError: There is nothing to draw from: NaN, or no probability at all. Every token of every sampler is drawn
-            here, and what comes before hands NaN on; so this is the one place that looks for it.
+            here, but for those of a draft, and what comes before hands NaN on; so this is the one place that looks for
+            it. A draft hands it on to where it is verified.
     """
     cumulative = probabilities.cumsum(dim=-1, dtype=torch.float64)
     total = cumulative[..., -1:]

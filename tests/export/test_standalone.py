@@ -37,6 +37,8 @@ CASES: dict[str, tuple[dict[str, object], str, int]] = {
     "nucleus": ({"top_p": 0.8, "temperature": 1.2}, PROMPT, 16),
     "greedy": ({"temperature": 0.0}, PROMPT, 16),
     "cold": ({"temperature": 0.0005}, PROMPT, 16),
+    "colder": ({"temperature": 1e-8, "top_p": 0.5}, PROMPT, 16),
+    "hot": ({"temperature": 1e38}, PROMPT, 16),
     "lenient": ({"lenience": 0.3}, PROMPT, 16),
     "two positions": ({"temperature": 1.0}, PROMPT, 2),
     "beyond the context": ({"guidance_scale": 1.0}, PROMPT, 110),

@@ -88,7 +88,6 @@ class TableDenoiser:
             return torch.stack([torch.stack(place) for place in places])
 
         return Draft(
-            count,
             V,
             marginal_logits,
             likeliest_ids(marginal_logits),

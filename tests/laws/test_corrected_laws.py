@@ -64,7 +64,7 @@ class Oracle(TableDenoiser):
             return conditional_logits(x[:rows, :-1].clamp(max=V - 1))
 
         likely_ids = likeliest_ids(marginal_logits)
-        return Draft(x.shape[1] - 1, V, marginal_logits, likely_ids, lambda candidates: conditional_logits)
+        return Draft(V, marginal_logits, likely_ids, lambda candidates: conditional_logits)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_candidates_have_the_logits_that_they_have_among_all() -> None:
     condition = network.encode(texts.prompt, texts.prompt_mask)
     masks, t = torch.full((3, 6), CONFIG.vocab_size), torch.ones(3, 6)
     draft, ids = network.draft(masks, t, condition, None, 0), texts.x0[:, 5:10]
-    assert draft.num_places == 5 and draft.vocab_size == CONFIG.vocab_size
+    assert draft.vocab_size == CONFIG.vocab_size
     assert draft.conditional_logits is not None
     candidates = torch.randint(CONFIG.vocab_size, (3, 5, 7), generator=make_generator("some"))
     some = draft.conditional_logits(candidates)(ids)

@@ -120,7 +120,7 @@ def draft_of(conditional_logits: Following | None) -> Draft:
     def marginal(rows: int) -> Tensor:
         return MARGINAL[:rows]
 
-    return Draft(3, 5, marginal, likeliest_ids(marginal), conditional_logits)
+    return Draft(5, marginal, likeliest_ids(marginal), conditional_logits)
 
 
 def test_a_draft_is_drawn_until_no_token_changes() -> None:
@@ -146,7 +146,7 @@ def test_a_draft_has_candidates_only(monkeypatch: pytest.MonkeyPatch, count: int
         assert candidates is not None
         return lambda previous: -logits.gather(2, candidates)
 
-    draft = Draft(3, 5, marginal, likeliest_ids(marginal), conditional)
+    draft = Draft(5, marginal, likeliest_ids(marginal), conditional)
     rng, config = RowGenerators.for_rows(0, 0, 1), GenerationConfig(temperature=1.0)
     ids, probabilities = sample_draft(draft, torch.tensor([[1]]), config, rng)
     likely = logits >= logits.sort(-1, descending=True).values[..., count - 1 : count]
@@ -165,7 +165,7 @@ def test_what_is_repeated_within_a_draft_is_penalized() -> None:
     def marginal(rows: int) -> Tensor:
         return MARGINAL[:rows]
 
-    draft = Draft(3, 5, marginal, likeliest_ids(marginal), conditional)
+    draft = Draft(5, marginal, likeliest_ids(marginal), conditional)
     config, rng = GenerationConfig(temperature=1.0, repetition_penalty=10.0), RowGenerators.for_rows(0, 0, 1)
     seen = one_hot(torch.tensor([0]), 5).bool()
     ids, probabilities = sample_draft(draft, torch.tensor([[1]]), config, rng, seen)

@@ -39,7 +39,7 @@ class ModelConfig:
     """Add a learned fraction of the previous token's embedding (and of the next one's, on the canvas) to each
     input."""
     draft_head: bool = True
-    """Train a small head that conditions each drafted token on the one before it; verified sampling is faster
+    """Train a small head that conditions each drafted token on the two before it; verified sampling is faster
     with it."""
 
     def __post_init__(self) -> None:

@@ -20,7 +20,7 @@ from sunfish.sampling.guidance import LOWEST
 from sunfish.sampling.speculative import MAX_ITERATIONS, NUM_CANDIDATES
 from sunfish.types import Condition
 
-MIN_TEMPERATURE = 1e-6  # stands for 0 where a graph divides by it
+TINY = 1e-30  # stands for a temperature of 0 where a graph divides by it
 NO_PROMPT = torch.zeros(1, 1, dtype=torch.long)
 
 
@@ -138,7 +138,7 @@ class VerifyGraph(_Pass):
 class DraftGraph(_Pass):
     """The canvas pass over masks after the newest token, and the draft that :func:`sample_draft` draws from it.
 
-    It is drawn :data:`MAX_ITERATIONS` times, also where no token changes any more.
+    It is drawn :data:`MAX_ITERATIONS` times, even once no token changes; without a draft head, where none can, once.
     """
 
     inputs = (
@@ -190,8 +190,8 @@ class DraftGraph(_Pass):
                 logits = self.guided(refined, scale, plausibility)
             elif number:
                 break
-            nucleus = torch.where(outside_nucleus(logits, temperature, top_p), -torch.inf, logits)
-            ids = candidates.gather(2, (nucleus + temperature * noise).argmax(dim=-1, keepdim=True))[..., 0]
+            chosen = noisy(logits, noise, temperature, top_p).argmax(dim=-1, keepdim=True)
+            ids = candidates.gather(2, chosen)[..., 0]
         whole = torch.full_like(marginal[:1], -torch.inf).scatter(2, candidates, logits)
         return ids[0], whole[0]
 
@@ -201,9 +201,13 @@ def num_candidates(size: int) -> int:
     return min(NUM_CANDIDATES, size)
 
 
-def outside_nucleus(logits: Tensor, temperature: Tensor, top_p: Tensor) -> Tensor:
-    """Which of ``logits [..., K]`` the nucleus leaves out, as :func:`sunfish.sampling.logits.warp_logits` has it."""
-    sharpened = (logits - logits.amax(dim=-1, keepdim=True)) / temperature.clamp(min=MIN_TEMPERATURE)
+def noisy(logits: Tensor, noise: Tensor, temperature: Tensor, top_p: Tensor) -> Tensor:
+    """Numbers ``[..., K]`` whose largest one is the draw: ``logits`` warped, plus Gumbel noise.
+
+    They are warped as by :func:`sunfish.sampling.logits.warp_logits`, with tensors in place of numbers.
+    """
+    sharpened = (logits - logits.amax(dim=-1, keepdim=True)) / temperature.clamp(min=TINY)
     descending, order = torch.softmax(sharpened, dim=-1).sort(dim=-1, descending=True)
     outside = (descending.cumsum(dim=-1) - descending >= top_p) & (top_p < 1)
-    return torch.zeros_like(outside).scatter(-1, order, outside)
+    outside = torch.zeros_like(outside).scatter(-1, order, outside)
+    return torch.where(outside, -torch.inf, sharpened + torch.where(temperature > 0, noise, 0.0))

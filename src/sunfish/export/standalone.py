@@ -29,6 +29,7 @@ FORMAT = "sunfish-onnx-2"
 BELOW_ONE = 1 - 2**-53  # the largest float64 below 1
 TINY = 1e-30  # below what float64 can add to any probability
 MAX_SCALE = 10_000.0  # above it float32 is too coarse
+MAX_TEMPERATURE = 1e30  # above it a draft is drawn as at it: float32 ends at 3e38
 MIN_TEMPERATURE = 0.001  # below it, and above its inverse, float32 may not hold the quotients
 RULES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # of each setting: in words, and as a test
     "temperature": ("0 (greedy) or more", lambda x: 0 <= x < math.inf),
@@ -261,7 +262,7 @@ class Model:
                 random.uniform(drafted + 1)  # the noise of the canvas: every position but the first is masked
                 canvas = [text[-1], *[self.settings["mask_id"]] * drafted]
                 noise = gumbel_noise(random.uniform(drafted * candidates)).reshape(drafted, candidates)
-                numbers = {"noise": noise, "temperature": warp[0], "top_p": warp[1]}
+                numbers = {"noise": noise, "temperature": min(warp[0], MAX_TEMPERATURE), "top_p": warp[1]}
                 feeds = {"canvas": np.array(canvas), "cache": cache, "kept": np.arange(known), **condition}
                 feeds |= {name: np.array(value, dtype=np.float32) for name, value in numbers.items()}
                 draft, logits = self.graphs["draft"].run(None, feeds)

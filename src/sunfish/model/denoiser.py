@@ -123,10 +123,9 @@ class DenoiserWrapper:
             logits = conditional(*self._repeat(candidates))
             return lambda ids: self.finish(logits(*self._repeat(ids)), candidates)
 
-        # Of several branches the first one says what is likely: of a place whose tokens before it are unknown, guidance
-        # may leave fewer ids than are asked for, and not those that it leaves when they are known.
+        # With several branches the first one names the likely ids: what guidance makes of marginals is often fewer ids
+        # (plausibility), and not those that it leaves once the tokens before are known.
         return Draft(
-            draft.num_places,
             self.vocab_size or draft.vocab_size,
             marginal_logits,
             likeliest_ids(marginal_logits) if branches == 1 else draft.likely_ids,

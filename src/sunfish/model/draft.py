@@ -15,7 +15,6 @@ from sunfish.model.draft_head import DraftState
 class Draft(NamedTuple):
     """What a canvas of W positions predicts for positions 1 to W - 1, which are the places 0 to W - 2 of the draft."""
 
-    num_places: int
     vocab_size: int  # V
     # From R to logits [R, W-1, V] of the first R rows, each place as if the others were unknown.
     marginal_logits: Callable[[int], Tensor]
@@ -48,7 +47,7 @@ def make_draft(state: DraftState, logits: DraftLogits, embedding: Tensor) -> Dra
         return lambda ids: logits(state, ids, outputs)
 
     given = None if state.projected is None else conditional
-    return Draft(state.hidden.shape[1], len(embedding) - 1, marginal, likeliest_ids(marginal), given)
+    return Draft(len(embedding) - 1, marginal, likeliest_ids(marginal), given)
 
 
 def make_draft_at(

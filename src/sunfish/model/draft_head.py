@@ -32,7 +32,7 @@ class DraftHead(nn.Module):
 
     A canvas predicts all positions at once, each as if the others were unknown; tokens drawn from that seldom fit
     together, and speculative decoding rejects them. This part is cheap enough to run again when they are known, so that
-    each drafted token knows the likeliest two before it: the sequentially dependent heads of Hydra (Ankner et al. 2024,
+    each drafted token knows the two drawn before it: the sequentially dependent heads of Hydra (Ankner et al. 2024,
     arXiv:2402.05109, section 3), one head for all positions, on a diffusion canvas. A draft begins after a token that the
     canvas knows, so its first token has one before it and no second. The head is trained with the network and never
     changes it: hidden states, embeddings and output scale are constants to it.

@@ -8,7 +8,7 @@ away for more tokens a round.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -183,12 +183,11 @@ def sample_draft(
     # A token that is no candidate can be drawn only where the draft is verified.
     candidates = draft.likely_ids(min(NUM_CANDIDATES, draft.vocab_size), len(newest))
     noise = gumbel_noise(rng.uniform(*candidates.shape, device=newest.device))
-
-    def marginals(given: Tensor) -> Tensor:
-        return draft.marginal_logits(len(given)).gather(2, candidates)
-
-    conditional, ids = draft.conditional_logits, candidates[..., 0]
-    logits_given = marginals if conditional is None else conditional(candidates)
+    if draft.conditional_logits is not None:
+        logits_given = draft.conditional_logits(candidates)
+    else:
+        logits_given = _always(draft.marginal_logits(len(newest)).gather(2, candidates))
+    ids = candidates[..., 0]
     for _ in range(iterations):
         logits = logits_given(torch.cat([newest, ids[:, :-1]], dim=1))
         before = seen_before(seen, ids[:, :-1])
@@ -201,6 +200,11 @@ def sample_draft(
     shares = softmax(logits)
     whole = shares.new_zeros(*shares.shape[:2], draft.vocab_size)
     return ids, whole.scatter_(-1, candidates, shares)
+
+
+def _always(logits: Tensor) -> Callable[[Tensor], Tensor]:
+    """What says the same whatever it is given."""
+    return lambda ids: logits
 
 
 def _start(starts: Tensor, width: int, length: int) -> Start:
