@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sunfish.model.kv_cache import KVCache
 from sunfish.model.transformer import Transformer
 from sunfish.sampling.guidance import LOWEST
-from sunfish.sampling.speculative import MAX_ITERATIONS, NUM_CANDIDATES
+from sunfish.sampling.speculative import MAX_ITERATIONS, num_candidates
 from sunfish.types import Condition
 
 TINY = 1e-30  # stands for a temperature of 0 where a graph divides by it
@@ -182,23 +182,16 @@ class DraftGraph(_Pass):
         candidates = marginal[:1].topk(num_candidates(self.size), dim=-1).indices
         every = candidates.expand(cache.shape[2], -1, -1)
         outputs, ids = F.embedding(every, self.model.token_embedding), candidates[..., 0]
-        logits = self.guided(marginal.gather(2, every), scale, plausibility)
-        for number in range(MAX_ITERATIONS):
-            if state.projected is not None:
+        branches, with_head = marginal.gather(2, every), state.projected is not None
+        for _ in range(MAX_ITERATIONS if with_head else 1):
+            if with_head:
                 previous = torch.cat([canvas[None, :1], ids[:, :-1]], dim=1).expand(cache.shape[2], -1)
-                refined = self.model.draft_logits(state, previous, outputs)
-                logits = self.guided(refined, scale, plausibility)
-            elif number:
-                break
+                branches = self.model.draft_logits(state, previous, outputs)
+            logits = self.guided(branches, scale, plausibility)
             chosen = noisy(logits, noise, temperature, top_p).argmax(dim=-1, keepdim=True)
             ids = candidates.gather(2, chosen)[..., 0]
         whole = torch.full_like(marginal[:1], -torch.inf).scatter(2, candidates, logits)
         return ids[0], whole[0]
-
-
-def num_candidates(size: int) -> int:
-    """K: how many ids a token of a draft is drawn from, of ``size``."""
-    return min(NUM_CANDIDATES, size)
 
 
 def noisy(logits: Tensor, noise: Tensor, temperature: Tensor, top_p: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from sunfish.config import ModelConfig
-from sunfish.export.graphs import DraftGraph, EncodeGraph, Graph, VerifyGraph, num_candidates
+from sunfish.export.graphs import DraftGraph, EncodeGraph, Graph, VerifyGraph
 from sunfish.model.transformer import Transformer
+from sunfish.sampling.speculative import num_candidates
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -15,10 +15,10 @@ from sunfish.checkpoint.folder import Checkpoint, load_checkpoint
 from sunfish.checkpoint.metadata import PROMPT_TOKENIZER, TOKENIZER
 from sunfish.config import GenerationConfig
 from sunfish.disk.writing import replace_folder, temporary_path, writing
-from sunfish.export.graphs import num_candidates
 from sunfish.export.int8 import quantize_graph
 from sunfish.export.tracing import build_graphs, write_graphs
 from sunfish.sampling.generation_config import read_generation_config
+from sunfish.sampling.speculative import num_candidates
 from sunfish.utils import UsageError, format_bytes, how_to_install, log
 
 FORMAT = "sunfish-onnx-2"

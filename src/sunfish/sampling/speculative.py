@@ -181,7 +181,7 @@ def sample_draft(
         Ids [B, n], and the probabilities [B, n, V] that they were drawn from.
     """
     # A token that is no candidate can be drawn only where the draft is verified.
-    candidates = draft.likely_ids(min(NUM_CANDIDATES, draft.vocab_size), len(newest))
+    candidates = draft.likely_ids(num_candidates(draft.vocab_size), len(newest))
     noise = gumbel_noise(rng.uniform(*candidates.shape, device=newest.device))
     if draft.conditional_logits is not None:
         logits_given = draft.conditional_logits(candidates)
@@ -200,6 +200,11 @@ def sample_draft(
     shares = softmax(logits)
     whole = shares.new_zeros(*shares.shape[:2], draft.vocab_size)
     return ids, whole.scatter_(-1, candidates, shares)
+
+
+def num_candidates(size: int) -> int:
+    """K: how many ids a token of a draft is drawn from, of ``size``."""
+    return min(NUM_CANDIDATES, size)
 
 
 def _always(logits: Tensor) -> Callable[[Tensor], Tensor]:
