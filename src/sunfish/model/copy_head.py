@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
 from sunfish.model.kernels.autograd import rms_norm
+from sunfish.model.kernels.cast import cast_like
 from sunfish.model.kv_cache import CachedRows, KeyValue
 from sunfish.model.layers import Prompt, attend_cached, merge_heads, split_heads
 from sunfish.model.layout import Segments, prepend_keys
@@ -64,7 +65,7 @@ class CopyHead(nn.Module):
             The states with what they copy [B, N, D], and keys and values of this pass, each [B, H, N, D/H].
         """
         x = rms_norm(x)
-        tokens = tokens.to(x.dtype)
+        tokens = cast_like(tokens, x)
         new = (tokens + self.key_proj(x), tokens)
         *prompt_kv, prompt_mask = prompt
         parts, rows = [prompt_kv], None
@@ -73,13 +74,13 @@ class CopyHead(nn.Module):
         else:
             rows = cached
         keys, values = (
-            torch.cat([*(merge_heads(part[i].to(x.dtype)) for part in parts), new[i]], dim=1)[:, None]
+            torch.cat([*(merge_heads(cast_like(part[i], x)) for part in parts), new[i]], dim=1)[:, None]
             for i in range(2)
         )
         cached_length = keys.shape[2] - prompt_mask.shape[3] - x.shape[1]
         copyable = F.pad(~noise, (cached_length, 0), value=True)
         visible = prepend_keys(mask, prompt_mask, copyable)
-        query = (x * self.query_scale.to(x.dtype))[:, None]
+        query = (x * cast_like(self.query_scale, x))[:, None]
         copied = attend_cached(query, keys, values, visible, rows)
         key, value = (split_heads(part, self.heads) for part in new)
-        return torch.addcmul(x, copied, self.scale.to(x.dtype)), (key, value)
+        return torch.addcmul(x, copied, cast_like(self.scale, x)), (key, value)

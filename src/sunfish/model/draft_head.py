@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
 from sunfish.model.kernels.autograd import rms_norm, swiglu
+from sunfish.model.kernels.cast import cast_like
 from sunfish.model.kernels.cross_entropy import linear_cross_entropy, pad_rows
 
 MAX_DRAFT_HIDDEN = 96  # docs/experiments/2026-11-draft-masks.md
@@ -56,7 +57,7 @@ class DraftHead(nn.Module):
             state: Of its canvas, from the position after the known token on.
             previous: [..., W, D] the embedding of the token before each position.
         """
-        previous = rms_norm(previous).to(state.hidden.dtype)
+        previous = cast_like(rms_norm(previous), state.hidden)
         second = F.pad(previous[..., :-1, :], (0, 0, 1, 0))
         return self._finish(state, torch.cat([previous, second], dim=-1))
 
@@ -92,8 +93,8 @@ class DraftHead(nn.Module):
             pad_rows, (hidden.detach(), previous, targets, share)
         )  # rows of weight 0
         state = self.start(hidden)
-        told = rms_norm(embeddings[previous.clamp(min=0)]).to(state.hidden.dtype)
+        told = cast_like(rms_norm(embeddings[previous.clamp(min=0)]), state.hidden)
         told = told * (previous != NO_TOKEN)[..., None]
         refined = rms_norm(self._finish(state, told.flatten(1)))
-        scaled = refined * output_scale.detach().to(refined.dtype)
+        scaled = refined * cast_like(output_scale.detach(), refined)
         return linear_cross_entropy(scaled, embeddings[:-1], targets, share)[0]

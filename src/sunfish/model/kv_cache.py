@@ -8,6 +8,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from sunfish.model.kernels.cast import cast_like
+
 KeyValue = tuple[Tensor, Tensor]  # of one block, each [B, H, N, D/H]
 
 
@@ -69,7 +71,7 @@ class KVCache(NamedTuple):
 
     def append(self, new: KVCache) -> KVCache:
         """These positions, then those of ``new``."""
-        return KVCache(torch.cat([self.keys_values, new.keys_values.to(self.keys_values.dtype)], dim=4))
+        return KVCache(torch.cat([self.keys_values, cast_like(new.keys_values, self.keys_values)], dim=4))
 
     def trim(self, length: int) -> KVCache:
         """The first ``length`` positions."""

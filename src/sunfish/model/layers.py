@@ -12,6 +12,7 @@ from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from sunfish.config import ModelConfig
 from sunfish.model.kernels.autograd import qk_norm_rope, rms_norm, segmented_attention, swiglu
+from sunfish.model.kernels.cast import cast_like
 from sunfish.model.kv_cache import CachedRows, KeyValue
 from sunfish.model.layout import AttentionMask, Layout, Segment, Segments
 
@@ -70,7 +71,7 @@ def attend_cached(
         assert mask is None or isinstance(mask, Tensor)
         return cached.attend(query, key, value, mask)
     if cached is not None:
-        cached_key, cached_value = cached.to(key.dtype).unbind(0)
+        cached_key, cached_value = cast_like(cached, key).unbind(0)
         key, value = torch.cat([cached_key, key], dim=2), torch.cat([cached_value, value], dim=2)
     return attend(query, key, value, mask)
 
@@ -161,8 +162,8 @@ class CrossAttention(nn.Module):
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         """``x [B, N, D]``, ``keys`` and ``values [B, H, 1+P, D/H]``, ``mask [B, 1, 1, 1+P]`` -> ``[B, N, D]``."""
-        query = rms_norm(split_heads(self.q_proj(x), self.heads)) * self.scale.to(x.dtype)
-        output: Tensor = self.out_proj(attend(query.to(keys.dtype), keys, values, mask))
+        query = rms_norm(split_heads(self.q_proj(x), self.heads)) * cast_like(self.scale, x)
+        output: Tensor = self.out_proj(attend(cast_like(query, keys), keys, values, mask))
         return output
 
 
@@ -258,4 +259,4 @@ class Smear(nn.Module):
 
 def _per_component(scale: Tensor, tokens: Tensor) -> Tensor:
     """A scale for each head ``[H, 1]`` as one for each component ``[D]``."""
-    return scale.expand(-1, tokens.shape[-1] // len(scale)).flatten().to(tokens.dtype)
+    return cast_like(scale.expand(-1, tokens.shape[-1] // len(scale)).flatten(), tokens)

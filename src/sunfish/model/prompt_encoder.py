@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sunfish.config import ModelConfig
 from sunfish.model.kernels.autograd import rms_norm
+from sunfish.model.kernels.cast import cast_like
 from sunfish.model.layers import Block, rotary_cos_sin, split_heads
 from sunfish.types import Condition
 
@@ -60,15 +61,15 @@ class PromptEncoder(nn.Module):
         visible = mask | ~mask.any(dim=1, keepdim=True)
         for block in self.blocks:
             x, _ = block(x, (self.cos[:length], self.sin[:length]), mask=visible[:, None, None, :])
-        slots = torch.cat([self.null_token.to(x.dtype).expand(x.shape[0], 1, -1), x], dim=1)
+        slots = torch.cat([cast_like(self.null_token, x).expand(x.shape[0], 1, -1), x], dim=1)
         projected = self.kv_proj(rms_norm(slots)).unflatten(-1, (self.config.n_layer, 2, -1))
         block_kv = [projected[:, :, i] for i in range(self.config.n_layer)]  # each [B, 1+P, 2, D]
         heads = self.config.n_head
         keys = [rms_norm(split_heads(kv[:, :, 0], heads)) for kv in block_kv]
         values = [split_heads(kv[:, :, 1], heads) for kv in block_kv]
         # For the copy head: where to point as the encoder understood it, what to copy from the table, null: nothing.
-        keys.append(split_heads(rms_norm(slots), heads).to(keys[0].dtype))
-        values.append(split_heads(F.pad(rms_norm(tokens), (0, 0, 1, 0)), heads).to(values[0].dtype))
+        keys.append(cast_like(split_heads(rms_norm(slots), heads), keys[0]))
+        values.append(cast_like(split_heads(F.pad(rms_norm(tokens), (0, 0, 1, 0)), heads), values[0]))
         visible = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
         return Condition(torch.stack(keys), torch.stack(values), visible)
 

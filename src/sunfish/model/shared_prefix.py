@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from sunfish.model.kernels.cast import cast_like
 from sunfish.model.kv_cache import KVCache
 from sunfish.model.layers import merge_heads
 
@@ -158,7 +159,7 @@ class SharedPrefixLayer(NamedTuple):
         prefix_keys, prefix_values = self.prefix
         branches, length = len(prefix_keys), query.shape[2]
         key, value = (
-            torch.cat([suffix.to(new.dtype), new], dim=2)
+            torch.cat([cast_like(suffix, new), new], dim=2)
             for suffix, new in zip(self.suffix, (key, value), strict=True)
         )
         query = _wide(query) / math.sqrt(query.shape[3])
@@ -168,9 +169,9 @@ class SharedPrefixLayer(NamedTuple):
             in_rest[..., : self.hidden.shape[3]].masked_fill_(self.hidden, -torch.inf)
         if mask is not None:
             in_rest[..., self.suffix.shape[3] :].masked_fill_(~mask, -torch.inf)
-        share = torch.cat([in_prefix, in_rest], dim=3).softmax(dim=3).to(value.dtype)
+        share = cast_like(torch.cat([in_prefix, in_rest], dim=3).softmax(dim=3), value)
         of_prefix, of_rest = share.split([in_prefix.shape[3], in_rest.shape[3]], dim=3)
-        found = _unfold(_fold(of_prefix, branches) @ prefix_values.to(value.dtype), length)
+        found = _unfold(_fold(of_prefix, branches) @ cast_like(prefix_values, value), length)
         return merge_heads(found + of_rest @ value)
 
 

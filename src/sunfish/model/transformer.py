@@ -15,6 +15,7 @@ from sunfish.model.copy_head import CopyHead
 from sunfish.model.draft import Draft, DraftAt, make_draft, make_draft_at
 from sunfish.model.draft_head import DraftHead, DraftState
 from sunfish.model.kernels.autograd import rms_norm
+from sunfish.model.kernels.cast import cast_like
 from sunfish.model.kernels.cross_entropy import linear_cross_entropy
 from sunfish.model.kv_cache import KeyValue, KVCache, TextCache
 from sunfish.model.layers import Block, CrossAttention, Rotary, Smear, rotary_cos_sin
@@ -128,7 +129,7 @@ class Transformer(nn.Module):
             if cache is None:
                 last_token = shown.new_zeros(shown.shape[0], shown.shape[-1])
             else:
-                last_token = cache.last_token(layout.start).to(shown.dtype)
+                last_token = cast_like(cache.last_token(layout.start), shown)
             x = x + self.smear(shown, layout, last_token)
         if self.guidance_embedding is not None:
             x = x + self.guidance_embedding(scale_features(condition))[:, None, :]
@@ -363,10 +364,10 @@ class Transformer(nn.Module):
         if outputs is None:
             return self.head(hidden)
         # A row times a matrix: a matrix times a column takes five times as long.
-        return (self._scaled(hidden)[..., None, :] @ outputs.to(hidden.dtype).transpose(-1, -2)).squeeze(-2)
+        return (self._scaled(hidden)[..., None, :] @ cast_like(outputs, hidden).transpose(-1, -2)).squeeze(-2)
 
     def _scaled(self, hidden: Tensor) -> Tensor:
-        return rms_norm(hidden) * self.output_scale.to(hidden.dtype)
+        return rms_norm(hidden) * cast_like(self.output_scale, hidden)
 
     # Weights.
 

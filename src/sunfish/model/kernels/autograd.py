@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sunfish.model.kernels.cast import cast_like
 from sunfish.model.layout import Segments
 
 HIDDEN_SCORE = -1e4  # added to the score of an invisible key
@@ -27,12 +28,12 @@ def _needs_gradient() -> bool:
 # after them would be float32 too.
 def _norm(x: Tensor) -> Tensor:
     norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return norm.clamp(min=MIN_NORM).to(x.dtype)
+    return cast_like(norm.clamp(min=MIN_NORM), x)
 
 
 def _inverse_rms(x: Tensor) -> Tensor:
     inverse: Tensor = x.shape[-1] ** 0.5 / _norm(x)
-    return inverse.to(x.dtype)
+    return cast_like(inverse, x)
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -57,9 +58,8 @@ def rms_norm(x: Tensor) -> Tensor:
     if not torch.is_grad_enabled():
         # The detour through autograd, and through a separate scale, is a tenth of a sampling pass. Small numbers, one a
         # vector, are scaled in place.
-        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_(min=MIN_NORM)
-        normalized: Tensor = x / norm.mul_(x.shape[-1] ** -0.5).to(x.dtype)
-        return normalized
+        norm = torch.linalg.vector_norm(x, 2, -1, True).clamp_min_(MIN_NORM)
+        return x / cast_like(norm.mul_(x.shape[-1] ** -0.5), x)
     return x * _inverse_rms(x) if torch.compiler.is_compiling() else _RMSNorm.apply(x)  # type: ignore[no-untyped-call]
 
 
@@ -92,7 +92,7 @@ def swiglu(gate_up: Tensor) -> Tensor:
 
 def apply_rotary_emb(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate component j with j + D/2H of ``x [..., N, D/H]``; ``cos`` and ``sin`` come from ``rotary_cos_sin``."""
-    return torch.addcmul(x * cos.to(x.dtype), x.roll(x.shape[-1] // 2, dims=-1), sin.to(x.dtype))
+    return torch.addcmul(x * cast_like(cos, x), x.roll(x.shape[-1] // 2, dims=-1), cast_like(sin, x))
 
 
 class _QKNormRope(torch.autograd.Function):
@@ -152,7 +152,7 @@ def qk_norm_rope(
         query, key = (apply_rotary_emb(rms_norm(part), *rotary) for part in parts[:2])
     else:
         query, key = apply_rotary_emb(rms_norm(parts[:2]), *rotary).unbind(0)
-    return query * scale.to(query.dtype), key, parts[2].to(key.dtype)
+    return query * cast_like(scale, query), key, cast_like(parts[2], key)
 
 
 def _gather_keys(x: Tensor, slices: tuple[slice, ...]) -> Tensor:
