@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sunfish.config import GenerationConfig
 from sunfish.model.denoiser import Denoiser
-from sunfish.model.draft import Draft, DraftAt, likeliest_ids
+from sunfish.model.draft import Draft, DraftAt, likely_ids_of
 from sunfish.model.kv_cache import KVCache
 from sunfish.rng import make_generator
 from sunfish.sampling.logits import warp
@@ -81,7 +81,9 @@ class TableDenoiser:
                     for row, previous in zip(rows, ids.tolist(), strict=True)
                 ]
             )
-            return logits if candidates is None else logits.gather(2, candidates)
+            if candidates is None:
+                return logits
+            return logits.gather(2, candidates[:, None].expand(-1, logits.shape[1], -1))
 
         def marginal_logits(number: int) -> Tensor:
             places = [[self.logits(*row, "marginal", i) for i in range(count)] for row in rows[:number]]
@@ -90,7 +92,7 @@ class TableDenoiser:
         return Draft(
             V,
             marginal_logits,
-            likeliest_ids(marginal_logits),
+            likely_ids_of(marginal_logits),
             lambda candidates: partial(conditional_logits, candidates=candidates),
         )
 

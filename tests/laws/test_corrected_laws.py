@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sunfish.config import GenerationConfig
 from sunfish.model.denoiser import Denoiser
-from sunfish.model.draft import Draft, likeliest_ids
+from sunfish.model.draft import Draft, likely_ids_of
 from sunfish.model.kv_cache import KVCache
 from sunfish.processes.masked import MaskedProcess
 from sunfish.rng import RowGenerators, sample_categorical, softmax
@@ -63,7 +63,7 @@ class Oracle(TableDenoiser):
         def marginal_logits(rows: int) -> Tensor:
             return conditional_logits(x[:rows, :-1].clamp(max=V - 1))
 
-        likely_ids = likeliest_ids(marginal_logits)
+        likely_ids = likely_ids_of(marginal_logits)
         return Draft(V, marginal_logits, likely_ids, lambda candidates: conditional_logits)
 
 

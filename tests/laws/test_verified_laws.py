@@ -145,7 +145,7 @@ def test_after_n_times_n_places_are_those_drawn_one_after_the_other(iterations: 
         assert draft.conditional_logits is not None
         rng, same = row_generators("draft", seed), row_generators("draft", seed)
         tokens, said = sample_draft(draft, torch.tensor([[1]]), config, rng, iterations=iterations)
-        candidates = draft.likely_ids(V, 1)
+        candidates = draft.likely_ids(V, 1).anywhere[:, None].expand(-1, count, -1)
         noise = torch.zeros(1, count, V, dtype=torch.float64)
         noise.scatter_(2, candidates, gumbel_noise(same.uniform(1, count, V)))
         torch.testing.assert_close((said.log() + noise).argmax(-1), tokens)

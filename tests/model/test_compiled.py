@@ -62,7 +62,7 @@ def said_by(draft: Draft, ids: Tensor) -> Iterator[Tensor]:
     assert draft.conditional_logits is not None
     yield draft.marginal_logits(len(ids))
     yield draft.conditional_logits(None)(ids[:, 1:])
-    yield draft.conditional_logits(ids[:, None].expand(-1, WIDTH - 1, -1))(ids[:, 1:])
+    yield draft.conditional_logits(ids)(ids[:, 1:])
 
 
 class Programs:

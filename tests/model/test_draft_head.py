@@ -98,12 +98,25 @@ def test_candidates_have_the_logits_that_they_have_among_all() -> None:
     draft, ids = network.draft(masks, t, condition, None, 0), texts.x0[:, 5:10]
     assert draft.vocab_size == CONFIG.vocab_size
     assert draft.conditional_logits is not None
-    candidates = torch.randint(CONFIG.vocab_size, (3, 5, 7), generator=make_generator("some"))
+    candidates = torch.randint(CONFIG.vocab_size, (3, 7), generator=make_generator("some"))
     some = draft.conditional_logits(candidates)(ids)
-    torch.testing.assert_close(some, draft.conditional_logits(None)(ids).gather(2, candidates))
-    marginal, likely = draft.marginal_logits(2), draft.likely_ids(4, 2)
-    assert marginal.shape == (2, 5, CONFIG.vocab_size) and likely.shape == (2, 5, 4)
-    torch.testing.assert_close(marginal.gather(2, likely), marginal.sort(-1, descending=True).values[..., :4])
+    every = candidates[:, None].expand(-1, 5, -1)
+    torch.testing.assert_close(some, draft.conditional_logits(None)(ids).gather(2, every))
+
+
+@torch.no_grad()
+def test_ids_are_as_likely_as_at_the_place_where_they_are_likeliest() -> None:
+    network, texts = model(), batch()
+    condition = network.encode(texts.prompt, texts.prompt_mask)
+    masks, t = torch.full((3, 6), CONFIG.vocab_size), torch.ones(3, 6)
+    draft = network.draft(masks, t, condition, None, 0)
+    shares = torch.softmax(draft.marginal_logits(2), -1)
+    anywhere, at_places = draft.likely_ids(4, 2)
+    assert shares.shape == (2, 5, CONFIG.vocab_size) and anywhere.shape == (2, 4)
+    for row in range(2):
+        assert at_places[row].tolist() == [int(place.argmax()) for place in shares[row]]
+        best = [max(float(place[i]) for place in shares[row]) for i in range(CONFIG.vocab_size)]
+        assert anywhere[row].tolist() == sorted(range(CONFIG.vocab_size), key=lambda i: -best[i])[:4]
 
 
 def by_formula(network: Transformer, state: Tensor, told: list[int | None]) -> Tensor:

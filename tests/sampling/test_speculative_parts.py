@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from sunfish.config import GenerationConfig
-from sunfish.model.draft import Draft, likeliest_ids
+from sunfish.model.draft import Draft, likely_ids_of
 from sunfish.rng import RowGenerators, make_generator
 from sunfish.sampling.speculative import (
     _fully_noised,
@@ -106,7 +106,7 @@ class Following:
 
         def logits(previous: Tensor) -> Tensor:
             self.given.append(previous.tolist())
-            return 100.0 * (candidates == (previous[..., None] + 1) % 5).double()
+            return 100.0 * (candidates[:, None] == (previous[..., None] + 1) % 5).double()
 
         return logits
 
@@ -120,7 +120,7 @@ def draft_of(conditional_logits: Following | None) -> Draft:
     def marginal(rows: int) -> Tensor:
         return MARGINAL[:rows]
 
-    return Draft(5, marginal, likeliest_ids(marginal), conditional_logits)
+    return Draft(5, marginal, likely_ids_of(marginal), conditional_logits)
 
 
 def test_a_draft_is_drawn_until_no_token_changes() -> None:
@@ -128,14 +128,14 @@ def test_a_draft_is_drawn_until_no_token_changes() -> None:
     rng = RowGenerators.for_rows(0, 0, 1)
     ids, probabilities = sample_draft(draft_of(following), newest, GenerationConfig(temperature=0.5), rng)
     # The newest token is 1, and the likeliest ones are at first 4, 0, 2; then each follows the one before it.
-    assert following.given == [[[1, 4, 0]], [[1, 2, 0]], [[1, 2, 3]], [[1, 2, 3]]]
+    assert following.given == [[[1, 4, 0]], [[1, 2, 0]], [[1, 2, 3]]]
     assert ids.tolist() == [[2, 3, 4]]
     torch.testing.assert_close(probabilities, one_hot(ids, 5).double())
 
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_a_draft_has_candidates_only(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """What is not among the likeliest ids of its place has no probability, and the others share it."""
+    """What is not among the ids that are likeliest anywhere has no probability, and the others share it."""
     monkeypatch.setattr("sunfish.sampling.speculative.NUM_CANDIDATES", count)
     logits = torch.randn(1, 3, 5, generator=make_generator("logits"), dtype=torch.float64)
 
@@ -144,15 +144,16 @@ def test_a_draft_has_candidates_only(monkeypatch: pytest.MonkeyPatch, count: int
 
     def conditional(candidates: Tensor | None) -> Callable[[Tensor], Tensor]:
         assert candidates is not None
-        return lambda previous: -logits.gather(2, candidates)
+        return lambda previous: -logits.gather(2, candidates[:, None].expand(-1, 3, -1))
 
-    draft = Draft(5, marginal, likeliest_ids(marginal), conditional)
+    draft = Draft(5, marginal, likely_ids_of(marginal), conditional)
     rng, config = RowGenerators.for_rows(0, 0, 1), GenerationConfig(temperature=1.0)
     ids, probabilities = sample_draft(draft, torch.tensor([[1]]), config, rng)
-    likely = logits >= logits.sort(-1, descending=True).values[..., count - 1 : count]
-    expected = torch.softmax((-logits).masked_fill(~likely, -torch.inf), -1)
+    best = torch.softmax(logits, -1)[0].amax(0)
+    unlikely = best < best.sort(descending=True).values[count - 1]
+    expected = torch.softmax((-logits).masked_fill(unlikely, -torch.inf), -1)
     torch.testing.assert_close(probabilities, expected)
-    assert bool(likely.gather(2, ids[..., None]).all())
+    assert not bool(unlikely[ids].any())
 
 
 def test_what_is_repeated_within_a_draft_is_penalized() -> None:
@@ -160,12 +161,13 @@ def test_what_is_repeated_within_a_draft_is_penalized() -> None:
 
     def conditional(candidates: Tensor | None) -> Callable[[Tensor], Tensor]:
         assert candidates is not None
-        return lambda previous: 40.0 * (candidates == 3).double() + 20.0 * (candidates == 2).double()
+        logits = 40.0 * (candidates == 3).double() + 20.0 * (candidates == 2).double()
+        return lambda previous: logits[:, None].expand(-1, previous.shape[1], -1)
 
     def marginal(rows: int) -> Tensor:
         return MARGINAL[:rows]
 
-    draft = Draft(5, marginal, likeliest_ids(marginal), conditional)
+    draft = Draft(5, marginal, likely_ids_of(marginal), conditional)
     config, rng = GenerationConfig(temperature=1.0, repetition_penalty=10.0), RowGenerators.for_rows(0, 0, 1)
     seen = one_hot(torch.tensor([0]), 5).bool()
     ids, probabilities = sample_draft(draft, torch.tensor([[1]]), config, rng, seen)

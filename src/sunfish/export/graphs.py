@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sunfish.model.draft import likely_ids
 from sunfish.model.kv_cache import KVCache
 from sunfish.model.transformer import Transformer
 from sunfish.sampling.guidance import LOWEST
@@ -179,18 +180,17 @@ class DraftGraph(_Pass):
         hidden = self.model.canvas_pass(rows, t, Condition(keys, values, mask), visible, start)
         state = self.model.start_draft(hidden)
         marginal = self.model.draft_logits(state, None)[..., : self.size]
-        candidates = marginal[:1].topk(num_candidates(self.size), dim=-1).indices
-        every = candidates.expand(cache.shape[2], -1, -1)
-        outputs, ids = F.embedding(every, self.model.token_embedding), candidates[..., 0]
-        branches, with_head = marginal.gather(2, every), state.projected is not None
+        candidates, ids = likely_ids(marginal[:1], num_candidates(self.size))
+        at_places = candidates[:, None].expand(-1, ids.shape[1], -1)
+        outputs = F.embedding(candidates.expand(cache.shape[2], -1), self.model.token_embedding)
+        branches, with_head = marginal[..., candidates[0]], state.projected is not None
         for _ in range(MAX_ITERATIONS if with_head else 1):
             if with_head:
                 previous = torch.cat([canvas[None, :1], ids[:, :-1]], dim=1).expand(cache.shape[2], -1)
                 branches = self.model.draft_logits(state, previous, outputs)
             logits = self.guided(branches, scale, plausibility)
-            chosen = noisy(logits, noise, temperature, top_p).argmax(dim=-1, keepdim=True)
-            ids = candidates.gather(2, chosen)[..., 0]
-        whole = torch.full_like(marginal[:1], -torch.inf).scatter(2, candidates, logits)
+            ids = candidates.gather(1, noisy(logits, noise, temperature, top_p).argmax(dim=-1))
+        whole = torch.full_like(marginal[:1], -torch.inf).scatter(2, at_places, logits)
         return ids[0], whole[0]
 
 

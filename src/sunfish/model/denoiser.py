@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from sunfish.model.draft import Draft, DraftAt, likeliest_ids
+from sunfish.model.draft import Draft, DraftAt, likely_ids_of
 from sunfish.model.kv_cache import KVCache
 from sunfish.types import Condition, Start, State
 
@@ -72,7 +72,7 @@ class DenoiserWrapper:
     def finish(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
         """Logits ``[B, N, V]`` of the wrapped denoiser's ``[num_branches * B, N, V]``.
 
-        With ``ids [B, N, K]`` both are only of these.
+        With ``ids [B, K]`` both are only of these.
         """
         return logits
 
@@ -128,7 +128,7 @@ class DenoiserWrapper:
         return Draft(
             self.vocab_size or draft.vocab_size,
             marginal_logits,
-            likeliest_ids(marginal_logits) if branches == 1 else draft.likely_ids,
+            likely_ids_of(marginal_logits) if branches == 1 else draft.likely_ids,
             conditional and conditional_logits,
         )
 

@@ -12,15 +12,22 @@ from torch import Tensor
 from sunfish.model.draft_head import DraftState
 
 
+class LikelyIds(NamedTuple):
+    """Which ids a draft is likely to have."""
+
+    anywhere: Tensor  # [R, K] the likeliest of any place, the likeliest first
+    at_places: Tensor  # [R, W-1] the likeliest of each place
+
+
 class Draft(NamedTuple):
     """What a canvas of W positions predicts for positions 1 to W - 1, which are the places 0 to W - 2 of the draft."""
 
     vocab_size: int  # V
     # From R to logits [R, W-1, V] of the first R rows, each place as if the others were unknown.
     marginal_logits: Callable[[int], Tensor]
-    # From K and R to the K likeliest ids of each place, [R, W-1, K].
-    likely_ids: Callable[[int, int], Tensor]
-    # From candidates [B, W-1, K], or None for all ids, to what gives their logits [B, W-1, K] or [B, W-1, V] from the id
+    # From K and R to the K ids of the first R rows that are likeliest anywhere.
+    likely_ids: Callable[[int, int], LikelyIds]
+    # From candidates [B, K], or None for all ids, to what gives their logits [B, W-1, K] or [B, W-1, V] from the id
     # before each place, [B, W-1]. None: there is no draft head.
     conditional_logits: Callable[[Tensor | None], Callable[[Tensor], Tensor]] | None
 
@@ -31,9 +38,19 @@ DraftAt = Callable[[Tensor], Draft]
 DraftLogits = Callable[[DraftState, Tensor | None, Tensor | None], Tensor]
 
 
-def likeliest_ids(marginal_logits: Callable[[int], Tensor]) -> Callable[[int, int], Tensor]:
+def likely_ids(marginal_logits: Tensor, count: int) -> LikelyIds:
+    """The likeliest ids of a draft by its ``marginal_logits [R, W-1, V]``, ``count`` of them of any place.
+
+    An id is as likely as at the place where it is likeliest: so places that are sure of their token leave the room to
+    those that are not.
+    """
+    shares = marginal_logits.log_softmax(dim=-1)
+    return LikelyIds(shares.amax(dim=1).topk(count, dim=-1).indices, marginal_logits.argmax(dim=-1))
+
+
+def likely_ids_of(marginal_logits: Callable[[int], Tensor]) -> Callable[[int, int], LikelyIds]:
     """:attr:`Draft.likely_ids` from :attr:`Draft.marginal_logits`."""
-    return lambda count, rows: marginal_logits(rows).topk(count, dim=-1).indices
+    return lambda count, rows: likely_ids(marginal_logits(rows), count)
 
 
 def make_draft(state: DraftState, logits: DraftLogits, embedding: Tensor) -> Draft:
@@ -47,7 +64,7 @@ def make_draft(state: DraftState, logits: DraftLogits, embedding: Tensor) -> Dra
         return lambda ids: logits(state, ids, outputs)
 
     given = None if state.projected is None else conditional
-    return Draft(len(embedding) - 1, marginal, likeliest_ids(marginal), given)
+    return Draft(len(embedding) - 1, marginal, likely_ids_of(marginal), given)
 
 
 def make_draft_at(

@@ -352,7 +352,7 @@ class Transformer(nn.Module):
         Args:
             state: Of the draft.
             ids: [B, W-1] the one before each place; None: no place knows of another one.
-            outputs: [B, W-1, K, D] the embeddings of the ids that are asked for; None: all ids are.
+            outputs: [B, K, D] the embeddings of the ids that are asked for; None: all ids are.
 
         Returns:
             [B, W-1, K], of all ids [B, W-1, V].
@@ -363,8 +363,7 @@ class Transformer(nn.Module):
         hidden = self.draft_head.refine(state, F.embedding(ids, self.token_embedding))
         if outputs is None:
             return self.head(hidden)
-        # A row times a matrix: a matrix times a column takes five times as long.
-        return (self._scaled(hidden)[..., None, :] @ cast_like(outputs, hidden).transpose(-1, -2)).squeeze(-2)
+        return self._scaled(hidden) @ cast_like(outputs, hidden).transpose(-1, -2)
 
     def _scaled(self, hidden: Tensor) -> Tensor:
         return rms_norm(hidden) * cast_like(self.output_scale, hidden)

@@ -36,7 +36,7 @@ class VocabularyMask(DenoiserWrapper):
         banned = torch.tensor(self.banned_ids, device=logits.device)
         if ids is None:
             return logits.index_fill(-1, banned, -torch.inf)
-        return logits.masked_fill(torch.isin(ids, banned), -torch.inf)
+        return logits.masked_fill(torch.isin(ids, banned)[:, None], -torch.inf)
 
 
 def seen_ids(ids: Tensor, counts: Tensor, size: int) -> Tensor:

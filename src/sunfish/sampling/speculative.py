@@ -21,8 +21,9 @@ from sunfish.sampling.block_diffusion import Snapshot
 from sunfish.sampling.logits import penalize_repeats, seen_before, seen_ids, warp
 from sunfish.types import Condition, Process, Start, State
 
-# Ids that a drafted token is drawn from, and how often it is drawn (docs/experiments/2026-11-drafts-drawn-to-the-end.md).
-NUM_CANDIDATES, MAX_ITERATIONS = 64, 4
+# Ids that the tokens of a draft are drawn from, and how often they are drawn
+# (docs/experiments/2026-11-drafts-share-candidates.md).
+NUM_CANDIDATES, MAX_ITERATIONS = 256, 3
 TINY = 1e-30  # below what float64 can add to any probability
 
 
@@ -181,29 +182,29 @@ def sample_draft(
         Ids [B, n], and the probabilities [B, n, V] that they were drawn from.
     """
     # A token that is no candidate can be drawn only where the draft is verified.
-    candidates = draft.likely_ids(num_candidates(draft.vocab_size), len(newest))
-    noise = gumbel_noise(rng.uniform(*candidates.shape, device=newest.device))
+    candidates, ids = draft.likely_ids(num_candidates(draft.vocab_size), len(newest))
+    at_places = candidates[:, None].expand(-1, ids.shape[1], -1)
+    noise = gumbel_noise(rng.uniform(*at_places.shape, device=newest.device))
     if draft.conditional_logits is not None:
         logits_given = draft.conditional_logits(candidates)
     else:
-        logits_given = _always(draft.marginal_logits(len(newest)).gather(2, candidates))
-    ids = candidates[..., 0]
+        logits_given = _always(draft.marginal_logits(len(newest)).gather(2, at_places))
     for _ in range(iterations):
         logits = logits_given(torch.cat([newest, ids[:, :-1]], dim=1))
         before = seen_before(seen, ids[:, :-1])
-        before = None if before is None else before.gather(2, candidates)
+        before = None if before is None else before.gather(2, at_places)
         logits = warp(penalize_repeats(logits, config.repetition_penalty, before), config)
-        drawn = candidates.gather(2, (logits + noise).argmax(dim=-1, keepdim=True)).squeeze(2)
+        drawn = candidates.gather(1, (logits + noise).argmax(dim=-1))
         if torch.equal(drawn, ids):
             break
         ids = drawn
     shares = softmax(logits)
     whole = shares.new_zeros(*shares.shape[:2], draft.vocab_size)
-    return ids, whole.scatter_(-1, candidates, shares)
+    return ids, whole.scatter_(-1, at_places, shares)
 
 
 def num_candidates(size: int) -> int:
-    """K: how many ids a token of a draft is drawn from, of ``size``."""
+    """K: how many ids the tokens of a draft are drawn from, of ``size``."""
     return min(NUM_CANDIDATES, size)
 
 
@@ -247,7 +248,7 @@ def speculative_accept(
         p = target[:, :count].gather(-1, draft_ids[..., None]).squeeze(-1)
         q = lenience * draft_probabilities.gather(-1, draft_ids[..., None]).squeeze(-1)
         kept = rng.uniform(rows, count, device=draft_ids.device) * q < p  # never where p is NaN
-        accepted = torch.where(kept.all(1), count, kept.int().argmin(1))
+        accepted = kept.cumprod(1).sum(1)
         row, place = torch.arange(rows, device=draft_ids.device), accepted.clamp(max=count - 1)
         whole = target[row, place]
         residual = (whole - lenience * draft_probabilities[row, place]).clamp(min=0)

@@ -65,5 +65,5 @@ def test_a_stream_begins_with_the_role_and_ends_with_the_reason(client: TestClie
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
     assert joined(chunks) == whole["choices"][0]["message"]["content"]
     reasons = [chunk["choices"][0]["finish_reason"] for chunk in chunks]
-    assert reasons == [None] * (len(chunks) - 1) + ["stop"]
+    assert reasons == [None] * (len(chunks) - 1) + [whole["choices"][0]["finish_reason"]]
     assert len({chunk["id"] for chunk in chunks}) == 1
