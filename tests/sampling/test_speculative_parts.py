@@ -16,7 +16,6 @@ from sunfish.model.draft import Draft, likely_ids_of
 from sunfish.rng import RowGenerators, make_generator
 from sunfish.sampling.speculative import (
     _fully_noised,
-    _start,
     _Text,
     sample_draft,
     speculative_accept,
@@ -187,10 +186,13 @@ def test_without_a_draft_head_the_marginals_are_drawn_from() -> None:
 
 
 def test_a_start_is_one_number_where_it_can_be() -> None:
-    even, uneven = torch.tensor([4, 4]), torch.tensor([4, 5])
-    assert _start(even, 3, 7) == 4 and isinstance(_start(even, 3, 7), int)
-    assert _start(even, 3, 6) is even  # the pass reaches beyond the text
-    assert _start(uneven, 1, 20) is uneven
+    text = _Text(torch.tensor([[0, 1], [0, 2]]), 6, END)
+    assert text.start(5) == 1 and isinstance(text.start(5), int)
+    beyond = text.start(6)  # beyond the end of the text
+    assert isinstance(beyond, Tensor) and beyond.tolist() == [1, 1]
+    text.write(torch.tensor([[3, 4], [5, 6]]), torch.tensor([1, 2]))
+    uneven = text.start(1)
+    assert isinstance(uneven, Tensor) and uneven.tolist() == text.known.tolist() == [2, 3]
 
 
 def test_known_positions_are_not_noised() -> None:
@@ -204,19 +206,19 @@ def test_known_positions_are_not_noised() -> None:
 
 
 def test_rows_are_written_each_at_its_own_pace() -> None:
-    text = _Text(torch.tensor([[0, 1], [0, 2]]), 6, 2, END)
-    assert text.ids.shape == (2, 8) and text.settled == 2 and text.newly_settled() is None
+    text = _Text(torch.tensor([[0, 1], [0, 2]]), 6, END)
+    assert text.ids.shape == (2, 6) and text.settled == 2 and text.newly_settled() is None
     assert text.newest.tolist() == [[1], [2]]
     counts = text.write(torch.tensor([[3, 4, 5], [6, END, END]]), torch.tensor([3, 1]))
-    assert counts.tolist() == [3, 1] and text.written.tolist() == [5, 3]
-    assert text.going.tolist() == [True, True]  # an end mark that was not accepted is none
+    assert counts.tolist() == [3, 1] and text.written == [5, 3]
+    assert text.going == [True, True]  # an end mark that was not accepted is none
     assert text.newest.tolist() == [[5], [6]]
     state = text.newly_settled()
     assert state is not None and (state.start, state.x.tolist(), state.done) == (2, [[3], [6]], True)
     assert text.newly_settled() is None
     # Row 0 has room for one token; row 1 ends with its first.
     counts = text.write(torch.tensor([[7, 8, 8], [END, 8, 8]]), torch.tensor([3, 2]))
-    assert counts.tolist() == [1, 1] and text.going.tolist() == [False, False]
+    assert counts.tolist() == [1, 1] and text.going == [False, False]
     state = text.newly_settled()
     assert state is not None and (state.start, state.done) == (3, True)
     assert state.x.tolist() == [[4, 5, 7], [END, END, END]]
@@ -224,9 +226,9 @@ def test_rows_are_written_each_at_its_own_pace() -> None:
 
 
 def test_a_row_that_has_ended_holds_up_none() -> None:
-    text = _Text(torch.tensor([[0], [0]]), 9, 2, END)
+    text = _Text(torch.tensor([[0], [0]]), 9, END)
     text.write(torch.tensor([[3, END], [4, 5]]), torch.tensor([2, 1]))
-    assert text.going.tolist() == [False, True] and text.settled == 1
+    assert text.going == [False, True] and text.settled == 1
     state = text.newly_settled()
     assert state is not None and state.x.tolist() == [[3], [4]]
     counts = text.write(torch.tensor([[7, 7], [5, 6]]), torch.tensor([2, 2]))
@@ -236,10 +238,10 @@ def test_a_row_that_has_ended_holds_up_none() -> None:
 
 
 def test_without_an_end_mark_every_row_is_written_to_the_length() -> None:
-    text = _Text(torch.tensor([[0]]), 4, 2, None)
-    assert text.ids.tolist() == [[0, -1, -1, -1, -1, -1]]
+    text = _Text(torch.tensor([[0]]), 4, None)
+    assert text.ids.tolist() == [[0, -1, -1, -1]]
     text.write(torch.tensor([[END, 1, 2]]), torch.tensor([2]))
-    assert text.going.tolist() == [True] and text.written.tolist() == [3]
+    assert text.going == [True] and text.written == [3]
     assert text.write(torch.tensor([[5, 6, 7]]), torch.tensor([3])).tolist() == [1]
     state = text.newly_settled()
-    assert state is not None and state.x.tolist() == [[END, 1, 5]] and not bool(text.going.any())
+    assert state is not None and state.x.tolist() == [[END, 1, 5]] and not any(text.going)

@@ -65,82 +65,98 @@ def speculative_decoding(
     """
     drafted = min(config.block_length, length) - 1  # no draft is longer than the text
     single_pass = config.passes_per_round == 1
-    text = _Text(prefix, length, drafted + 1, end)
+    text = _Text(prefix, length, end)
     cache = denoiser.prefill(prefix[:, :-1], condition)[1] if prefix.shape[1] > 1 else None
     draft_ids, draft_probabilities = prefix.new_empty(len(prefix), 0), None
     draft: Draft | None = None  # of the canvas after the newest token
     while text.settled < length:
-        newest, known = text.newest, text.written - 1
+        newest = text.newest
         if drafted and not single_pass:
             noise, t = _fully_noised(process, newest.expand(-1, drafted + 1), rng, known=1)
-            draft = denoiser.draft(noise, t, condition, cache, _start(known, drafted + 1, length))
+            draft = denoiser.draft(noise, t, condition, cache, text.start(drafted + 1))
         if draft is not None:
             draft_ids, draft_probabilities = sample_draft(
                 draft, newest, config, rng, text.seen(draft.vocab_size, config)
             )
-            if bool((text.written == text.settled).all()):
+            if set(text.written) == {text.settled}:
                 yield Snapshot(text.settled, draft_ids[:, : length - text.settled], False)
         ids = torch.cat([newest, draft_ids], dim=1)
         if drafted and single_pass:
             noise, t = _fully_noised(process, ids.repeat_interleave(drafted + 1, dim=1), rng)
-            start = _start(known, ids.shape[1] + drafted + 1, length)
+            start = text.start(ids.shape[1] + drafted + 1)
             logits, cache, draft_at = denoiser.prefill_and_draft(ids, noise, t, condition, cache, start)
         else:
-            logits, cache = denoiser.prefill(ids, condition, cache, _start(known, ids.shape[1], length))
+            logits, cache = denoiser.prefill(ids, condition, cache, text.start(ids.shape[1]))
         seen = seen_before(text.seen(logits.shape[-1], config), draft_ids)
         target = softmax(warp(penalize_repeats(logits, config.repetition_penalty, seen), config))
         tokens, counts = speculative_accept(draft_ids, draft_probabilities, target, rng, config.lenience)
         if drafted and single_pass:
             draft = draft_at(counts - 1)
-        counts = text.write(tokens, counts)
-        cache = cache.accept(known, counts, ids.shape[1])
+        known = text.known
+        cache = cache.accept(known, text.write(tokens, counts), ids.shape[1])
         if (final := text.newly_settled()) is not None:
             yield final
-        if not bool(text.going.any()):
+        if not any(text.going):
             return
 
 
 class _Text:
-    """Rows ``[B, length]`` that each grow at their own pace, and how far all of them are final."""
+    """Rows ``[B, length]`` that each grow at their own pace, and how far all of them are final.
 
-    def __init__(self, prefix: Tensor, length: int, spare: int, end: int | None) -> None:
-        """``spare``: how many ids a round may write beyond ``length``; nobody sees those."""
+    What is counted are Python's numbers: asking a tensor takes longer, and on a GPU each time a wait.
+    """
+
+    def __init__(self, prefix: Tensor, length: int, end: int | None) -> None:
         rows, begin = prefix.shape
         self.length, self.end, self.settled = length, end, begin
-        self.ids = prefix.new_full((rows, length + spare), -1 if end is None else end)
+        self.ids = prefix.new_full((rows, length), -1 if end is None else end)
         self.ids[:, :begin] = prefix
-        self.written = torch.full((rows,), begin, device=prefix.device)
-        self.going = torch.ones(rows, dtype=torch.bool, device=prefix.device)
+        self.written = [begin] * rows
+        self.going = [True] * rows
+
+    @property
+    def known(self) -> Tensor:
+        """How many ids of each row are before its last one, ``[B]``."""
+        return torch.tensor(self.written, device=self.ids.device) - 1
 
     @property
     def newest(self) -> Tensor:
         """The last id of each row, ``[B, 1]``."""
-        return self.ids.gather(1, self.written[:, None] - 1)
+        return self.ids.gather(1, self.known[:, None])
+
+    def start(self, width: int) -> Start:
+        """Where a pass of ``width`` positions from the last ids on begins.
+
+        It is one number where all rows stand at the same place and the pass stays within the text.
+        """
+        first = self.written[0] - 1
+        uniform = first + width <= self.length and self.written == [first + 1] * len(self.written)
+        return first if uniform else self.known
 
     def seen(self, vocab_size: int, config: GenerationConfig) -> Tensor | None:
         """Which of the ids each row has, ``[B, V]`` bool; None where no repeat is penalized."""
         if config.repetition_penalty == 1:
             return None
-        return seen_ids(self.ids, self.written, vocab_size)
+        return seen_ids(self.ids, self.known + 1, vocab_size)
 
     def write(self, tokens: Tensor, counts: Tensor) -> Tensor:
         """Append the first ``counts [B]`` of ``tokens [B, n]``, up to the end mark or the length; returns how many."""
-        counts = torch.where(self.going, counts.minimum(self.length - self.written), 0)
-        place = torch.arange(tokens.shape[1], device=tokens.device)
-        if self.end is not None:
-            ended = (tokens == self.end) & (place < counts[:, None])
-            counts = torch.where(ended.any(1), ended.int().argmax(1) + 1, counts)
-            self.going = self.going & ~ended.any(1)
-            tokens = torch.where(self.going[:, None] | (place < counts[:, None]), tokens, self.end)
-        self.ids.scatter_(1, self.written[:, None] + place, tokens)
-        self.written = self.written + counts
-        self.going = self.going & (self.written < self.length)
-        return counts
+        kept = []
+        for row, (new, count) in enumerate(zip(tokens.tolist(), counts.tolist(), strict=True)):
+            written = self.written[row]
+            count = min(count, self.length - written) if self.going[row] else 0
+            ended = self.end in new[:count]
+            count = new.index(self.end) + 1 if ended else count
+            self.ids[row, written : written + count] = tokens[row, :count]
+            self.written[row] = written + count
+            self.going[row] = self.going[row] and not ended and written + count < self.length
+            kept.append(count)
+        return torch.tensor(kept, device=tokens.device)
 
     def newly_settled(self) -> Snapshot | None:
         """What has become final in all rows since the last call; rows that have ended hold up none."""
-        reached = torch.where(self.going, self.written, self.length).amin()
-        now, before = int(reached if bool(self.going.any()) else self.written.amax()), self.settled
+        going = [written for written, going in zip(self.written, self.going, strict=True) if going]
+        now, before = min(going) if going else max(self.written), self.settled
         if now == before:
             return None
         self.settled = now
@@ -211,12 +227,6 @@ def num_candidates(size: int) -> int:
 def _always(logits: Tensor) -> Callable[[Tensor], Tensor]:
     """What says the same whatever it is given."""
     return lambda ids: logits
-
-
-def _start(starts: Tensor, width: int, length: int) -> Start:
-    """One number where all rows of ``starts [B]`` stand at the same place and the pass stays within the text."""
-    first = int(starts[0])
-    return first if first + width <= length and bool((starts == first).all()) else starts
 
 
 def speculative_accept(
