@@ -70,7 +70,7 @@ def answers(denoiser: Denoiser, condition: Condition, cached: Tensor, start: Sta
     together, grown, draft_at = denoiser.prefill_and_draft(IDS, x, t, condition, cache, start)
     result += [together, *draft_logits(draft_at(torch.tensor([2, 0, 1])))]
     starts = start if isinstance(start, Tensor) else torch.full((3,), start)
-    accepted, x, t = grown.accept(starts, torch.tensor([3, 1, 2]), 3), *canvases(1)
+    accepted, x, t = grown.accept(starts.tolist(), [3, 1, 2], 3), *canvases(1)
     return [*result, denoiser.denoise(x, t, condition, accepted, starts + torch.tensor([3, 1, 2]))]
 
 

@@ -62,8 +62,7 @@ def test_parts_of_it_are_those_of_a_plain_cache() -> None:
 def test_what_is_accepted_is_what_a_plain_cache_accepts() -> None:
     for lengths, counts in (([6, 6], [3, 3]), ([6, 6], [1, 4]), ([6, 2], [4, 4]), ([3, 5], [2, 0])):
         growing, plain = grown([6, 4])
-        arguments = torch.tensor(lengths), torch.tensor(counts), 4
-        same(growing.accept(*arguments), plain.accept(*arguments))
+        same(growing.accept(lengths, counts, 4), plain.accept(lengths, counts, 4))
 
 
 def test_rejected_positions_are_written_over() -> None:

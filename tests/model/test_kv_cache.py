@@ -93,7 +93,7 @@ def test_accept_keeps_the_valid_tokens_and_those_that_count(
     """Against a loop over rows; guidance branches repeat the rows of the texts."""
     before, drafted = 5, 4
     cache = cache_of(before + drafted, rows=branches * ROWS)
-    accepted = cache.accept(torch.tensor(lengths), torch.tensor(counts), drafted)
+    accepted = cache.accept(lengths, counts, drafted)
     assert accepted.length == max(length + count for length, count in zip(lengths, counts, strict=True))
     assert accepted.num_rows == branches * ROWS
     for row in range(branches * ROWS):

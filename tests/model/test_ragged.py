@@ -44,7 +44,7 @@ def test_accepted_rows_continue_as_they_would_alone() -> None:
     new = torch.randint(1, 20, (3, 5), generator=make_generator("new"))
     counts = torch.tensor([2, 5, 1])
     _, grown = network.prefill(new, condition, cache, STARTS)
-    accepted = grown.accept(STARTS, counts, 5)
+    accepted = grown.accept(STARTS.tolist(), counts.tolist(), 5)
     next_ids = new.roll(1, dims=1)
     logits, _ = network.prefill(next_ids, condition, accepted, STARTS + counts)
     for row, (start, count) in enumerate(zip(STARTS.tolist(), counts.tolist(), strict=True)):

@@ -49,8 +49,8 @@ def test_parts_of_it_are_those_of_a_plain_cache(branches: int) -> None:
     starts = torch.tensor([PREFIX, PREFIX + 3, PREFIX + 1]).repeat(branches)
     assert torch.equal(shared.last_token(starts), plain.last_token(starts))
     for counts in ([2, 2, 2], [1, 2, 0]):
-        lengths, kept = torch.tensor([PREFIX + 2] * TEXTS), torch.tensor(counts)
-        same(shared.accept(lengths, kept, 2), plain.accept(lengths, kept, 2))
+        lengths = [PREFIX + 2] * TEXTS
+        same(shared.accept(lengths, counts, 2), plain.accept(lengths, counts, 2))
 
 
 def test_rows_that_are_no_whole_branches_are_refused() -> None:

@@ -68,15 +68,12 @@ class CopyHead(nn.Module):
         tokens = cast_like(tokens, x)
         new = (tokens + self.key_proj(x), tokens)
         *prompt_kv, prompt_mask = prompt
-        parts, rows = [prompt_kv], None
+        parts, rows = [[merge_heads(cast_like(part, x)) for part in prompt_kv]], None
         if isinstance(cached, Tensor):
-            parts.append(list(cached.unbind(0)))
+            parts.append(list(merge_heads(cast_like(cached, x)).unbind(0)))
         else:
             rows = cached
-        keys, values = (
-            torch.cat([*(merge_heads(cast_like(part[i], x)) for part in parts), new[i]], dim=1)[:, None]
-            for i in range(2)
-        )
+        keys, values = (torch.cat([*(part[i] for part in parts), new[i]], dim=1)[:, None] for i in range(2))
         cached_length = keys.shape[2] - prompt_mask.shape[3] - x.shape[1]
         copyable = F.pad(~noise, (cached_length, 0), value=True)
         visible = prepend_keys(mask, prompt_mask, copyable)

@@ -48,7 +48,7 @@ class DraftHead(nn.Module):
     def start(self, hidden: Tensor) -> DraftState:
         """What needs no token, of canvas states ``hidden [..., D]``."""
         hidden = rms_norm(hidden)
-        return DraftState(hidden, F.linear(hidden, self._parts()[0]))
+        return DraftState(hidden, F.linear(hidden, self.up_proj.weight[:, : self.down_proj.out_features]))
 
     def refine(self, state: DraftState, previous: Tensor) -> Tensor:
         """States ``[..., W, D]`` for the output layer of a draft of W tokens.
@@ -61,17 +61,13 @@ class DraftHead(nn.Module):
         second = F.pad(previous[..., :-1, :], (0, 0, 1, 0))
         return self._finish(state, torch.cat([previous, second], dim=-1))
 
-    def _parts(self) -> tuple[Tensor, ...]:
-        """``up_proj`` of the canvas state ``[2 * hidden units, D]`` and of the two tokens ``[2 * hidden units, 2D]``."""
-        width, weight = self.down_proj.out_features, self.up_proj.weight
-        return weight[:, :width], weight[:, width:]
-
     def _finish(self, state: DraftState, told: Tensor) -> Tensor:
         """The states, given the normalized embeddings ``[..., 2D]`` before each: of the token there, and of the one
         before that or zeros.
         """
         assert state.projected is not None
-        middle = swiglu(state.projected + F.linear(told, self._parts()[1]))
+        of_tokens = self.up_proj.weight[:, self.down_proj.out_features :]
+        middle = swiglu(state.projected + F.linear(told, of_tokens))
         refined: Tensor = state.hidden + self.down_proj(middle)
         return refined
 

@@ -48,7 +48,9 @@ class KVCache(NamedTuple):
     @classmethod
     def from_pass(cls, pairs: Sequence[KeyValue], length: int) -> KVCache:
         """The cache of the first ``length`` positions of a pass."""
-        parts = [part[:, :, :length] for pair in pairs for part in pair]
+        parts = [part for pair in pairs for part in pair]
+        if length < parts[0].shape[2]:
+            parts = [part[:, :, :length] for part in parts]
         return cls(torch.stack(parts).unflatten(0, (-1, 2)))
 
     @property
@@ -91,24 +93,25 @@ class KVCache(NamedTuple):
         """The same cache without holes in memory, which compiled passes ask for."""
         return KVCache(self.keys_values.contiguous())
 
-    def accept(self, lengths: Tensor, counts: Tensor, drafted: int) -> KVCache:
+    def accept(self, lengths: Sequence[int], counts: Sequence[int], drafted: int) -> KVCache:
         """Keep what verification accepted, and close the gap that shorter rows leave.
 
         Args:
-            lengths: [rows] valid tokens of each text before the pass.
-            counts: [rows] tokens to keep of the ``drafted`` ones that the pass appended.
+            lengths: Valid tokens of each text before the pass.
+            counts: Tokens of each text to keep, of the ``drafted`` ones that the pass appended.
             drafted: Number of positions that the pass appended to every row.
 
         Returns:
             A cache as long as its longest row.
         """
         before = self.length - drafted
-        total = lengths + counts
-        longest = int(total.amax())
-        if bool((total == longest).all()) and bool((lengths == before).all()):
+        totals = {length + count for length, count in zip(lengths, counts, strict=True)}
+        longest = max(totals)
+        if len(totals) == 1 and set(lengths) == {before}:
             return self.trim(longest)
-        slots = torch.arange(longest, device=lengths.device)
-        source = torch.where(slots < lengths[:, None], slots, before + slots - lengths[:, None])
+        device = self.keys_values.device
+        slots, starts = torch.arange(longest, device=device), torch.tensor(lengths, device=device)[:, None]
+        source = torch.where(slots < starts, slots, before + slots - starts)
         source = source.clamp(max=self.length - 1).repeat(self.num_rows // len(counts), 1)
         shape = self.keys_values.shape
         index = source[:, None, :, None].expand(*shape[:4], -1, shape[5])

@@ -242,8 +242,7 @@ class Smear(nn.Module):
         Returns:
             [B, N, D].
         """
-        prev_scale, next_scale = (_per_component(s, tokens) for s in (self.prev_scale, self.next_scale))
-        count = layout.num_causal
+        prev_scale, count = _per_component(self.prev_scale, tokens), layout.num_causal
         left = torch.cat([last_token[:, None], tokens[:, :count]], dim=1)  # [B, 1+n, D]: i is left of text i
         text = left[:, :count] * prev_scale
         if count == tokens.shape[1]:
@@ -252,7 +251,7 @@ class Smear(nn.Module):
         smeared = torch.cat([left[:, layout.block_left, None], blocks[:, :, :-1]], dim=2) * prev_scale
         if blocks.shape[2] > 1:
             following = F.pad(blocks[:, :, 1:], (0, 0, 0, 1))
-            smeared = torch.addcmul(smeared, following, next_scale)
+            smeared = torch.addcmul(smeared, following, _per_component(self.next_scale, tokens))
         canvas = layout.from_blocks(smeared)
         return torch.cat([text, canvas], dim=1) if count else canvas
 

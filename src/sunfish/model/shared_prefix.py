@@ -72,9 +72,9 @@ class SharedPrefixCache(KVCache):
         """The rows of these ``texts [K]`` in every branch."""
         return SharedPrefixCache(self._prefix, self._suffixes.select(texts, branches))
 
-    def accept(self, lengths: Tensor, counts: Tensor, drafted: int) -> SharedPrefixCache:
+    def accept(self, lengths: Sequence[int], counts: Sequence[int], drafted: int) -> SharedPrefixCache:
         """See :meth:`KVCache.accept`; ``lengths`` are those of whole texts."""
-        lengths = lengths - self._prefix.length
+        lengths = [length - self._prefix.length for length in lengths]
         return SharedPrefixCache(self._prefix, self._suffixes.accept(lengths, counts, drafted))
 
     def last_token(self, start: int | Tensor) -> Tensor:

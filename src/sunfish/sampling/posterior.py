@@ -127,7 +127,7 @@ class GapFiller:
         self._seen = -torch.inf
         for length in range(gap.lengths[-1] + 1):
             guided, plain, cache = self.mode.prefill(newest, cache, known)
-            cache = cache.accept(known, torch.ones_like(known), 1)
+            cache = cache.accept(known.tolist(), [1] * len(known), 1)
             guided, plain, known = guided[:, 0], plain[:, 0], known + 1
             if length in gap.lengths:
                 found = float(log_priorities(cuts).logsumexp(0)) if cuts else -torch.inf
@@ -298,7 +298,7 @@ class GapFiller:
                 [*particles.log_likelihoods[cut.parent], row[len(cut.ids) :][: len(gap.right)]]
                 for cut, row in zip(cuts, logs.tolist(), strict=True)
             ],
-            cache=cache.accept(known, counts, width - 1) if cache and not last else None,
+            cache=cache.accept(known.tolist(), counts.tolist(), width - 1) if cache and not last else None,
             known=known + counts,
             newest=ids.gather(1, counts[:, None]),
             is_given_prompt=particles.is_given_prompt,

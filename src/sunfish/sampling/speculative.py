@@ -115,31 +115,32 @@ class _Text:
         self.going = [True] * rows
 
     @property
-    def known(self) -> Tensor:
-        """How many ids of each row are before its last one, ``[B]``."""
-        return torch.tensor(self.written, device=self.ids.device) - 1
+    def known(self) -> list[int]:
+        """How many ids of each row are before its last one."""
+        return [written - 1 for written in self.written]
 
     @property
     def newest(self) -> Tensor:
         """The last id of each row, ``[B, 1]``."""
-        return self.ids.gather(1, self.known[:, None])
+        return self.ids.gather(1, torch.tensor(self.known, device=self.ids.device)[:, None])
 
     def start(self, width: int) -> Start:
         """Where a pass of ``width`` positions from the last ids on begins.
 
         It is one number where all rows stand at the same place and the pass stays within the text.
         """
-        first = self.written[0] - 1
-        uniform = first + width <= self.length and self.written == [first + 1] * len(self.written)
-        return first if uniform else self.known
+        known = self.known
+        if known[0] + width <= self.length and len(set(known)) == 1:
+            return known[0]
+        return torch.tensor(known, device=self.ids.device)
 
     def seen(self, vocab_size: int, config: GenerationConfig) -> Tensor | None:
         """Which of the ids each row has, ``[B, V]`` bool; None where no repeat is penalized."""
         if config.repetition_penalty == 1:
             return None
-        return seen_ids(self.ids, self.known + 1, vocab_size)
+        return seen_ids(self.ids, torch.tensor(self.written, device=self.ids.device), vocab_size)
 
-    def write(self, tokens: Tensor, counts: Tensor) -> Tensor:
+    def write(self, tokens: Tensor, counts: Tensor) -> list[int]:
         """Append the first ``counts [B]`` of ``tokens [B, n]``, up to the end mark or the length; returns how many."""
         kept = []
         for row, (new, count) in enumerate(zip(tokens.tolist(), counts.tolist(), strict=True)):
@@ -151,7 +152,7 @@ class _Text:
             self.written[row] = written + count
             self.going[row] = self.going[row] and not ended and written + count < self.length
             kept.append(count)
-        return torch.tensor(kept, device=tokens.device)
+        return kept
 
     def newly_settled(self) -> Snapshot | None:
         """What has become final in all rows since the last call; rows that have ended hold up none."""
