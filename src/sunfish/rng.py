@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sunfish.casts import at_least_float32
+
 BELOW_ONE = 1 - 2**-53  # the largest float64 below 1
 # Two draws begin the golden ratio's part of 2**128 numbers apart, as in NumPy's ``jumped``: states of a PCG64 that are
 # a power of two apart share their lower bits.
@@ -131,7 +133,7 @@ class BatchNoise(RowGenerators):
 
 def softmax(logits: Tensor) -> Tensor:
     """Probabilities ``[..., V]`` in float32, or in float64 for logits of that type."""
-    return torch.softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
+    return torch.softmax(at_least_float32(logits), dim=-1)
 
 
 def sample_categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sunfish.casts import cast_like
 from sunfish.config import ModelConfig
 from sunfish.model.kernels.autograd import rms_norm
-from sunfish.model.kernels.cast import cast_like
 from sunfish.model.kv_cache import CachedRows, KeyValue
 from sunfish.model.layers import Prompt, attend_cached, merge_heads, split_heads
 from sunfish.model.layout import Segments, prepend_keys

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sunfish.casts import cast_like
 from sunfish.config import ModelConfig
 from sunfish.model.kernels.autograd import rms_norm, swiglu
-from sunfish.model.kernels.cast import cast_like
 from sunfish.model.kernels.cross_entropy import linear_cross_entropy, pad_rows
 
 MAX_DRAFT_HIDDEN = 96  # docs/experiments/2026-11-draft-masks.md

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from sunfish.model.kernels.cast import cast_like
+from sunfish.casts import cast_like
 
 KeyValue = tuple[Tensor, Tensor]  # of one block, each [B, H, N, D/H]
 

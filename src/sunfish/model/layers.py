@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
+from sunfish.casts import cast_like
 from sunfish.config import ModelConfig
 from sunfish.model.kernels.autograd import qk_norm_rope, rms_norm, segmented_attention, swiglu
-from sunfish.model.kernels.cast import cast_like
 from sunfish.model.kv_cache import CachedRows, KeyValue
 from sunfish.model.layout import AttentionMask, Layout, Segment, Segments
 

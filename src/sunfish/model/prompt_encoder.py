@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sunfish.casts import cast_like
 from sunfish.config import ModelConfig
 from sunfish.model.kernels.autograd import rms_norm
-from sunfish.model.kernels.cast import cast_like
 from sunfish.model.layers import Block, rotary_cos_sin, split_heads
 from sunfish.types import Condition
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from sunfish.model.kernels.cast import cast_like
+from sunfish.casts import at_least_float32, cast_like
 from sunfish.model.kv_cache import KVCache
 from sunfish.model.layers import merge_heads
 
@@ -108,7 +108,9 @@ class Prefix(NamedTuple):
     @classmethod
     def of(cls, cache: KVCache) -> Prefix:
         """Prepare ``cache`` for attention."""
-        return cls(cache, [(_wide(keys).mT.contiguous(), values) for keys, values in _layers(cache)])
+        return cls(
+            cache, [(at_least_float32(keys).mT.contiguous(), values) for keys, values in _layers(cache)]
+        )
 
     @property
     def length(self) -> int:
@@ -162,9 +164,9 @@ class SharedPrefixLayer(NamedTuple):
             torch.cat([cast_like(suffix, new), new], dim=2)
             for suffix, new in zip(self.suffix, (key, value), strict=True)
         )
-        query = _wide(query) / math.sqrt(query.shape[3])
+        query = at_least_float32(query) / math.sqrt(query.shape[3])
         in_prefix = _unfold(_fold(query, branches) @ prefix_keys, length)
-        in_rest = query @ _wide(key).mT
+        in_rest = query @ at_least_float32(key).mT
         if self.hidden is not None:
             in_rest[..., : self.hidden.shape[3]].masked_fill_(self.hidden, -torch.inf)
         if mask is not None:
@@ -179,11 +181,6 @@ def _layers(cache: KVCache) -> list[Tensor]:
     """``[2, B, H, C, E]`` of each block, and of the copy head, whose attention has one head, ``[2, B, 1, C, D]``."""
     *blocks, copy_head = cache.layers()
     return [*blocks, merge_heads(copy_head).unsqueeze(2)]
-
-
-def _wide(x: Tensor) -> Tensor:
-    """At least float32, in which scores are exact enough for any softmax."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _fold(x: Tensor, branches: int) -> Tensor:

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from sunfish.casts import cast_like
 from sunfish.config import Config, ModelConfig
 from sunfish.model.copy_head import CopyHead
 from sunfish.model.draft import Draft, DraftAt, make_draft, make_draft_at
 from sunfish.model.draft_head import DraftHead, DraftState
 from sunfish.model.kernels.autograd import rms_norm
-from sunfish.model.kernels.cast import cast_like
 from sunfish.model.kernels.cross_entropy import linear_cross_entropy
 from sunfish.model.kv_cache import KeyValue, KVCache, TextCache
 from sunfish.model.layers import Block, CrossAttention, Rotary, Smear, rotary_cos_sin

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sunfish.casts import at_least_float32
 from sunfish.processes.schedules import LOG_LINEAR, Schedule
 from sunfish.rng import RowGenerators, sample_logits
 from sunfish.types import UnmaskingPolicy
@@ -110,7 +111,7 @@ class GaussianProcess:
 
         ``logits [..., V]`` are those of p(x_0 | x_t): with :meth:`log_likelihood` added.
         """
-        exact = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, -2)
+        exact = at_least_float32(logits).flatten(0, -2)
         cross_entropy = F.cross_entropy(exact, x0.flatten(), reduction="none").view(x0.shape)
         return torch.where(t > 0, cross_entropy, 0.0)
 

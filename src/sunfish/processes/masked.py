@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sunfish.casts import at_least_float32
 from sunfish.processes.base import DiscreteProcess
 from sunfish.rng import RowGenerators, sample_logits
 from sunfish.types import StepInfo, UnmaskingPolicy
@@ -49,7 +50,7 @@ class MaskedProcess(DiscreteProcess):
         -alpha'_t / (1 - alpha_t) * CE(x_0) where the token is masked, else 0 (MDLM eq. 10). Its mean over
         t ~ U(0, 1), summed over the positions, is at least the negative log-likelihood of the text.
         """
-        exact = logits.to(torch.promote_types(logits.dtype, torch.float32)).flatten(0, -2)
+        exact = at_least_float32(logits).flatten(0, -2)
         cross_entropy = F.cross_entropy(exact, x0.flatten(), reduction="none").view(x0.shape)
         return torch.where(x_t == self.mask_id, self.schedule.weight(t) * cross_entropy, 0.0)
 

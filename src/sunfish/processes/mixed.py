@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sunfish.casts import at_least_float32
 from sunfish.processes.base import DiscreteProcess
 from sunfish.rng import RowGenerators, sample_logits
 from sunfish.types import UnmaskingPolicy
@@ -59,7 +60,7 @@ class MixedProcess(DiscreteProcess):
         there, 0 elsewhere; 0 everywhere if that is a mask. ``x_t`` and ``t`` are ``[...]``.
         """
         size = self.mask_id
-        alpha = self.schedule.alpha(t.to(torch.promote_types(t.dtype, torch.float32)))
+        alpha = self.schedule.alpha(at_least_float32(t))
         noise = ((1 - alpha) * self.uniform_share / size).clamp(min=torch.finfo(alpha.dtype).tiny)
         log_ratio = torch.where(x_t < size, torch.log1p(alpha / noise), 0.0)
         nothing = log_ratio.new_zeros(*x_t.shape, size)
@@ -73,7 +74,7 @@ class MixedProcess(DiscreteProcess):
         of the model departs from that of the data (UDLM eq. 18, there for pi = 1 / V and with V c and V m). Its mean over
         t ~ U(0, 1), summed over the positions, is at least the negative log-likelihood of the text.
         """
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = at_least_float32(logits)
         size, mask_share = logits.shape[-1], 1 - self.uniform_share
         known, masked = t <= 0, x_t == logits.shape[-1]
         time = torch.where(known, torch.ones_like(t), t).to(logits.dtype)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from sunfish.casts import at_least_float32
 from sunfish.config.generation import check_guidance
 from sunfish.model.denoiser import Denoiser, DenoiserWrapper
 from sunfish.types import Condition
@@ -104,13 +105,16 @@ class ClassifierFreeGuidance(DenoiserWrapper):
 
     def finish(self, logits: Tensor, ids: Tensor | None = None) -> Tensor:
         """Guided log-probabilities; plain logits where there is nothing to combine."""
-        branches = logits.to(torch.promote_types(logits.dtype, torch.float32)).chunk(self.num_branches)
+        logits = at_least_float32(logits)
+        if self.num_branches == 1:
+            return logits
+        branches = logits.chunk(self.num_branches)
         conditional = branches[0]
-        if self.composed and self.scale > 0:
+        if self.composed:
             weights = [1.0, *(weight for _, weight in self.composed)]
             weighted = [weight * branch for weight, branch in zip(weights, branches, strict=False)]
             conditional = torch.stack(weighted).sum(0) / sum(weights)
-        if self.scale in (0, 1):
+        if self.scale == 1:
             return conditional
         return classifier_free_guidance(conditional, branches[-1], self.scale, self.plausibility)
 

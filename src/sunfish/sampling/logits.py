@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sunfish.casts import at_least_float32
 from sunfish.config import GenerationConfig
 from sunfish.model.denoiser import Denoiser, DenoiserWrapper
 
@@ -102,7 +103,7 @@ def warp_logits(
     Returns:
         [..., V], at least float32; NaN where the logits hold NaN or positive infinity.
     """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = at_least_float32(logits)
     if temperature == 0:
         best = logits.argmax(dim=-1, keepdim=True)
         value = logits.gather(-1, best)

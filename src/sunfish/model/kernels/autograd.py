@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sunfish.model.kernels.cast import cast_like
+from sunfish.casts import cast_like
 from sunfish.model.layout import Segments
 
 HIDDEN_SCORE = -1e4  # added to the score of an invisible key
