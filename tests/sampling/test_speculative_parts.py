@@ -125,9 +125,10 @@ def draft_of(conditional_logits: Following | None) -> Draft:
 def test_a_draft_is_drawn_until_no_token_changes() -> None:
     following, newest = Following(), torch.tensor([[1]])
     rng = RowGenerators.for_rows(0, 0, 1)
-    ids, probabilities = sample_draft(draft_of(following), newest, GenerationConfig(temperature=0.5), rng)
+    config = GenerationConfig(temperature=0.5)
+    ids, probabilities = sample_draft(draft_of(following), newest, config, rng, iterations=7)
     # The newest token is 1, and the likeliest ones are at first 4, 0, 2; then each follows the one before it.
-    assert following.given == [[[1, 4, 0]], [[1, 2, 0]], [[1, 2, 3]]]
+    assert following.given == [[[1, 4, 0]], [[1, 2, 0]], [[1, 2, 3]], [[1, 2, 3]]]
     assert ids.tolist() == [[2, 3, 4]]
     torch.testing.assert_close(probabilities, one_hot(ids, 5).double())
 

@@ -15,7 +15,7 @@ from sunfish.model.draft_head import DraftState
 class LikelyIds(NamedTuple):
     """Which ids a draft is likely to have."""
 
-    anywhere: Tensor  # [R, K] the likeliest of any place, the likeliest first
+    anywhere: Tensor  # [R, K] the likeliest of any place, in the order of their numbers
     at_places: Tensor  # [R, W-1] the likeliest of each place
 
 
@@ -42,10 +42,11 @@ def likely_ids(marginal_logits: Tensor, count: int) -> LikelyIds:
     """The likeliest ids of a draft by its ``marginal_logits [R, W-1, V]``, ``count`` of them of any place.
 
     An id is as likely as at the place where it is likeliest: so places that are sure of their token leave the room to
-    those that are not.
+    those that are not. Which of two sure ones is likelier is a matter of rounding, so noise must not go by that order.
     """
-    shares = marginal_logits.log_softmax(dim=-1)
-    return LikelyIds(shares.amax(dim=1).topk(count, dim=-1).indices, marginal_logits.argmax(dim=-1))
+    shares = marginal_logits.log_softmax(dim=-1).amax(dim=1)
+    anywhere = shares.topk(count, dim=-1).indices.sort(dim=-1).values
+    return LikelyIds(anywhere, marginal_logits.argmax(dim=-1))
 
 
 def likely_ids_of(marginal_logits: Callable[[int], Tensor]) -> Callable[[int, int], LikelyIds]:

@@ -58,12 +58,16 @@ def test_log_probabilities_are_those_of_completions(client: TestClient) -> None:
     assert chat(client, seed=10, max_tokens=2)["choices"][0]["logprobs"] is None
 
 
-def test_a_stream_begins_with_the_role_and_ends_with_the_reason(client: TestClient) -> None:
-    whole = chat(client, seed=6)
-    chunks = events(client.post(URL, json={"messages": [USER], "seed": 6, "stream": True}))
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_stream_begins_with_the_role_and_ends_with_the_reason(client: TestClient, stops: bool) -> None:
+    text = chat(client, seed=6)["choices"][0]["message"]["content"]
+    body = {"seed": 6, "stop": text[4:6]} if stops else {"seed": 6}
+    (whole,) = chat(client, **body)["choices"]
+    chunks = events(client.post(URL, json={"messages": [USER], "stream": True, **body}))
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
-    assert joined(chunks) == whole["choices"][0]["message"]["content"]
+    assert joined(chunks) == whole["message"]["content"]
     reasons = [chunk["choices"][0]["finish_reason"] for chunk in chunks]
-    assert reasons == [None] * (len(chunks) - 1) + [whole["choices"][0]["finish_reason"]]
+    assert reasons == [None] * (len(chunks) - 1) + [whole["finish_reason"]]
+    assert not stops or whole["finish_reason"] == "stop"
     assert len({chunk["id"] for chunk in chunks}) == 1
