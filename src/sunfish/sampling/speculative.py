@@ -103,7 +103,7 @@ def speculative_decoding(
 class _Text:
     """Rows ``[B, length]`` that each grow at their own pace, and how far all of them are final.
 
-    What is counted are Python's numbers: asking a tensor takes longer, and on a GPU each time a wait.
+    Counts are Python's numbers: to ask a tensor takes longer, and on a GPU it waits for all that was computed before.
     """
 
     def __init__(self, prefix: Tensor, length: int, end: int | None) -> None:
