@@ -7,25 +7,31 @@ from typing import Any
 from benchmarks.table_kinds import Column, Comparison, ComparisonTable, FigureTable, Table
 
 PERCENT, COUNT = "{:.1f}%", "{:,.0f}"
-SAMPLING, STORIES = "speed/sampling_speed", "quality/stories_quality"
-LEARNING, REAL = "quality/quality_per_minute", "quality/real_corpora"
+SAMPLING, REAL = "speed/sampling_speed", "quality/real_corpora"
 ENGLISH = ("stories", "tinystories", "imdb", "alpaca")
-VERIFIED = {"sampler": "verified/8", "batch": 1, "guidance": 1.0}
-TINY: dict[str, Any] = {"model": "tiny", "precision": "float32", **VERIFIED}
+# The included model, which is a `tiny`.
+DEMO: dict[str, Any] = {
+    "model": "demo",
+    "precision": "float32",
+    "compile": False,
+    "sampler": "verified/8",
+    "batch": 1,
+    "guidance": 1.0,
+}
 
 PEERS = (
     Comparison(
-        what="`tiny`, tokens/s; a cached Llama in bfloat16",
+        what="the included `tiny`, tokens/s; a cached Llama in bfloat16",
         name=SAMPLING,
-        case={**TINY, "compile": False},
+        case=DEMO,
         figure="tokens_per_second",
         peer="llama_bf16_tokens_per_second",
         ratio="ratio_to_llama_bf16",
     ),
     Comparison(
-        what="`tiny`, tokens/s; the same Llama in float32, its faster form",
+        what="the included `tiny`, tokens/s; the same Llama in float32, its faster form",
         name=SAMPLING,
-        case={**TINY, "compile": False},
+        case=DEMO,
         figure="tokens_per_second",
         peer="llama_f32_tokens_per_second",
         ratio="ratio_to_llama_f32",
@@ -39,103 +45,9 @@ PEERS = (
     ),
 )
 
-REAL_TEXT = (
-    Comparison(
-        what="IMDb after 30 minutes, bits/byte; MDLM's recipe",
-        name=LEARNING,
-        case={"task": "imdb", "seconds": 1800.0, "fields": "", "arm": "sunfish", "mean_of_seeds": 1},
-        figure="bits_per_byte",
-        peer="mdlm_bits_per_byte",
-        ratio="bits_per_byte_ratio",
-        form="{:.2f}",
-    ),
-    Comparison(
-        what="WebNLG, entities of unseen prompts mentioned at guidance 3; human references",
-        name="quality/webnlg",
-        case={"guidance": 3.0},
-        figure="mentioned",
-        peer="human",
-        form=PERCENT,
-    ),
-)
-
 TABLES: dict[str, Table] = {
     # README.md
     "peers": ComparisonTable(PEERS),
-    "real-text": ComparisonTable(REAL_TEXT),
-    "stories": FigureTable(
-        STORIES,
-        cases=(
-            *({"model": "small", "guidance": scale} for scale in (1.0, 3.0, 7.0)),
-            *({"model": "tiny", "guidance": scale} for scale in (1.0, 3.0)),
-        ),
-        columns=(
-            Column("model", "model", "`{}`"),
-            Column("guidance", "guidance", "{:g}"),
-            Column("grammatical sentences", "grammar", PERCENT),
-            Column("constraints satisfied", "constraints", PERCENT),
-            Column("satisfied with shuffled prompts", "shuffled_constraints", PERCENT),
-        ),
-        shared={"split": "test", "sampler": "verified/8", "best_of": 1},
-    ),
-    # SAMPLING.md
-    "samplers": FigureTable(
-        SAMPLING,
-        cases=tuple(
-            {"sampler": sampler}
-            for sampler in (
-                "verified/1",
-                "verified/8",
-                "verified/8/0.5",
-                "verified:1/4",
-                "leftmost/4",
-                "confidence/8",
-            )
-        ),
-        columns=(
-            Column("sampler", "sampler", "`{}`"),
-            Column("tokens/s", "tokens_per_second", "{:,.0f}"),
-            Column("ratio to a Llama in float32", "ratio_to_llama_f32", "{:.2f}"),
-            Column("grammatical sentences", "grammar", PERCENT),
-            Column("constraints satisfied", "constraints", PERCENT),
-            Column("entropy, bits", "entropy", "{:.2f}"),
-        ),
-        shared={"model": "tiny", "precision": "float32", "compile": False, "batch": 1, "guidance": 1.0},
-    ),
-    # PROCESSES.md
-    "families": FigureTable(
-        "quality/families",
-        cases=tuple(
-            {"family": family, "is_elbo": family != "gaussian"}
-            for family in ("masked", "mixed", "uniform", "gaussian")
-        ),
-        columns=(
-            Column("process", "family"),
-            Column("full canvas, nats/token", "full_canvas", "{:.2f}"),
-            Column("block 16", "block_16", "{:.2f}"),
-            Column("block 4", "block_4", "{:.2f}"),
-            Column("next token", "next_token", "{:.2f}"),
-            Column("training tokens/s", "tokens_per_second", "{:,.0f}"),
-        ),
-        shared={"minutes": 15.0},
-    ),
-    "families-texts": FigureTable(
-        "quality/families",
-        cases=tuple(
-            {"family": family, "sampler": sampler, "block_length": block}
-            for family in ("masked", "mixed", "uniform", "gaussian")
-            for sampler, block in (("ancestral", 1), ("ancestral", 4), ("ancestral", 16), ("verified", 16))
-        ),
-        columns=(
-            Column("process", "family"),
-            Column("sampler", "sampler", "`{}`"),
-            Column("block length", "block_length"),
-            Column("grammatical sentences", "grammar", PERCENT),
-            Column("constraints satisfied", "constraints", PERCENT),
-            Column("seconds a text", "seconds_per_text", "{:.2f}"),
-        ),
-        shared={"minutes": 15.0},
-    ),
     # docs/export.md
     "exports": FigureTable(
         "speed/exports",

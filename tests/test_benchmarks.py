@@ -19,7 +19,7 @@ from benchmarks.results import ROOT, Result, command_line, latest, read_results
 from benchmarks.speed.checkout import parse_sampling_speed, parse_training_rate
 from benchmarks.table_kinds import Column, Comparison, ComparisonTable, FigureTable, Table
 from benchmarks.table_specs import TABLES
-from benchmarks.tables import render, update
+from benchmarks.tables import BEGIN, pages_of, render, update
 from benchmarks.timing import Timed, interleave, ratio
 from sunfish.config import GenerationConfig
 from sunfish.utils import UsageError
@@ -308,6 +308,11 @@ def test_the_specs_name_benchmarks_that_exist() -> None:
         names = [row.name for row in table.comparisons] if isinstance(table, ComparisonTable) else []
         names += [table.name] if isinstance(table, FigureTable) else []
         assert names and all(name in BENCHMARKS for name in names)
+
+
+def test_each_spec_has_a_page() -> None:
+    shown = {name for page in pages_of() for name in BEGIN.findall(page.read_text(encoding="utf-8"))}
+    assert set(TABLES) <= shown
 
 
 # Each benchmark, end to end.
