@@ -27,7 +27,6 @@ class Comparison:
     figure: str
     peer: str
     ratio: str = "ratio"
-    form: str = "{:,.0f}"
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class ComparisonTable:
         rows = [["what", "SunFish", "peer", "ratio", "command"]]
         for row in self.comparisons:
             result = need(results, row.name, row.case)
-            cells = [row.form.format(figure_of(result, key)) for key in (row.figure, row.peer)]
+            cells = [f"{figure_of(result, key):,.0f}" for key in (row.figure, row.peer)]
             ratio = f"{figure_of(result, row.ratio):.2f}"
             rows.append([row.what, *cells, ratio, f"`{result.command}`"])
         return rows

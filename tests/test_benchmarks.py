@@ -237,7 +237,7 @@ def a_result(figures: dict[str, float | None], date: str = "2026-11-26", **case:
     return Result(date, "abc", {}, "./run.sh benchmarks/speed/example.py", "speed/example", case, figures)
 
 
-COMPARISON = Comparison("speed", "speed/example", {"model": "tiny"}, "rate", "peer_rate", form="{:.0f}")
+COMPARISON = Comparison("speed", "speed/example", {"model": "tiny"}, "rate", "peer_rate")
 SPECS: dict[str, Table] = {
     "comparison": ComparisonTable((COMPARISON,)),
     "rates": FigureTable(
