@@ -211,7 +211,10 @@ class Process(Protocol):
 
     @property
     def fixed_count(self) -> bool:
-        """Whether training may corrupt exactly the drawn share of a block in place of each token by chance."""
+        """Whether training may corrupt exactly the drawn share of a block in place of each token by chance.
+
+        In blocks shorter than the text it then draws bell-shaped shares, and weighs corrupted tokens alike.
+        """
         ...
 
     @property

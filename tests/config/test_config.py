@@ -200,6 +200,14 @@ def test_a_value_that_cannot_be_right_is_wrong_use(values: dict[str, object], me
             dict(next_token_weight=1.0, mask_rate_min=0.2),
             "mask_rate_min is 0.2, which .* pure autoregression",
         ),
+        (
+            dict(block_lengths=(4, 16), mask_rate_max=0.9),
+            r"mask_rate_max is 0.9, which .* block_lengths is \(4, 16\), whose blocks have their own mask rates",
+        ),
+        (
+            dict(block_lengths=(1,), mask_rate_min=0.2),
+            r"mask_rate_min is 0.2, which .* block_lengths is \(1,\)",
+        ),
         (dict(prompt_length=0, n_prompt_layer=2), "n_prompt_layer is 2, which .* prompt_length is 0"),
         (dict(prompt_length=0, prompt_dropout=0.5), "prompt_dropout is 0.5"),
         (dict(max_minutes=0.0, decay_fraction=0.2), "decay_fraction is 0.2, which .* a run without an end"),
@@ -215,6 +223,22 @@ def test_what_a_preset_sets_or_a_default_says_is_no_wrong_use() -> None:
     assert preset("nano", data="x.txt").corpus.data == "x.txt"
     assert preset("full", prompt_length=0).model.n_prompt_layer == 2
     assert preset("micro", process="uniform", mask_rate_max=0.8).process.process == "uniform"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        dict(),
+        dict(block_lengths=(4, 0)),
+        dict(block_lengths=(4, 256)),
+        dict(block_lengths=(4,), complementary=True),
+        dict(block_lengths=(4,), process="uniform"),
+    ],
+)
+def test_mask_rates_are_for_whole_texts_and_second_canvases_and_other_processes(
+    values: dict[str, object],
+) -> None:
+    assert preset("tiny", mask_rate_min=0.2, **values).training.mask_rate_min == 0.2
 
 
 @pytest.mark.parametrize(

@@ -148,10 +148,11 @@ def loss_of(
 
 @pytest.mark.parametrize("block_length", [4, 5, LENGTH])
 def test_every_block_masks_exactly_its_share(block_length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At least one token of each block, at most the highest mask rate; blocks of one text differ.
+    """At least one token of each block, of a whole text at most the highest mask rate; blocks of one text differ.
 
     Drafts know their first token and no other.
     """
+    low, high = (0.3, 0.7) if block_length == LENGTH else (0.0, 1.0)
     m, b = model(), batch(4)
     passes, shares = RecordedPasses(m, monkeypatch), set()
     for seed in range(6):
@@ -160,7 +161,7 @@ def test_every_block_masks_exactly_its_share(block_length: int, monkeypatch: pyt
         for masked, share in zip(
             (x_t == CONFIG.vocab_size).split(block_length, 1), t.split(block_length, 1), strict=True
         ):
-            width, drafts = masked.shape[1], share[:, -1] == 1
+            width, drafts = masked.shape[1], (share[:, -1] == 1) & (share[:, 0] == 0)
             if width == 1:  # which is known in a draft, else masked
                 continue
             assert torch.equal(masked[drafts], (torch.arange(width) > 0).expand(int(drafts.sum()), -1))
@@ -171,11 +172,39 @@ def test_every_block_masks_exactly_its_share(block_length: int, monkeypatch: pyt
             count = masked.sum(1)
             torch.testing.assert_close(share[:, -1] * unknown, count.to(share.dtype))
             assert bool(((share == share[:, -1:]) | (share == 0)).all())
-            assert 0.3 * unknown <= int(count.min()) and int(count.max()) <= math.ceil(0.7 * unknown)
+            assert low * unknown <= int(count.min()) and int(count.max()) <= math.ceil(high * unknown)
+            assert int(count.min()) > 0
             shares |= set(share[:, -1].tolist())
         known = x_t != CONFIG.vocab_size
         assert torch.equal(x_t[known], b.x0[known])
     assert len(shares) > 2
+
+
+@pytest.mark.parametrize(
+    ("block_length", "widest", "alike"),
+    [(4, LENGTH, True), (5, LENGTH, True), (LENGTH, LENGTH, False), (LENGTH, LENGTH + 4, True)],
+)
+def test_masked_tokens_of_short_blocks_count_alike(
+    block_length: int, widest: int, alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two each, but one where all unknown tokens of a block are masked; others count 1 / rate, as in the bound.
+
+    A text that is one block is short where others of its batch are longer.
+    """
+    m, rates = model(), set()
+    b = batch(4)._replace(share=Share((0, 1, 2, 3), 4, widest, 50))
+    passes = RecordedPasses(m, monkeypatch)
+    for seed in range(4):
+        losses = loss_of(m, b, seed, block_length, prompt_dropout=0.0)
+        x_t, t = passes.canvases[-1]
+        logits = m.head(m.joint_pass(b.x0, x_t, t, passes.conditions[-1], block_length)[1])
+        nats, total = F.cross_entropy(logits.detach().mT, b.x0, reduction="none"), 0.0
+        for row, column in (x_t == CONFIG.vocab_size).nonzero().tolist():
+            rate = float(t[row, column])
+            total += float(nats[row, column]) * ((1 if rate == 1 else 2) if alike else 1 / rate)
+            rates.add(rate)
+        assert float(losses.canvas) == pytest.approx(total / b.tokens, rel=1e-5)
+    assert len(rates) > 2
 
 
 def test_two_canvases_ask_for_every_token_once(monkeypatch: pytest.MonkeyPatch) -> None:

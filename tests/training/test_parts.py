@@ -16,7 +16,12 @@ from sunfish.training.loss import Losses, losses_at, training_loss
 from sunfish.training.parallel import parts_of, parts_of_rows
 from sunfish.training.ranks import Ranks
 from sunfish.training.step import TrainingStep
-from sunfish.training.time_sampling import complementary_masks, fixed_count_mask, sample_training_times
+from sunfish.training.time_sampling import (
+    complementary_masks,
+    fixed_count_mask,
+    sample_training_times,
+    short_block_weights,
+)
 from sunfish.types import Batch
 from tests.helpers import CONFIG, END, batch, model, process_of
 
@@ -80,7 +85,8 @@ def test_parts_are_the_padded_whole_whose_padding_is_hidden(complementary: bool)
     x_t = corruption.corrupt(x0, noise, rng)
     condition = network.encode(texts.prompt, texts.prompt_mask).drop(dropped)
     weight = training.next_token_weight
-    whole = losses_at(network, corruption, texts, condition, x_t, t, 4, weight)
+    weights = None if complementary else short_block_weights(t)
+    whole = losses_at(network, corruption, texts, condition, x_t, t, 4, weight, weights=weights)
     whole.total.backward()
     for name in ("canvas", "next_token"):
         added = torch.stack([getattr(part, name) for part in losses]).sum()

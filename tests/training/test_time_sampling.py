@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from sunfish.config import TrainingConfig
 from sunfish.config.presets import preset
@@ -13,34 +14,93 @@ from sunfish.processes import build_process, process_builders
 from sunfish.rng import Share, make_generator
 from sunfish.training.time_sampling import (
     DRAFT_SHARE,
+    bell_shaped,
     check_noise_settings,
     complementary_masks,
     fixed_count_mask,
     sample_block_times,
     sample_training_times,
+    short_block_weights,
     stratified_times,
 )
 from sunfish.utils import UsageError
 from tests.helpers import batch, process_of, row_generators
 
 
-@pytest.mark.parametrize("name", process_builders())
-def test_the_range_of_times(name: str) -> None:
-    """Masks up to the largest mask rate; a time-conditioned network must know all times. Drafts know one token."""
+def times_of(name: str, block_length: int) -> Tensor:
+    """Times of ten steps of 64 texts of 16 tokens, with mask rates between 0.2 and 0.7."""
     training = TrainingConfig(mask_rate_min=0.2, mask_rate_max=0.7)
-    process, highest = process_of(name), 0.7 if name == "masked" else 1.0
-    times = [
-        sample_training_times(batch(64, 16), 4, process, training, make_generator("times", number))
-        for number in range(10)
-    ]
-    t = torch.cat(times)
+    return torch.cat(
+        [
+            sample_training_times(
+                batch(64, 16), block_length, process_of(name), training, make_generator("times", number)
+            )
+            for number in range(10)
+        ]
+    )
+
+
+@pytest.mark.parametrize("name", process_builders())
+@pytest.mark.parametrize("block_length", [1, 16])
+def test_the_range_of_times(name: str, block_length: int) -> None:
+    """Masks up to the largest mask rate; a time-conditioned network must know all times."""
+    t, highest = times_of(name, block_length), 0.7 if name == "masked" else 1.0
+    assert bool((t[:, 0] == 0).all())
+    assert 0.2 <= float(t[:, 1:].min()) < 0.21 and highest - 0.01 < float(t.max()) <= highest
+
+
+@pytest.mark.parametrize("name", process_builders())
+def test_blocks_shorter_than_the_text(name: str) -> None:
+    """Some are drafts, which know their first token. The others of masked texts have bell-shaped rates."""
+    t = times_of(name, 4)
     assert bool((t[:, 0] == 0).all())
     blocks = t[:, 4:].unflatten(1, (-1, 4))
     drafts = (blocks == torch.tensor([0.0, 1.0, 1.0, 1.0])).all(-1)
     assert float(drafts.float().mean()) == pytest.approx(DRAFT_SHARE, abs=0.02)
     drawn = blocks[~drafts]
     assert bool((drawn == drawn[:, :1]).all())
-    assert 0.2 <= float(drawn.min()) < 0.21 and highest - 0.01 < float(drawn.max()) <= highest
+    drawn = drawn[:, 0].double()
+    if name == "masked":
+        uniform = drawn**2 * (3 - 2 * drawn)  # the distribution function of 6 t (1 - t)
+        assert float(drawn.min()) < 0.1 and float(drawn.max()) > 0.9
+    else:
+        uniform = (drawn - 0.2) / 0.8
+    parts = torch.histc(uniform, bins=4, min=0, max=1) / len(uniform)
+    torch.testing.assert_close(parts, torch.full_like(parts, 0.25), atol=0.03, rtol=0)
+
+
+def test_bell_shaped_times_are_the_quantiles_of_their_density() -> None:
+    """t of a uniform u solves t^2 (3 - 2 t) = u: from 0 to 1, in order, with mean 1/2 and variance 1/20."""
+    u = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
+    t = bell_shaped(u)
+    torch.testing.assert_close(t**2 * (3 - 2 * t), u, atol=1e-14, rtol=0)
+    assert bool((t.diff() > 0).all()) and float(t[0]) > 0 and float(t[-1]) < 1
+    assert float(t.mean()) == pytest.approx(1 / 2) and float(t.var()) == pytest.approx(1 / 20, rel=1e-4)
+    small = torch.tensor([1e-6, 1e-9, 1e-12])
+    torch.testing.assert_close(bell_shaped(small), (small / 3).sqrt(), rtol=1e-3, atol=0)
+    ends = bell_shaped(torch.tensor([0.0, 1e-30, 0.5, 1.0]))
+    assert (
+        ends.dtype == torch.float32
+        and ends[[0, 2, 3]].tolist() == [0.0, 0.5, 1.0]
+        and 0 < float(ends[1]) < 1e-8
+    )
+
+
+@pytest.mark.parametrize("length", [2, 4, 16, 1000])
+def test_tokens_of_short_blocks_count_alike(length: int) -> None:
+    """Of a block of n, k are masked where (k - 1) / n < t <= k / n, and count 2 each, but 1 if k = n.
+
+    The mean of k is (n + 1) / 2 and all are masked with probability (3 n - 2) / n^3; so a token counts about 1.
+    """
+    t = torch.full((1, length), 1e-6).repeat(length, 1) + torch.arange(length)[:, None] / length
+    masked, share = fixed_count_mask(t, length, row_generators("m"))
+    assert masked.sum(1).tolist() == list(range(1, length + 1))
+    weights = short_block_weights(share)
+    assert bool((weights[:-1] == 2).all()) and bool((weights[-1] == 1).all())
+    edges = torch.arange(length + 1, dtype=torch.float64) / length
+    chance = (edges**2 * (3 - 2 * edges)).diff()
+    counted = chance @ (masked * weights).sum(1).double() / length
+    assert float(counted) == pytest.approx(1 + 1 / length - (3 * length - 2) / length**3)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +184,12 @@ def test_noise_settings_without_effect_are_refused(fields: dict[str, Any], messa
 
 @pytest.mark.parametrize(
     "fields",
-    [dict(complementary=True), dict(mask_rate_max=0.9), dict(process="uniform"), dict(process="mixed")],
+    [
+        dict(complementary=True),
+        dict(mask_rate_max=0.9),
+        dict(process="uniform"),
+        dict(process="mixed"),
+    ],
 )
 def test_noise_settings_with_an_effect_are_taken(fields: dict[str, Any]) -> None:
     config = preset("tiny", **fields)

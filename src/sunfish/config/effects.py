@@ -51,6 +51,15 @@ TRAINING_RULES: tuple[Rule, ...] = (
         "next_token_weight is 1, pure autoregression",
     ),
     Rule(
+        ("mask_rate_min", "mask_rate_max"),
+        lambda c: (
+            c.process.process == "masked"
+            and not c.training.complementary
+            and all(0 < length < c.model.context_length for length in c.training.block_lengths)
+        ),
+        "block_lengths is {0.training.block_lengths}, whose blocks have their own mask rates",
+    ),
+    Rule(
         ("n_prompt_layer", "prompt_dropout"),
         lambda c: c.model.prompt_length == 0,
         "prompt_length is 0, a model without prompts",

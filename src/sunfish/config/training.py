@@ -63,9 +63,9 @@ class TrainingConfig:
     """Denoise each text twice per step; the second canvas masks exactly the tokens that the first one
     shows."""
     mask_rate_min: float = 0.1
-    """Lowest mask rate drawn in training."""
+    """Lowest mask rate drawn in training; masked: not in blocks shorter than the text, unless complementary."""
     mask_rate_max: float = 0.8
-    """Highest mask rate drawn in training (masked; the other processes train up to 1)."""
+    """Highest mask rate drawn in training, with the same exception; the other processes train up to 1."""
     log_every: int = 20
     """Steps between two lines of metrics."""
     eval_every: int = 500

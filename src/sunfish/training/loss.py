@@ -14,7 +14,13 @@ from sunfish.model.draft_head import NO_TOKEN
 from sunfish.model.kernels.cross_entropy import pad_rows
 from sunfish.model.transformer import Transformer
 from sunfish.rng import WHOLE, BatchNoise, Share
-from sunfish.training.time_sampling import complementary_masks, fixed_count_mask, sample_training_times
+from sunfish.training.time_sampling import (
+    complementary_masks,
+    fixed_count_mask,
+    has_bell_shaped_rates,
+    sample_training_times,
+    short_block_weights,
+)
 from sunfish.types import Batch, Condition, Process, State
 
 CHUNK_POSITIONS = 512  # positions whose logits are in memory at a time
@@ -75,7 +81,11 @@ def training_loss(
     estimates = process.self_conditioned and training.next_token_weight < 1
     if estimates and float(torch.rand((), generator=generator)) < SELF_COND_PROB:
         x_t = with_estimate(model, process, batch, condition, x_t, t, block_length)
-    return losses_at(model, process, batch, condition, x_t, t, block_length, training.next_token_weight)
+    bell_shaped = has_bell_shaped_rates(batch, block_length, process, training)
+    weights = short_block_weights(t) if bell_shaped else None
+    return losses_at(
+        model, process, batch, condition, x_t, t, block_length, training.next_token_weight, weights=weights
+    )
 
 
 @torch.no_grad()
@@ -112,6 +122,7 @@ def losses_at(
     block_length: int,
     next_token_weight: float,
     evaluating: bool = False,
+    weights: Tensor | None = None,
 ) -> Losses:
     """The losses of a given corruption.
 
@@ -126,7 +137,10 @@ def losses_at(
         next_token_weight: w in (1 - w) * diffusion loss + w * next-token cross-entropy.
         evaluating: The canvas loss is the bound even where training minimizes something easier, or the plain
             cross-entropy where there is no bound.
+        weights: [B, C N] what the cross-entropy of a corrupted token counts in training, in place of the process's
+            weight.
     """
+    assert weights is None or not evaluating, "an evaluation has the weights of the bound"
     zero, length = model.token_embedding.new_zeros(()), batch.x0.shape[1]
     next_token, canvas, cross_entropy, draft = zero, zero, zero, zero
     text_hidden, canvas_hidden = None, None
@@ -149,7 +163,8 @@ def losses_at(
         # Whole rows are selected: for the gradient that takes half of the time of indexing.
         hidden = canvas_hidden.flatten(0, 1).index_select(0, scored)
         selected = (x0.flatten()[scored], x_t.flatten(0, 1)[scored], t.flatten()[scored])
-        total, losses = canvas_losses(model, process, hidden, *selected, evaluating)
+        factors = process.weight(*selected[1:]) if weights is None else weights.flatten()[scored]
+        total, losses = canvas_losses(model, process, hidden, *selected, factors, evaluating)
         canvas = total / (canvases * tokens)
         cross_entropy = losses.mean() if losses.numel() else zero
         if not evaluating:
@@ -234,10 +249,10 @@ def canvas_losses(
     x0: Tensor,
     x_t: State,
     t: Tensor,
+    weights: Tensor,
     evaluating: bool,
 ) -> tuple[Tensor, Tensor]:
     """The diffusion loss summed over M scored positions, and their cross-entropies ``[M]`` without a gradient."""
-    weights = process.weight(x_t, t)
     if process.log_likelihood(x_t[:1], t[:1]) is None:
         return model.cross_entropy(hidden, x0, weights)
 

@@ -14,6 +14,9 @@ from sunfish.utils import UsageError
 # Of blocks shorter than the text, the share of those in which only the first token is known, as where ``verified`` drafts
 # (docs/experiments/2026-11-draft-masks.md).
 DRAFT_SHARE = 0.4
+# What a masked token of such a block counts, in place of 1 / rate. Rates have the mean 1/2, so that a token of the text
+# still counts about 1 in the mean (docs/experiments/2026-11-bell-shaped-mask-rates.md).
+SHORT_BLOCK_WEIGHT = 2.0
 
 
 def stratified_times(
@@ -66,18 +69,56 @@ def sample_training_times(
     training: TrainingConfig,
     generator: torch.Generator | None,
 ) -> Tensor:
-    """:func:`sample_block_times` between the mask rates of ``training``; up to 1 for a time-conditioned network.
+    """Times ``[B, N]`` of a training step, one for each block but for drafts.
 
-    That one must know all times. Masks teach most where some context is left
-    (docs/experiments/2026-11-objective-and-number-format.md). Some of the blocks are drafts, but not where a second
-    canvas asks for what the first shows.
+    Between the mask rates of ``training``, since masks teach most where some context is left
+    (docs/experiments/2026-11-objective-and-number-format.md); up to 1 for a time-conditioned network, which must know
+    all times. Blocks shorter than the text have bell-shaped rates if masked, and some of them are drafts.
     """
-    high = 1.0 if process.time_conditioned else training.mask_rate_max
-    t = sample_block_times(batch, block_length, training.mask_rate_min, high, generator)
-    if training.complementary or not 1 < block_length < (batch.share.width or batch.x0.shape[1]):
+    if has_bell_shaped_rates(batch, block_length, process, training):
+        t = bell_shaped(sample_block_times(batch, block_length, 0.0, 1.0, generator))
+    else:
+        high = 1.0 if process.time_conditioned else training.mask_rate_max
+        t = sample_block_times(batch, block_length, training.mask_rate_min, high, generator)
+    if not has_drafts(batch, block_length, training):
         return t
     drafts = sample_block_times(batch, block_length, 0.0, 1.0, generator)
     return torch.where(drafts <= DRAFT_SHARE, draft_times(t, block_length), t)
+
+
+def has_drafts(batch: Batch, block_length: int, training: TrainingConfig) -> bool:
+    """Whether some blocks are drafts: where they are shorter than the text and longer than a token.
+
+    Never where a second canvas asks for what the first shows: its rates are the rest of the first one's.
+    """
+    return not training.complementary and 1 < block_length < (batch.share.width or batch.x0.shape[1])
+
+
+def has_bell_shaped_rates(
+    batch: Batch, block_length: int, process: Process, training: TrainingConfig
+) -> bool:
+    """Whether a step draws bell-shaped mask rates and weighs tokens by :func:`short_block_weights`."""
+    return process.fixed_count and has_drafts(batch, block_length, training)
+
+
+def bell_shaped(times: Tensor) -> Tensor:
+    """Times of density 6 t (1 - t) on 0 to 1 from uniform ones: the inverse of t^2 (3 - 2 t). Known tokens stay at 0."""
+    bell = 0.5 - torch.sin(torch.asin(1 - 2 * times.double()) / 3)
+    return torch.where(times > 0, bell.clamp(min=1e-9), 0.0).to(times.dtype)
+
+
+def short_block_weights(t: Tensor) -> Tensor:
+    """What the cross-entropy of a masked token counts at bell-shaped rates: the same at all of them (arXiv:2605.13026).
+
+    Where all unknown tokens of a block are masked, as in a draft, each counts 1, as in the bound.
+
+    Args:
+        t: ``[B, N]`` shares of :func:`fixed_count_mask`.
+
+    Returns:
+        ``[B, N]``
+    """
+    return torch.where(t < 1, SHORT_BLOCK_WEIGHT, 1.0)
 
 
 def draft_times(t: Tensor, block_length: int) -> Tensor:
