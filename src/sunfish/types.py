@@ -69,6 +69,11 @@ class Batch(NamedTuple):
         return self.share.size or len(self.x0)
 
     @property
+    def width(self) -> int:
+        """Positions of the widest row of the whole batch."""
+        return self.share.width or self.x0.shape[1]
+
+    @property
     def positions(self) -> int:
         """Positions of the whole batch that are computed, padding included."""
         return sum(self.widths) or self.rows * self.x0.shape[1]
@@ -80,7 +85,7 @@ class Batch(NamedTuple):
     def part(self, rows: Sequence[int], length: int) -> Batch:
         """The first ``length`` positions of some rows; their noise and the weight of their loss are as in the whole."""
         numbers = tuple(self.share.rows[row] for row in rows) if self.share.size else tuple(rows)
-        share = Share(numbers, self.rows, self.share.width or self.x0.shape[1], self.tokens)
+        share = Share(numbers, self.rows, self.width, self.tokens)
         index = torch.tensor(rows, device=self.x0.device)
         part = self._with(lambda part: part[index])
         return part._replace(x0=part.x0[:, :length], share=share, widths=())

@@ -184,12 +184,7 @@ def test_noise_settings_without_effect_are_refused(fields: dict[str, Any], messa
 
 @pytest.mark.parametrize(
     "fields",
-    [
-        dict(complementary=True),
-        dict(mask_rate_max=0.9),
-        dict(process="uniform"),
-        dict(process="mixed"),
-    ],
+    [dict(complementary=True), dict(mask_rate_max=0.9), dict(process="uniform"), dict(process="mixed")],
 )
 def test_noise_settings_with_an_effect_are_taken(fields: dict[str, Any]) -> None:
     config = preset("tiny", **fields)

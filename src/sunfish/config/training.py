@@ -65,7 +65,7 @@ class TrainingConfig:
     mask_rate_min: float = 0.1
     """Lowest mask rate drawn in training; masked: not in blocks shorter than the text, unless complementary."""
     mask_rate_max: float = 0.8
-    """Highest mask rate drawn in training, with the same exception; the other processes train up to 1."""
+    """Highest mask rate drawn in training, where mask_rate_min counts; the other processes train up to 1."""
     log_every: int = 20
     """Steps between two lines of metrics."""
     eval_every: int = 500

@@ -53,8 +53,8 @@ def sample_block_times(
 
     The start mark at position 0 is known, so its time is 0.
     """
-    length, width = batch.x0.shape[1], batch.share.width or batch.x0.shape[1]
-    strata = stratified_times(batch.rows, -(-width // min(block_length, width)), generator, batch.share)
+    length, blocks = batch.x0.shape[1], -(-batch.width // min(block_length, batch.width))
+    strata = stratified_times(batch.rows, blocks, generator, batch.share)
     block_length = min(block_length, length)
     times = low + (high - low) * strata[:, : -(-length // block_length)]
     t = times.repeat_interleave(block_length, dim=1)[:, :length].clone()
@@ -91,7 +91,7 @@ def has_drafts(batch: Batch, block_length: int, training: TrainingConfig) -> boo
 
     Never where a second canvas asks for what the first shows: its rates are the rest of the first one's.
     """
-    return not training.complementary and 1 < block_length < (batch.share.width or batch.x0.shape[1])
+    return not training.complementary and 1 < block_length < batch.width
 
 
 def has_bell_shaped_rates(
